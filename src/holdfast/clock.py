@@ -1,0 +1,84 @@
+"""Time and chance, injected. Nothing else in holdfast reads a clock or rolls dice.
+
+Wall time is an aware UTC datetime at the surface and a float of epoch seconds inside records; durations come from the
+loop. A test hands in a virtual clock; production uses `SystemClock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+from holdfast.errors import InvalidInput
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
+
+
+class Clock(Protocol):
+    """Wall time in seconds since the epoch (UTC), and a sleep on the same time line."""
+
+    def time_s(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Randomness(Protocol):
+    """The only source of chance: jitter and ids draw from it. A seeded `random.Random` will do."""
+
+    def random(self) -> float: ...
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+
+class SystemClock:
+    """The machine's wall clock."""
+
+    def time_s(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def __repr__(self) -> str:
+        return "SystemClock()"
+
+
+def system_randomness() -> Randomness:
+    """Chance from the operating system: never the same twice, safe after a fork."""
+    return random.SystemRandom()
+
+
+def utc(time_s: float) -> datetime:
+    """The aware UTC datetime of epoch seconds."""
+    return datetime.fromtimestamp(time_s, UTC)
+
+
+def parse_duration_s(text: str | float | int) -> float:
+    """Seconds in "48h", "1h30m", "250ms" or a number of seconds. Raises InvalidInput on anything else or negative."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        if text < 0:
+            raise InvalidInput(f"duration: expected zero or more seconds, saw {text!r}", seen=text)
+        return float(text)
+    parts = _DURATION.findall(str(text))
+    if not parts or "".join(number + unit for number, unit in parts) != str(text).replace(" ", ""):
+        raise InvalidInput(f'duration: expected a form like "48h", "1h30m" or "250ms", saw {text!r}', seen=text)
+    return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: "48h", "1h30m", "2.5s"; the two biggest units at most."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}".rstrip("0").rstrip(".") + "s"
+    left, parts = round(seconds), []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, int(_UNITS_S[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])

@@ -1,0 +1,111 @@
+"""The contract of a store: seven methods that do I/O, and three plain facts beside them.
+
+`holdfast.testing.conformance` states the same contract as tests; every back end and wrapper passes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.store.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+    Verification,
+)
+
+
+class Store(Protocol):
+    """Where records and events live. Every call names its scope; what lies outside it does not exist.
+
+    Errors: `Conflict` (a precondition did not hold; facts `key`, `expected`, `seen`), `Fenced` (an epoch guard did
+    not hold), `InvalidInput`, `Unavailable`, `CommitUnknown`, `Corrupt`. No driver's exception leaves a store.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def now_s(self) -> float:
+        """The store's time as this process knows it: epoch seconds, corrected by the answers of earlier calls."""
+        ...
+
+    def ailment(self) -> str | None:
+        """Why this store cannot commit at present, in words; None while it can."""
+        ...
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        """The records of `keys` in that order; None where there is none, or it lies outside `scope`."""
+        ...
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        """A page of at most `limit` records."""
+        ...
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        """All of `change`, durably, or none of it. A cancelled caller does not cancel a change that was queued."""
+        ...
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        """Ownership of records, at most one owner at a time."""
+        ...
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: tuple[str, str] | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        """Journal rows: of one `record` by version (behind `after_version`), or of one user's `stream`
+        (tenant, user) by position (behind `after`)."""
+        ...
+
+    async def wait(self, since: int) -> int:
+        """Returns a number greater than `since` once anything was committed by anybody after the call that gave
+        `since` (0 at first: returns at once). A hint to look again, not a promise that something is there."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what is queued, then let go. Later calls are `Unavailable`."""
+        ...
+
+
+class StoreAdmin(Protocol):
+    """What operators do to a store, apart from what runs do."""
+
+    async def migrate(self) -> list[str]:
+        """Bring the schema up to date; the names of the migrations applied. A newer schema is `Unavailable`."""
+        ...
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        """Drop journal rows older than `before_s`, keeping an anchor of each record; how many went."""
+        ...
+
+    async def verify(self) -> Verification:
+        """Every digest and chain, recomputed."""
+        ...
+
+    async def repair(self) -> list[str]:
+        """Rebuild records that contradict their digest from their journal; what was done, in words."""
+        ...
+
+    async def backup(self, to: Path) -> Verification:
+        """A consistent copy in `to`, verified after it was written."""
+        ...
+
+    async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
+        """The contents of a backup, verified first. Refuses a store that is not empty unless `overwrite`."""
+        ...
