@@ -1,0 +1,84 @@
+# Sourced by scripts/test and scripts/demo. Makes the project's own environment from nothing but Python 3.11 or newer
+# (with venv and pip) and git; does nothing where it is up to date. Everything is installed from uv.lock, by hash.
+
+PYTHON_OLDEST=3.11
+UV_OLDEST=0.5.0
+UV_PINNED=0.13.8
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "error: $*"; exit 1; }
+
+# python_fits PYTHON VERSION_TEST: whether PYTHON starts, has venv and pip, and its version passes the test.
+python_fits() {
+    "$1" -c "import sys, ensurepip, venv; v = sys.version_info[:2]; sys.exit(not ($2))" >/dev/null 2>&1
+}
+
+# find_python VERSION_TEST: the first fitting Python. Starts each candidate, as a name on PATH may be a broken shim.
+find_python() {
+    local candidate
+    for candidate in "${HOLDFAST_PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python \
+        "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python; do
+        if [[ -n "$candidate" ]] && python_fits "$candidate" "$1"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# find_uv VENV: a uv that is new enough: the one on PATH, else the environment's own, installed by pip.
+find_uv() {
+    local found oldest_of_two
+    if found=$(uv --version 2>/dev/null); then
+        oldest_of_two=$(printf '%s\n' "$UV_OLDEST" "$(cut -d' ' -f2 <<<"$found")" | sort -V | head -n 1)
+        [[ "$oldest_of_two" == "$UV_OLDEST" ]] && { echo uv; return; }
+    fi
+    if [[ ! -x "$1/bin/uv" ]]; then
+        "$1/bin/python" -m pip --version >/dev/null 2>&1 || "$1/bin/python" -m ensurepip --upgrade >/dev/null
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_PINNED" >&2 \
+            || fail "pip could not install uv into $1; look at pip's message above, then run this again"
+    fi
+    echo "$1/bin/uv"
+}
+
+# fingerprint: of all that decides what an environment holds.
+fingerprint() {
+    "$1/bin/python" -c 'import hashlib, pathlib, sys
+texts = [pathlib.Path(name).read_bytes() for name in ("pyproject.toml", "uv.lock")]
+print(hashlib.sha256(b"".join([*texts, sys.version.encode()])).hexdigest())'
+}
+
+# make_environment VENV VERSION_TEST: a virtual environment whose Python passes the test.
+make_environment() {
+    python_fits "$1/bin/python" "$2" && return
+    local python
+    python=$(find_python "$2") || return 1
+    say "making $1 with $("$python" --version)"
+    rm -rf "$1"
+    "$python" -m venv "$1" || fail "$python could not make a virtual environment in $1; is its venv module complete?"
+}
+
+# install VENV PURPOSE: the locked packages for PURPOSE, "demo" or "test" (which holds all of demo). What somebody put
+# there besides stays.
+install() {
+    local stamp="$1/.holdfast-installed" wanted uv options=(--locked --inexact --quiet --extra sre)
+    wanted=$(fingerprint "$1")
+    if [[ -x "$1/bin/holdfast" && -f "$stamp" ]] && grep -qE "^$wanted (test|$2)$" "$stamp"; then
+        return
+    fi
+    [[ "$2" == demo ]] && options+=(--no-default-groups)
+    uv=$(find_uv "$1")
+    say "installing the locked packages into $1"
+    rm -f "$stamp"
+    env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$1" UV_PYTHON_DOWNLOADS=never \
+        "$uv" sync --python "$1/bin/python" "${options[@]}" \
+        || fail "uv could not install what uv.lock names; if pyproject.toml was edited, run 'uv lock' first"
+    echo "$wanted $2" >"$stamp"
+}
+
+# set_up PURPOSE: the project's main environment, .venv.
+set_up() {
+    make_environment .venv "v >= (${PYTHON_OLDEST/./, })" || fail "no Python found: expected Python $PYTHON_OLDEST" \
+        "or newer with the modules venv and ensurepip on PATH; install one, or name it in HOLDFAST_PYTHON"
+    install .venv "$1"
+}

@@ -1,0 +1,350 @@
+"""The street, pure rules, sizes, front door and banned calls; and, for each check, that it finds a planted fault.
+
+The checks themselves are in `tests/architecture`. Here stand the numbers and the exemptions, so that a change of one of
+them is a change that a reviewer sees.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import holdfast
+from tests.architecture.bans import banned, catch_alls
+from tests.architecture.purity import impure
+from tests.architecture.shape import long_functions, long_modules, missing_furniture, without_purpose
+from tests.architecture.source import Modules, imports, load, planted
+from tests.architecture.street import cycles, deep_application_imports, hidden_imports, uphill
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = load(ROOT / "src", "holdfast")
+BOT = load(ROOT / "src", "holdfast_sre")
+SOURCES = LIBRARY | BOT
+ALL = SOURCES | load(ROOT, "tests") | load(ROOT, "benchmarks")
+
+MODULE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 60
+
+LONGEST_MODULE_LINES = 500
+LONGEST_FUNCTION_LINES = 60
+"""Ratchets, over all Python here: whoever shortens the longest lowers the number. They never go up."""
+
+PURE_ROOMS = frozenset({"chart"})
+"""Rooms that are pure as a whole."""
+
+ROOMS_WITHOUT_RULES = frozenset({"integrations", "testing"})
+"""They decide nothing: they carry others' decisions out, or try them."""
+
+EXEMPT = {
+    "time": ["holdfast/clock.py", "holdfast/faults.py"],
+    "random": ["holdfast/clock.py"],
+    "create_task": ["holdfast/tasks.py"],
+}
+"""Who may use what is banned: the one place that everybody else goes through."""
+
+BOUNDARIES: frozenset[str] = frozenset()
+"""Functions ("place: qualified.name") that catch everything, as supervisor or step boundary, and record it."""
+
+LOADED_BY_NAME: frozenset[str] = frozenset()
+"""Places that may load a module by its name, so that an extra is loaded by those who ask for it."""
+
+NOT_AT_THE_FRONT_DOOR = frozenset(
+    "asyncpg celery click fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic pytest redis "
+    "rich ruamel typer uvicorn".split()
+)
+"""What `import holdfast` must not load: extras, the command line, and what only tests use."""
+
+
+class TestStreet:
+    def test_imports_point_downhill(self) -> None:
+        assert uphill(LIBRARY) == []
+
+    def test_no_modules_import_each_other_in_a_ring(self) -> None:
+        assert cycles(LIBRARY) + cycles(BOT) == []
+
+    def test_the_bot_uses_public_names_only(self) -> None:
+        assert deep_application_imports(BOT, LIBRARY, package="holdfast") == []
+
+    def test_imports_stand_at_the_top(self) -> None:
+        assert hidden_imports(SOURCES, may_load_by_name=LOADED_BY_NAME) == []
+
+    @pytest.mark.parametrize(
+        ("importer", "statement", "reason"),
+        [
+            ("holdfast/store/sqlite.py", "from holdfast.workflow.engine import Engine", "above store"),
+            ("holdfast/store/sqlite.py", "import holdfast.workflow.engine", "above store"),
+            ("holdfast/chart/step.py", "from holdfast.resilience import breaker", "beside chart"),
+            ("holdfast/loops.py", "from holdfast.tasks import Supervisor", "beside loops"),
+            ("holdfast/errors.py", "import holdfast.store", "above errors"),
+            ("holdfast/store/sqlite.py", "from holdfast import Conflict", "the front door is for users"),
+            ("holdfast/app.py", "from holdfast.testing import lab", "above app"),
+            ("holdfast/__init__.py", "from holdfast.testing import lab", "leaves testing closed"),
+            ("holdfast/integrations/server.py", "from holdfast.store import sqlite", "use the front door only"),
+            ("holdfast/store/sqlite.py", "from holdfast.helpers import retry", "no place on the street"),
+        ],
+    )
+    def test_an_uphill_import_is_found(self, importer: str, statement: str, reason: str) -> None:
+        (violation,) = uphill(planted({importer: statement, "holdfast/resilience/breaker.py": ""}))
+        assert violation.startswith(f"{importer}:1: ")
+        assert reason in violation
+
+    @pytest.mark.parametrize(
+        ("importer", "statement"),
+        [
+            ("holdfast/clock.py", "from holdfast.errors import InvalidInput"),
+            ("holdfast/store/sqlite.py", "from holdfast.store.rules import decide"),
+            ("holdfast/workflow/engine.py", "from holdfast.chart import step"),
+            ("holdfast/testing/lab.py", "from holdfast.app import run"),
+            ("holdfast/integrations/server.py", "from holdfast import Engine"),
+            ("holdfast/__init__.py", "from holdfast.app import run"),
+        ],
+    )
+    def test_a_downhill_import_is_not(self, importer: str, statement: str) -> None:
+        assert uphill(planted({importer: statement})) == []
+
+    def test_a_room_without_a_place_is_found(self) -> None:
+        assert "no place on the street" in uphill(planted({"holdfast/utils/text.py": ""}))[0]
+
+    def test_a_ring_is_found_once(self) -> None:
+        ring = {"a/x.py": "from a.y import f", "a/y.py": "from a import z", "a/z.py": "import a.x"}
+        assert cycles(planted(ring)) == ["imports in a ring: a.x -> a.y -> a.z -> a.x"]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "from holdfast.store import Store",
+            "import holdfast",
+            "import holdfast.errors",
+            "from holdfast import secret",
+        ],
+    )
+    def test_an_application_that_reaches_past_the_front_door_is_found(self, statement: str) -> None:
+        front_door = planted({"holdfast/__init__.py": "__all__ = ['Engine']"})
+        bot = planted({"bot/work.py": f"from holdfast import Engine\n{statement}"})
+        (violation,) = deep_application_imports(bot, front_door, package="holdfast")
+        assert violation.startswith("bot/work.py:2: ")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "def f():\n    import json",
+            "try:\n    import json\nexcept ImportError:\n    json = None",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass",
+            "import typing\nif typing.TYPE_CHECKING:\n    pass",
+            "from . import rules",
+            "import importlib\nimportlib.import_module('json')",
+            "__import__('json')",
+        ],
+    )
+    def test_a_hidden_import_is_found(self, text: str) -> None:
+        assert len(hidden_imports(planted({"holdfast/chart/step.py": text}))) == 1
+
+
+def is_pure_by_promise(name: str) -> bool:
+    """Whether the module promised to be pure: every `rules`, and what stands in a pure room."""
+    return "rules" in name.split(".") or name.split(".")[1:2] in [[room] for room in PURE_ROOMS]
+
+
+class TestPurity:
+    @pytest.mark.parametrize("modules", [LIBRARY, BOT], ids=["holdfast", "holdfast_sre"])
+    def test_rules_and_pure_rooms_are_pure(self, modules: Modules) -> None:
+        pure = [module for module in modules.values() if is_pure_by_promise(module.name)]
+        assert [fault for module in pure for fault in impure(module, modules)] == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "async def decide(): ...",
+            "import asyncio",
+            "import time",
+            "from random import random",
+            "import structlog",
+            "import logging",
+            "from os import environ",
+            "from pathlib import Path",
+            "import sqlite3",
+            "from holdfast.clock import SystemClock",
+            "from holdfast import clock",
+            "def decide():\n    global seen",
+            "def decide(path):\n    return open(path)",
+            "def decide():\n    print()",
+        ],
+    )
+    def test_an_impure_rule_is_found(self, text: str) -> None:
+        modules = planted({"holdfast/locks/rules.py": text, "holdfast/clock.py": "import time"})
+        assert len(impure(modules["holdfast.locks.rules"], modules)) == 1
+
+    def test_impurity_is_found_through_an_import(self) -> None:
+        modules = planted(
+            {
+                "holdfast/locks/rules.py": "from holdfast.locks.queue import f",
+                "holdfast/locks/queue.py": "import socket",
+            }
+        )
+        (violation,) = impure(modules["holdfast.locks.rules"], modules)
+        assert violation.startswith("holdfast/locks/queue.py:1: ")
+        assert "imported by holdfast/locks/rules.py" in violation
+
+    def test_a_pure_rule_passes(self) -> None:
+        text = "from datetime import datetime\nfrom holdfast.clock import utc\ndef decide(now): return utc(now)"
+        modules = planted({"holdfast/locks/rules.py": text, "holdfast/clock.py": "import time"})
+        assert impure(modules["holdfast.locks.rules"], modules) == []
+
+
+class TestShape:
+    def test_no_module_is_longer_than_the_ratchet(self) -> None:
+        assert long_modules(ALL, LONGEST_MODULE_LINES) == []
+
+    def test_no_function_is_longer_than_the_ratchet(self) -> None:
+        assert long_functions(ALL, LONGEST_FUNCTION_LINES) == []
+
+    def test_the_ratchets_are_within_the_limits(self) -> None:
+        assert LONGEST_MODULE_LINES <= MODULE_LINES_MAX
+        assert LONGEST_FUNCTION_LINES <= FUNCTION_LINES_MAX
+
+    def test_rooms_have_their_furniture(self) -> None:
+        assert missing_furniture(LIBRARY, rooms_without_rules=ROOMS_WITHOUT_RULES) == []
+
+    def test_every_module_opens_with_its_purpose(self) -> None:
+        assert without_purpose(ALL) == []
+
+    def test_a_long_module_is_found(self) -> None:
+        modules = planted({"a/long.py": "x = 1\n" * 11, "a/short.py": "x = 1\n" * 10})
+        assert [line.partition(":")[0] for line in long_modules(modules, 10)] == ["a/long.py"]
+
+    def test_a_long_function_is_found_wherever_it_hides(self) -> None:
+        text = "class A:\n    async def long(self):\n" + "        x = 1\n" * 10 + "    def short(self): ...\n"
+        (violation,) = long_functions(planted({"a/b.py": text}), 10)
+        assert violation.startswith("a/b.py:2: A.long has 11 lines")
+
+    def test_missing_furniture_is_found(self) -> None:
+        room = {f"holdfast/locks/{part}.py": "" for part in ("leases", "queue")}
+        found = "\n".join(missing_furniture(planted({"holdfast/locks/__init__.py": '"""Locks."""', **room})))
+        assert "needs 3 modules" in found
+        assert "opens with a paragraph" in found
+        assert "has no rules.py" in found
+
+    def test_a_module_without_purpose_is_found(self) -> None:
+        assert len(without_purpose(planted({"a/b.py": "x = 1", "a/c.py": '"""Says why."""'}))) == 1
+
+
+class TestBans:
+    def test_nobody_uses_what_is_banned(self) -> None:
+        assert banned(SOURCES, exempt=EXEMPT) == []
+
+    def test_everything_is_caught_at_the_boundaries_only(self) -> None:
+        seen = catch_alls(SOURCES)
+        assert {owner: lines for owner, lines in seen.items() if owner not in BOUNDARIES} == {}, "name the errors"
+
+    def test_every_exemption_is_used(self) -> None:
+        by_place = {module.place: {module.name: module} for module in SOURCES.values()}
+        unused = [place for places in EXEMPT.values() for place in places if not banned(by_place[place], exempt={})]
+        unused += [place for place in LOADED_BY_NAME if not hidden_imports(by_place[place])]
+        unused += BOUNDARIES - set(catch_alls(SOURCES))
+        assert unused == [], "take these off the lists"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "import asyncio\nasyncio.wait_for(f(), 1)",
+            "from asyncio import wait_for as patiently\npatiently(f(), 1)",
+            "import asyncio\nasyncio.create_task(f())",
+            "import asyncio\nasyncio.get_running_loop().create_task(f())",
+            "def start(loop): loop.create_task(f())",
+            "from datetime import datetime\ndatetime.now()",
+            "import datetime as dt\nstamp = dt.datetime.utcnow",
+            "from datetime import date\ndate.today()",
+            "import time",
+            "from time import monotonic",
+            "import random",
+            "from uuid import uuid4\nfield(default_factory=uuid4)",
+            "import uuid\nuuid.uuid4()",
+            "import os\nos.urandom(8)",
+            "print('hello')",
+        ],
+    )
+    def test_a_banned_call_is_found(self, text: str) -> None:
+        assert len(banned(planted({"holdfast/workflow/engine.py": text}), exempt=EXEMPT)) == 1
+
+    def test_a_task_group_is_not_naked(self) -> None:
+        text = "async def f():\n    async with asyncio.TaskGroup() as group:\n        group.create_task(g())"
+        assert banned(planted({"holdfast/workflow/engine.py": text}), exempt={}) == []
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "try:\n    f()\nexcept Exception:\n    pass",
+            "try:\n    f()\nexcept (ValueError, BaseException) as error:\n    raise Other() from error",
+            "try:\n    f()\nexcept:\n    g()",
+            "import contextlib\nwith contextlib.suppress(Exception):\n    f()",
+        ],
+    )
+    def test_a_catch_all_is_found(self, text: str) -> None:
+        body = text.replace("\n", "\n        ")
+        source = f"class Steps:\n    def run(self):\n        {body}"
+        assert list(catch_alls(planted({"holdfast/x.py": source}))) == ["holdfast/x.py: Steps.run"]
+        assert list(catch_alls(planted({"holdfast/x.py": text}))) == ["holdfast/x.py: the module"]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "try:\n    f()\nexcept BaseException:\n    g()\n    raise",
+            "try:\n    f()\nexcept ValueError:\n    pass",
+            "import contextlib\nwith contextlib.suppress(KeyError):\n    f()",
+        ],
+    )
+    def test_what_passes_on_or_names_its_error_is_not(self, text: str) -> None:
+        assert catch_alls(planted({"holdfast/x.py": text})) == {}
+
+
+class TestFrontDoor:
+    def test_names_are_sorted_and_there(self) -> None:
+        assert list(holdfast.__all__) == sorted(set(holdfast.__all__))
+        assert [name for name in holdfast.__all__ if not hasattr(holdfast, name)] == []
+
+    def test_every_name_has_a_docstring_of_its_own(self) -> None:
+        assert undocumented({name: getattr(holdfast, name) for name in holdfast.__all__}) == []
+
+    def test_every_name_is_imported_by_a_test(self) -> None:
+        tests = load(ROOT, "tests").values()
+        imported = {i.name for m in tests for i in imports(m) if i.module.partition(".")[0] == "holdfast"}
+        assert sorted(set(holdfast.__all__) - imported) == []
+
+    def test_it_loads_no_extras(self) -> None:
+        assert loaded_by("import holdfast") & NOT_AT_THE_FRONT_DOOR == set()
+
+    def test_a_missing_docstring_is_found(self) -> None:
+        class Bare(ValueError):
+            pass
+
+        def told() -> None:
+            """Says what it gives."""
+
+        assert undocumented({"Bare": Bare, "told": told}) == ["Bare"]
+
+    def test_a_loaded_extra_is_found(self) -> None:
+        assert "typer" in loaded_by("import typer.main") & NOT_AT_THE_FRONT_DOOR
+
+
+def undocumented(names: dict[str, object]) -> list[str]:
+    """Names whose class or function has no docstring of its own. Plain values are told in their module."""
+    texts = {
+        name: vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+        for name, thing in names.items()
+        if inspect.isclass(thing) or inspect.isroutine(thing)
+    }
+    return [name for name, text in texts.items() if not text]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after `statement`."""
+    code = (
+        f"{statement}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(json.loads(done.stdout))
