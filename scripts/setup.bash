@@ -58,6 +58,14 @@ make_environment() {
     "$python" -m venv "$1" || fail "$python could not make a virtual environment in $1; is its venv module complete?"
 }
 
+# sync UV VENV OPTIONS...: what uv.lock names, into VENV.
+sync() {
+    local uv=$1 venv=$2
+    shift 2
+    env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$venv" UV_PYTHON_DOWNLOADS=never \
+        "$uv" sync --python "$venv/bin/python" "$@"
+}
+
 # install VENV PURPOSE: the locked packages for PURPOSE, "demo" or "test" (which holds all of demo). What somebody put
 # there besides stays.
 install() {
@@ -70,9 +78,12 @@ install() {
     uv=$(find_uv "$1")
     say "installing the locked packages into $1"
     rm -f "$stamp"
-    env -u VIRTUAL_ENV UV_PROJECT_ENVIRONMENT="$1" UV_PYTHON_DOWNLOADS=never \
-        "$uv" sync --python "$1/bin/python" "${options[@]}" \
-        || fail "uv could not install what uv.lock names; if pyproject.toml was edited, run 'uv lock' first"
+    if ! sync "$uv" "$1" "${options[@]}"; then
+        # Behind a proxy with a certificate of its own, pip gets through and uv does not, until it is told where to look.
+        say "that failed; once more, with the certificates of the system"
+        UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 sync "$uv" "$1" "${options[@]}" \
+            || fail "uv could not install what uv.lock names; if pyproject.toml was edited, run 'uv lock' first"
+    fi
     echo "$wanted $2" >"$stamp"
 }
 
