@@ -1,0 +1,167 @@
+"""The store in memory: the model that every other back end is compared with, and what tests run on.
+
+A commit is judged and applied inline under one lock, without a thread, so that a virtual clock can drive it. It works
+from several loops and threads at once and keeps nothing when the process ends.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from holdfast import codec
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import HoldfastError, Unavailable
+from holdfast.store import gate, paging
+from holdfast.store.audit import audit
+from holdfast.store.contents import Contents
+from holdfast.store.digest import checked, checked_event
+from holdfast.store.mend import repair_of
+from holdfast.store.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+    Verification,
+)
+from holdfast.store.rules import Stream, claimed, judge, row_of
+from holdfast.store.wakeup import Wakeup
+
+
+class MemoryStore:
+    """A `Store` of this process alone. `clock` gives its time; `payload_bytes_max` bounds one body."""
+
+    def __init__(self, *, clock: Clock | None = None, payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX) -> None:
+        self._clock = clock or SystemClock()
+        self._payload_bytes_max = payload_bytes_max
+        self._lock = threading.Lock()
+        self._contents = Contents()
+        self._wakeup = Wakeup()
+        self._is_closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(durable=False, many_processes=False, location="memory:")
+
+    def now_s(self) -> float:
+        return self._clock.time_s()
+
+    def ailment(self) -> str | None:
+        return "the store is closed" if self._is_closed else None
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        self._check_open()
+        gate.check_read(keys)
+        with self._lock:
+            rows = [self._contents.rows.get(key) if scope.covers(key) else None for key in keys]
+        return [checked(row.record) if row and row.record and not row.deleted else None for row in rows]
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        self._check_open()
+        gate.check_query(query, limit)
+        start = paging.parse_place(after) if after is not None else None
+        with self._lock:
+            found = [record for record in self._contents.records(scope, query.kind) if paging.is_match(query, record)]
+        rest = [record for record in found if start is None or paging.place_of(query, record) > start]
+        rest.sort(key=lambda record: paging.place_of(query, record))
+        return paging.page_of(query, [checked(record) for record in rest[: limit + 1]], limit)
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        self._check_open()
+        gate.check_change(scope, change, payload_bytes_max=self._payload_bytes_max)
+        with self._lock:
+            judgement = judge(
+                [change],
+                self._contents.rows,
+                self._contents.streams,
+                at=self._clock.time_s(),
+                incarnation=self._contents.incarnation,
+            )
+            self._contents.apply(judgement)
+        (answer,) = judgement.answers
+        if isinstance(answer, HoldfastError):
+            raise answer
+        self._wakeup.advance()
+        return answer
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        self._check_open()
+        gate.check_claim(claim)
+        with self._lock:
+            found = [
+                record for record in self._contents.records(scope, claim.kind) if paging.is_claimable(claim, record)
+            ]
+            found.sort(key=paging.claim_order)
+            taken = [claimed(checked(record), claim.owner) for record in found[: claim.limit]]
+            for record in taken:
+                self._contents.put(record.key, row_of(record))
+        if taken:
+            self._wakeup.advance()
+        return taken
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: Stream | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        self._check_open()
+        whose = gate.check_events(record, stream, limit)
+        if not scope.covers(whose):
+            return []
+        with self._lock:
+            found = list(self._contents.journal(record) if record else self._contents.stream(whose[:2]))
+        return [checked_event(event) for event in found if _is_behind(event, record, after, after_version)][:limit]
+
+    async def wait(self, since: int) -> int:
+        self._check_open()
+        return await self._wakeup.wait(since)
+
+    async def close(self) -> None:
+        self._is_closed = True
+        self._wakeup.advance()
+
+    async def migrate(self) -> list[str]:
+        self._check_open()
+        return []
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        self._check_open()
+        with self._lock:
+            return self._contents.trim(before_s=before_s, keep=keep_per_record)
+
+    async def verify(self) -> Verification:
+        self._check_open()
+        with self._lock:
+            return audit(self._contents.histories(), self._contents.streams)
+
+    async def repair(self) -> list[str]:
+        self._check_open()
+        with self._lock:
+            repairs = [repair for history in self._contents.histories() if (repair := repair_of(history))]
+            for repair in repairs:
+                if repair.row is not None and repair.row.record is not None:
+                    self._contents.put(repair.row.record.key, repair.row)
+        return [repair.words for repair in repairs]
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable("memory store: it is closed; open another")
+
+    def __repr__(self) -> str:
+        return f"MemoryStore({self._contents!r}, commits={self._wakeup.count - 1})"
+
+
+def _is_behind(event: Event, record: Key | None, after: Position | None, after_version: int) -> bool:
+    return (after is None or event.position > after) and (record is None or event.version > after_version)
