@@ -6,6 +6,7 @@ of W3C SCXML. `check` finds likely mistakes at every depth. Nothing in this room
 `rules.py` for what may happen; the workflow engine makes it happen.
 """
 
+from holdfast.chart.check import Finding, check
 from holdfast.chart.compile import compile
 from holdfast.chart.configuration import Configuration, Timer, accepts_timer, adopt, restore
 from holdfast.chart.definition import ChartDef, Join, StateDef, TimerDef, TransitionDef
@@ -19,6 +20,7 @@ __all__ = [
     "ChartDef",
     "Configuration",
     "DroppedTimer",
+    "Finding",
     "Guard",
     "Join",
     "StateDef",
@@ -29,6 +31,7 @@ __all__ = [
     "TransitionDef",
     "accepts_timer",
     "adopt",
+    "check",
     "compile",
     "enabled_targets",
     "events_accepted",

@@ -79,6 +79,7 @@ class _Compiler:
             entry_raises=state.entry_raises,
             exit_raises=state.exit_raises,
             timers=timers,
+            join=state.join,
             join_count=count if state.kind == "parallel" else 0,
         )
 

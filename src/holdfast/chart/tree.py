@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.chart.definition import ChartDef, Kind, TimerDef
+from holdfast.chart.definition import ChartDef, Join, Kind, TimerDef
 from holdfast.errors import InvalidInput
 
 Guard = Callable[[Any, Any], bool]
@@ -59,6 +59,7 @@ class Node:
     entry_raises: tuple[str, ...]
     exit_raises: tuple[str, ...]
     timers: tuple[TimerDef, ...]
+    join: Join
     join_count: int
 
     @property
