@@ -1,0 +1,42 @@
+"""What every test gets: no task outlives an async test, and Hypothesis says how a failure is found again."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("everyday", deadline=None, print_blob=True)
+settings.register_profile(
+    "thorough", deadline=None, print_blob=True, max_examples=2000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("everyday")  # another one by: pytest --hypothesis-profile thorough
+
+LOOP_TURNS_TO_END = 10
+"""A task that was cancelled or is done needs a few turns of the loop until it is gone; one that runs on needs more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Async tests get `no_task_outlives_the_test`, before their own fixtures, so that it looks last."""
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+            item.fixturenames.insert(0, "no_task_outlives_the_test")
+
+
+@pytest.fixture
+async def no_task_outlives_the_test() -> AsyncIterator[None]:
+    """Fails a test that leaves tasks behind: whoever starts a task ends it."""
+    before = asyncio.all_tasks()
+    yield
+    for _ in range(LOOP_TURNS_TO_END):
+        left = asyncio.all_tasks() - before - {asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0)
+    names = sorted(f"{task.get_name()}: {task.get_coro()!r}" for task in left)
+    for task in left:
+        task.cancel()
+    pytest.fail(f"{len(names)} tasks outlived the test: {names}")

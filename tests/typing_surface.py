@@ -1,0 +1,51 @@
+"""What a user's type checker infers from the public names. `mypy --strict` reads this file; nothing has to run it."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from holdfast import (
+    CommitUnknown,
+    Conflict,
+    Corrupt,
+    ErrorSeverity,
+    ErrorType,
+    Fenced,
+    HoldfastError,
+    InvalidDefinition,
+    InvalidInput,
+    InvalidTransition,
+    NotFound,
+    Rejected,
+    Unavailable,
+    UserExecutionContext,
+    WorkflowError,
+    WrongContext,
+)
+
+
+def a_context_narrows() -> None:
+    context = UserExecutionContext(user="ana", scopes=frozenset({"read"}))
+    assert_type(context.child(deadline_s=1.0), UserExecutionContext)
+    assert_type(context.deadline_s, float | None)
+    assert_type(context.scopes, frozenset[str])
+
+
+def an_error_says_what_to_do() -> None:
+    error = WorkflowError("away", error_type=ErrorType.TRANSIENT, severity=ErrorSeverity.LOW)
+    assert_type(error.error_type, ErrorType)
+    assert_type(error.severity, ErrorSeverity)
+    assert_type(error.is_retryable, bool)
+    assert_type(error.message, str)
+
+
+def every_error_is_one_of_ours() -> tuple[type[HoldfastError], ...]:
+    return (Conflict, Fenced, NotFound, Rejected, Unavailable, CommitUnknown, Corrupt, WorkflowError)
+
+
+def a_refusal_is_a_rejection_and_what_python_calls_it() -> None:
+    rejections: tuple[type[Rejected], ...] = (InvalidTransition, InvalidDefinition, InvalidInput, WrongContext)
+    values: tuple[type[ValueError], ...] = (InvalidTransition, InvalidDefinition, InvalidInput)
+    types: tuple[type[TypeError], ...] = (WrongContext,)
+    lookups: tuple[type[LookupError], ...] = (NotFound,)
+    del rejections, values, types, lookups
