@@ -2,23 +2,24 @@
 # (with venv and pip) and git; does nothing where it is up to date. Everything is installed from uv.lock, by hash.
 
 PYTHON_OLDEST=3.11
-UV_OLDEST=0.5.0
+UV_OLDEST=0.7.0
 UV_PINNED=0.13.8
 
 say() { printf '%s\n' "$*" >&2; }
 fail() { say "error: $*"; exit 1; }
 
-# python_fits PYTHON VERSION_TEST: whether PYTHON starts, has venv and pip, and its version passes the test.
+# python_fits PYTHON VERSION_TEST: whether PYTHON starts, and its version passes the test.
 python_fits() {
-    "$1" -c "import sys, ensurepip, venv; v = sys.version_info[:2]; sys.exit(not ($2))" >/dev/null 2>&1
+    "$1" -c "import sys; v = sys.version_info[:2]; sys.exit(not ($2))" >/dev/null 2>&1
 }
 
-# find_python VERSION_TEST: the first fitting Python. Starts each candidate, as a name on PATH may be a broken shim.
+# find_python VERSION_TEST: the first fitting Python that can make environments. Starts each candidate, as a name on PATH may be a broken shim.
 find_python() {
     local candidate
     for candidate in "${HOLDFAST_PYTHON:-}" python3.11 python3.12 python3.13 python3.14 python3 python \
         "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python; do
-        if [[ -n "$candidate" ]] && python_fits "$candidate" "$1"; then
+        if [[ -n "$candidate" ]] && python_fits "$candidate" "$1" \
+            && "$candidate" -c "import ensurepip, venv" >/dev/null 2>&1; then
             command -v "$candidate"
             return
         fi
@@ -26,29 +27,29 @@ find_python() {
     return 1
 }
 
-# find_uv VENV: a uv that is new enough: the one on PATH, else the environment's own, installed by pip.
+# find_uv: a uv that is new enough: the one on PATH, else one of our own, installed into .venv by pip.
 find_uv() {
-    local found oldest_of_two
+    local found older
     if found=$(uv --version 2>/dev/null); then
-        oldest_of_two=$(printf '%s\n' "$UV_OLDEST" "$(cut -d' ' -f2 <<<"$found")" | sort -V | head -n 1)
-        [[ "$oldest_of_two" == "$UV_OLDEST" ]] && { echo uv; return; }
+        older=$(printf '%s\n' "$UV_OLDEST" "$(cut -d' ' -f2 <<<"$found")" | sort -V | head -n 1)
+        [[ "$older" == "$UV_OLDEST" ]] && { echo uv; return; }
     fi
-    if [[ ! -x "$1/bin/uv" ]]; then
-        "$1/bin/python" -m pip --version >/dev/null 2>&1 || "$1/bin/python" -m ensurepip --upgrade >/dev/null
-        "$1/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_PINNED" >&2 \
-            || fail "pip could not install uv into $1; look at pip's message above, then run this again"
+    if [[ ! -x .venv/bin/uv ]]; then
+        .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip --upgrade >/dev/null
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_PINNED" >&2 \
+            || fail "pip could not install uv into .venv; look at pip's message above, then run this again"
     fi
-    echo "$1/bin/uv"
+    echo .venv/bin/uv
 }
 
 # fingerprint: of all that decides what an environment holds.
 fingerprint() {
     "$1/bin/python" -c 'import hashlib, pathlib, sys
 texts = [pathlib.Path(name).read_bytes() for name in ("pyproject.toml", "uv.lock")]
-print(hashlib.sha256(b"".join([*texts, sys.version.encode()])).hexdigest())'
+print(hashlib.sha256(b"".join([*texts, sys.version.encode(), sys.prefix.encode()])).hexdigest())'
 }
 
-# make_environment VENV VERSION_TEST: a virtual environment whose Python passes the test.
+# make_environment VENV VERSION_TEST: a virtual environment whose Python passes the test; one that does stays as it is.
 make_environment() {
     python_fits "$1/bin/python" "$2" && return
     local python
@@ -75,7 +76,7 @@ install() {
         return
     fi
     [[ "$2" == demo ]] && options+=(--no-default-groups)
-    uv=$(find_uv "$1")
+    uv=$(find_uv)
     say "installing the locked packages into $1"
     rm -f "$stamp"
     if ! sync "$uv" "$1" "${options[@]}"; then
