@@ -22,7 +22,7 @@ import holdfast
 from tests.architecture.street import FLOOR
 from tests.documentation.completeness import bad_fragments, missing_news, undocumented_commands, undocumented_names
 from tests.documentation.pages import Page, broken_links, load_pages, orphans
-from tests.documentation.run_page import COMMANDS, commands_of
+from tests.documentation.run_page import COMMANDS, commands_of, is_shown
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = load_pages(ROOT)
@@ -67,6 +67,7 @@ class TestBlocks:
             ("```python no-run\nx = = 1\n```\n", "SyntaxError"),
             ("```python\nx = 1\n", "a fenced block that never ends"),
             ("```console run\n$ rm -r folder\n```\n", "expected a command of"),
+            ("```console run\n$ holdfast no-such-command\n```\n", "page.md:2: expected exit code 0, saw"),
         ],
     )
     def test_a_block_that_fails_is_found(self, text: str, message: str, tmp_path: Path) -> None:
@@ -79,6 +80,11 @@ class TestBlocks:
         first, second = commands_of(block)
         assert (first.line, first.words, first.expected) == (2, ("holdfast", "ps", "a b"), "one\ntwo")
         assert (second.line, second.words, second.expected) == (5, ("holdfast", "doctor"), "")
+
+    def test_output_is_compared_but_for_what_the_page_leaves_open(self) -> None:
+        assert is_shown("INC-42  ...  review", "INC-42 0192 review")
+        assert is_shown("", "whatever")
+        assert not is_shown("INC-42 ... review", "INC-42 0192 escalated")
 
     def test_consoles_show_our_commands_where_they_run(self) -> None:
         blocks = [block for page in PAGES.values() for block in page.blocks() if block.language == "console"]
