@@ -1,0 +1,53 @@
+"""Programs of the host that are down: kubelet, container runtime, proxy, scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from holdfast_sre.findings import Evidence, Finding, Rule, quote
+from holdfast_sre.snapshot import NodeAgent, Ref, Snapshot, dig
+from holdfast_sre.symptoms import pending_pods
+
+_AGENTS = {
+    "kubelet": ("kubelet", "the node's pods are neither started nor watched"),
+    "container-runtime": ("containerd", "no container can be started on the node"),
+    "proxy": ("kube-proxy", "virtual addresses of services do not work from the node"),
+    "scheduler": ("kube-scheduler", "no pod finds a node"),
+}
+
+
+def _symptoms(snapshot: Snapshot, agent: NodeAgent) -> Iterator[Evidence]:
+    """What an agent that is down explains: an unready node, pods that wait without a word from the scheduler."""
+    node = Ref("Node", agent.node)
+    for condition in dig(snapshot.live.get(node, {}), "status.conditions") or ():
+        if condition.get("type") == "Ready" and condition.get("status") != "True":
+            yield quote(node, f"Ready is {condition.get('status')}: {condition.get('message', '')}")
+    if agent.agent == "kube-scheduler":
+        for workload in snapshot.workloads:
+            for pod, _ in pending_pods(snapshot, workload):
+                if not snapshot.events_of(pod):
+                    yield quote(pod, "waits for a node and no event tells why")
+
+
+def _find(snapshot: Snapshot, part: str) -> Iterator[Finding]:
+    program, _ = _AGENTS[part]
+    down = [agent for agent in snapshot.agents if agent.agent == program and not agent.is_active]
+    for agent in down:
+        evidence = [quote(f"{program} on node {agent.node}", agent.text), *_symptoms(snapshot, agent)]
+        yield Finding(f"node-{part}-down", Ref("Node", agent.node), 0.98, tuple(evidence[:3]))
+
+
+def _rule(part: str) -> Rule:
+    program, effect = _AGENTS[part]
+    return Rule(
+        id=f"node-{part}-down",
+        title=f"{program} is down: {effect}",
+        holds=f"the host says that {program} is not running",
+        mending=f"cordon the node, read the journal of {program}, start it, uncordon",
+        proof="the program runs, the node is Ready, pods start",
+        repair="escalate",
+        find=lambda snapshot: _find(snapshot, part),
+    )
+
+
+RULES = tuple(_rule(part) for part in _AGENTS)
