@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from holdfast import codec
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.store import gate, paging
+from holdfast.store import archive, gate, paging
 from holdfast.store.audit import audit
 from holdfast.store.contents import Contents
 from holdfast.store.digest import checked, checked_event
@@ -154,6 +155,20 @@ class MemoryStore:
                 if repair.row is not None and repair.row.record is not None:
                     self._contents.put(repair.row.record.key, repair.row)
         return [repair.words for repair in repairs]
+
+    async def backup(self, to: Path) -> Verification:
+        self._check_open()
+        with self._lock:
+            return archive.write(to, lambda connection: archive.save(self._contents, connection, to))
+
+    async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
+        self._check_open()
+        with archive.opened(source) as (connection, found), self._lock:
+            if not overwrite:
+                archive.check_empty(is_empty=not (self._contents.rows or self._contents.journals))
+            self._contents = archive.loaded(connection, incarnation=self._contents.incarnation)
+        self._wakeup.advance()
+        return found
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -1,0 +1,147 @@
+"""Backups: a SQLite file of the same schema, whatever store it was taken of, verified before it gets its name.
+
+So a backup of one kind of store restores into another. A restore starts a new incarnation of every stream, for whoever
+holds a position from the lost future must not take what comes now for what he has seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from holdfast.errors import Corrupt, InvalidInput, Rejected
+from holdfast.store import inspection, schema, tables
+from holdfast.store.contents import Contents
+from holdfast.store.records import Key, Verification
+from holdfast.store.sqlite_errors import translated
+
+TABLES = ("records", "events", "streams", "anchors")
+
+
+def write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
+    """A backup in `to`, filled by `fill`. What was there is replaced only by a whole and verified one."""
+    partial = to.with_name(to.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        connection = schema.connect(partial, "rwc")
+        with contextlib.closing(connection), translated(partial):
+            fill(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
+            found = _verified(connection, partial)
+        _replace(partial, to)
+    finally:
+        partial.unlink(missing_ok=True)
+    return found
+
+
+@contextlib.contextmanager
+def opened(source: Path) -> Iterator[tuple[sqlite3.Connection, Verification]]:
+    """A connection to a backup that was verified. Raises Corrupt for a damaged one, Unavailable for another schema."""
+    connection = schema.connect(source, "ro")
+    with contextlib.closing(connection):
+        with translated(source):
+            schema.check_version(connection, source)
+            found = _verified(connection, source)
+        yield connection, found
+
+
+def save(contents: Contents, connection: sqlite3.Connection, path: Path) -> None:
+    """Write `contents` into a new file."""
+    schema.migrate(connection, path)
+    with schema.transaction(connection):
+        records = [row.record for row in contents.rows.values() if row.record is not None]
+        tables.put_rows(connection, records, contents.rows)
+        for journal in contents.journals.values():
+            tables.put_events(connection, journal)
+        tables.put_streams(connection, contents.streams)
+        connection.executemany(
+            "INSERT INTO anchors (tenant, user, kind, id, digest) VALUES (?, ?, ?, ?, ?)",
+            [(*key, digest) for key, digest in contents.anchors.items()],
+        )
+        _set_incarnation(connection, contents.incarnation)
+
+
+def loaded(connection: sqlite3.Connection, *, incarnation: int) -> Contents:
+    """All that a backup holds, in memory, in an incarnation later than its own and than `incarnation`."""
+    contents = Contents(incarnation=max(incarnation, incarnation_of(connection)) + 1)
+    for values in connection.execute(f"SELECT {tables.RECORD} FROM records"):
+        row = tables.row_from(values)
+        assert row.record is not None, "a row of all columns has a record"
+        contents.put(row.record.key, row)
+    for values in connection.execute(f"SELECT {tables.EVENT} FROM events ORDER BY incarnation, seq"):
+        contents.append(tables.event_from(values))
+    contents.streams.update(inspection.streams(connection))
+    for tenant, user, kind, id_, digest in connection.execute("SELECT tenant, user, kind, id, digest FROM anchors"):
+        contents.anchors[Key(tenant, user, kind, id_)] = digest
+    return contents
+
+
+def replace(connection: sqlite3.Connection, source: sqlite3.Connection, *, overwrite: bool) -> None:
+    """Make a store hold what `source` holds, inside the store's transaction. Raises Rejected if it is not empty."""
+    if not overwrite:
+        check_empty(is_empty=not any(_count(connection, table) for table in ("records", "events")))
+    incarnation = max(incarnation_of(connection), incarnation_of(source)) + 1
+    for table in TABLES:
+        connection.execute(f"DELETE FROM {table}")
+        columns = _columns(source, table)
+        marks = ", ".join("?" * len(columns))
+        names = ", ".join(columns)
+        rows = source.execute(f"SELECT {names} FROM {table}")
+        connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+    _set_incarnation(connection, incarnation)
+
+
+def check_empty(*, is_empty: bool) -> None:
+    """Raises Rejected for a store that a restore would overwrite."""
+    if not is_empty:
+        raise Rejected("restore: expected an empty store, saw records in it; say overwrite to lose them")
+
+
+def check_elsewhere(to: Path, own: Path) -> None:
+    """Raises InvalidInput for a backup that would be written over the store itself."""
+    if to.absolute() == own or (to.exists() and own.exists() and to.samefile(own)):
+        raise InvalidInput(f"backup: expected another file than the store's own, saw {to}", path=str(to))
+
+
+def incarnation_of(connection: sqlite3.Connection) -> int:
+    """Which incarnation the streams of this store are in."""
+    incarnation: int = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").fetchone()[0]
+    return incarnation
+
+
+def _set_incarnation(connection: sqlite3.Connection, incarnation: int) -> None:
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'incarnation'", (incarnation,))
+
+
+def _verified(connection: sqlite3.Connection, path: Path) -> Verification:
+    found = inspection.verify(connection)
+    if not found.is_clean:
+        raise Corrupt(
+            f"{path}: expected a sound backup, saw {len(found.problems)} problems, the first: {found.problems[0]}",
+            path=str(path),
+            problems=[str(problem) for problem in found.problems],
+        )
+    return found
+
+
+def _replace(partial: Path, to: Path) -> None:
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(to)
+    folder = os.open(to.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    count: int = connection.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)").fetchone()[0]
+    return count

@@ -1,0 +1,127 @@
+"""A whole SQLite store read record by record, with its journal: for checking, repairing and trimming it.
+
+In pages, so that neither memory nor the writer is held for long, however big the store is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from holdfast import codec
+from holdfast.store import tables
+from holdfast.store.audit import History, audit
+from holdfast.store.journal import kept_from
+from holdfast.store.mend import repair_of
+from holdfast.store.records import Event, Key, Problem, Verification
+from holdfast.store.rules import Row, Stream
+
+PAGE_KEYS = 200
+"""How many records, with their journals, are in memory at once."""
+FILE_PROBLEMS_MAX = 100
+"""How many faults of the file's own structure are listed."""
+
+
+def verify(connection: sqlite3.Connection) -> Verification:
+    """Every digest and chain of one consistent view, recomputed, and SQLite's own check of the file."""
+    problems = list(_file_problems(connection))
+    connection.execute("BEGIN")
+    try:
+        found = audit(histories(connection, keys(connection)), streams(connection))
+    except sqlite3.DatabaseError as error:
+        found = Verification(records=0, events=0, problems=())
+        problems.append(Problem(where="file", expected="rows that can be read", seen=str(error)))
+    finally:
+        connection.execute("ROLLBACK")
+    return Verification(records=found.records, events=found.events, problems=(*problems, *found.problems))
+
+
+def keys(connection: sqlite3.Connection, *, with_events_before_s: float | None = None) -> Iterator[Key]:
+    """The key of everything that has a row or a journal; or only of what has events before a time."""
+    everything = "SELECT tenant, user, kind, id FROM records UNION SELECT DISTINCT tenant, user, kind, id FROM events"
+    old = "SELECT DISTINCT tenant, user, kind, id FROM events WHERE at_us < ?"
+    if with_events_before_s is None:
+        rows = tables.fetch_lenient(connection, everything)
+    else:
+        rows = tables.fetch_lenient(connection, old, (tables.microseconds(with_events_before_s),))
+    return (Key(*values) for values in rows)
+
+
+def histories(connection: sqlite3.Connection, wanted: Iterator[Key] | Sequence[Key]) -> Iterator[History]:
+    """What the store holds under each of the keys."""
+    remaining = iter(wanted)
+    while page := list(itertools.islice(remaining, PAGE_KEYS)):
+        asked = (codec.encode(page, bytes_max=1 << 30).decode(),)
+        rows: dict[int, Row] = {}
+        events: dict[int, list[Event]] = {}
+        for number, *values in tables.fetch(connection, _ROWS, asked, f"number, {tables.RECORD}"):
+            rows[number] = tables.row_from(values)
+        for number, *values in tables.fetch(connection, _EVENTS, asked, f"number, {tables.EVENT}"):
+            events.setdefault(number, []).append(tables.event_from(values))
+        anchors: dict[int, str] = dict(tables.fetch(connection, _ANCHORS, asked, "number, digest"))
+        for number, key in enumerate(page):
+            yield History(key=key, row=rows.get(number), events=events.get(number, []), anchor=anchors.get(number, ""))
+
+
+def streams(connection: sqlite3.Connection) -> dict[Stream, int]:
+    """The last number of each user's stream."""
+    rows = tables.fetch_lenient(connection, "SELECT tenant, user, seq FROM streams")
+    return {(tenant, user): seq for tenant, user, seq in rows}
+
+
+def trim(connection: sqlite3.Connection, wanted: Sequence[Key], *, before_s: float, keep: int) -> int:
+    """Drop the events of some records that `journal.kept_from` lets go; how many went. Inside a transaction."""
+    count = 0
+    for history in histories(connection, wanted):
+        cut = kept_from(history.events, before_s=before_s, keep=keep)
+        if cut:
+            last = history.events[cut - 1]
+            connection.execute(_DROP, (history.key.kind, history.key.id, *history.key[:2], *last.position))
+            connection.execute(_ANCHOR, (*history.key, last.digest))
+            count += cut
+    return count
+
+
+def damaged(connection: sqlite3.Connection) -> list[Key]:
+    """The keys of the records that need a repair."""
+    return [history.key for history in histories(connection, keys(connection)) if repair_of(history)]
+
+
+def repair(connection: sqlite3.Connection, wanted: Sequence[Key]) -> list[str]:
+    """Rebuild records from their journals where that is possible; in words. Inside a transaction."""
+    words = []
+    for history in histories(connection, wanted):
+        if (found := repair_of(history)) is None:
+            continue
+        words.append(found.words)
+        if found.row is not None and found.row.record is not None:
+            tables.put_rows(connection, [found.row.record], {history.key: found.row})
+    return words
+
+
+def _file_problems(connection: sqlite3.Connection) -> Iterator[Problem]:
+    try:
+        for (words,) in connection.execute(f"PRAGMA integrity_check({FILE_PROBLEMS_MAX})"):
+            if words != "ok":
+                yield Problem(where="file", expected="a sound structure", seen=words)
+    except sqlite3.DatabaseError as error:
+        yield Problem(where="file", expected="a structure that can be checked", seen=str(error))
+
+
+def _of_keys(table: str, columns: str) -> str:
+    named = ", ".join(f"{table}.{name} AS {name}" for name in columns.split(", "))
+    return f"""
+        SELECT k.key AS number, {named} FROM json_each(?) AS k CROSS JOIN {table}
+        ON {table}.kind = json_extract(k.value, '$[2]') AND {table}.tenant = json_extract(k.value, '$[0]')
+        AND {table}.user = json_extract(k.value, '$[1]') AND {table}.id = json_extract(k.value, '$[3]')"""
+
+
+_ROWS = _of_keys("records", tables.RECORD)
+_EVENTS = _of_keys("events", tables.EVENT) + " ORDER BY number, incarnation, seq"
+_ANCHORS = _of_keys("anchors", "digest")
+_DROP = """
+    DELETE FROM events WHERE kind = ? AND id = ? AND tenant = ? AND user = ? AND (incarnation, seq) <= (?, ?)"""
+_ANCHOR = """
+    INSERT INTO anchors (tenant, user, kind, id, digest) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (kind, tenant, user, id) DO UPDATE SET digest = excluded.digest"""

@@ -1,0 +1,93 @@
+"""A URL becomes a store."""
+
+from __future__ import annotations
+
+import enum
+import urllib.parse
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Protocol
+
+from holdfast import codec
+from holdfast.clock import Clock
+from holdfast.errors import InvalidInput
+from holdfast.store.memory import MemoryStore
+from holdfast.store.protocol import Store, StoreAdmin
+from holdfast.store.sqlite import SqliteStore
+
+
+class StateStorage(enum.Enum):
+    """Where state lives. A value is the scheme of the URL that `open_store` takes."""
+
+    MEMORY = "memory"
+    SQLITE = "sqlite"
+    REDIS = "redis"
+    POSTGRES = "postgres"
+    HYBRID = "hybrid"
+
+
+class OpenStore(Store, StoreAdmin, Protocol):
+    """What `open_store` gives: a store, and what operators do to it."""
+
+
+_URLS = 'expected "memory:", "sqlite:///relative.db" or "sqlite:////absolute.db" (with "?mode=ro" to read only)'
+_SCHEMES = {"postgresql": StateStorage.POSTGRES, "rediss": StateStorage.REDIS, "valkey": StateStorage.REDIS}
+
+
+def open_store(
+    url: str,
+    *,
+    clock: Clock | None = None,
+    executor: Executor | None = None,
+    process: str = "",
+    payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
+) -> OpenStore:
+    """The store that `url` names; a new SQLite file is made, an older one brought up to date.
+
+    `clock` is the store's time, `executor` runs what blocks, `process` is how other processes name this one when they
+    wait for it. Raises InvalidInput for a URL that names no store, and what opening the store raises.
+    """
+    storage, rest = _parsed(url)
+    match storage:
+        case StateStorage.MEMORY:
+            if rest.strip("/"):
+                raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; memory takes no path", url=url)
+            return MemoryStore(clock=clock, payload_bytes_max=payload_bytes_max)
+        case StateStorage.SQLITE:
+            path, read_only = _sqlite_path(url, rest)
+            return SqliteStore(
+                path,
+                read_only=read_only,
+                clock=clock,
+                executor=executor,
+                process=process,
+                payload_bytes_max=payload_bytes_max,
+            )
+        case StateStorage.REDIS | StateStorage.POSTGRES | StateStorage.HYBRID:
+            raise InvalidInput(
+                f"store URL: {storage.value} comes with an extra that is not installed; {_URLS}, saw {url!r}",
+                url=url,
+            )
+
+
+def _parsed(url: str) -> tuple[StateStorage, str]:
+    scheme, colon, rest = url.partition(":")
+    known = {storage.value: storage for storage in StateStorage} | _SCHEMES
+    storage = known.get(scheme.partition("+")[0].lower()) if colon else None
+    if storage is None:
+        raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; known schemes: {', '.join(sorted(known))}", url=url)
+    return storage, rest
+
+
+def _sqlite_path(url: str, rest: str) -> tuple[Path, bool]:
+    location, _, query = rest.partition("?")
+    if location == "///:memory:":
+        raise InvalidInput(f'store URL: expected a file, saw {url!r}; "memory:" is the store in memory', url=url)
+    path = urllib.parse.unquote(location.removeprefix("///"))
+    if not location.startswith("///") or not path or path.endswith("/"):
+        raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; sqlite takes three slashes and then a path", url=url)
+    options = urllib.parse.parse_qs(query, keep_blank_values=True)
+    mode = options.pop("mode", ["rwc"])
+    if options or mode not in (["ro"], ["rwc"]):
+        raise InvalidInput(f'store URL: expected no options but "mode=ro", saw {query!r}', url=url)
+    return Path(path), mode == ["ro"]

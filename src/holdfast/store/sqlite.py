@@ -1,0 +1,303 @@
+"""The store in one SQLite file: the embedded default, meant for production on one machine.
+
+WAL with `synchronous=FULL`. One writer (see `writer`) and one connection for reading, both outside the event loop.
+Several processes may share the file: they take turns to write and notice each other's commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from holdfast import codec
+from holdfast.clock import Clock, SystemClock
+from holdfast.errors import Corrupt, Unavailable
+from holdfast.store import archive, gate, inspection, paging, schema, select, tables
+from holdfast.store.digest import checked, checked_event
+from holdfast.store.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+    Verification,
+)
+from holdfast.store.rules import Stream, claimed, row_of
+from holdfast.store.sqlite_errors import translated
+from holdfast.store.turn import Turn
+from holdfast.store.wakeup import Wakeup
+from holdfast.store.writer import Writer
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+TURN_TIMEOUT_S = 5.0
+"""How long a process waits for its turn to write before it says who holds the file."""
+POLL_FIRST_S = 0.005
+POLL_LAST_S = 0.25
+"""Bounds on the pause between two looks for other processes' commits, while somebody waits."""
+
+
+class SqliteStore:
+    """A `Store` in the file `path`, which is made if it is not there. `process` is how peers name this process.
+
+    `executor` runs what blocks; without one the store has two threads of its own. Raises `Unavailable` (newer schema,
+    locked, not writable), `InvalidInput` (another program's file, no folder) and `Corrupt` (not SQLite).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        clock: Clock | None = None,
+        executor: Executor | None = None,
+        process: str = "",
+        payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
+        turn_timeout_s: float = TURN_TIMEOUT_S,
+    ) -> None:
+        self._path = path.absolute()
+        self._clock = clock or SystemClock()
+        self._payload_bytes_max = payload_bytes_max
+        self._read_only = read_only
+        self._executor = executor
+        self._is_closed = False
+        self._wakeup = Wakeup()
+        self._own_executors: list[ThreadPoolExecutor] = []
+        self._writer: Writer | None = None
+        if read_only:
+            self._reader = schema.connect(self._path, "ro")
+        else:
+            name = f"process {os.getpid()}" + (f" ({process})" if process else "")
+            self._writer = self._open_writer(name, executor, turn_timeout_s)
+            self._reader = schema.connect(self._path, "rw")
+        self._reading = threading.Lock()
+        self._read_executor = executor or self._own_executor("reader")
+        with translated(self._path), schema.closed_on_error(self._reader):
+            schema.check_version(self._reader, self._path)
+            self._seen_version = self._data_version()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
+    def capabilities(self) -> Capabilities:
+        folder = self._path.with_name(self._path.name + ".processes")
+        return Capabilities(durable=True, many_processes=True, lock_folder=str(folder), location=str(self._path))
+
+    def now_s(self) -> float:
+        return self._clock.time_s()
+
+    def ailment(self) -> str | None:
+        if self._is_closed:
+            return "the store is closed"
+        return self._writer.ailment() if self._writer else "it was opened for reading (mode=ro)"
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        gate.check_read(keys)
+        found: list[Record | None] = [None] * len(keys)
+        visible = [(place, key) for place, key in enumerate(keys) if scope.covers(key)]
+        asked = select.read([key for _, key in visible])
+        columns = "number, " + tables.RECORD
+        rows = await self._query(lambda connection: tables.fetch(connection, asked.sql, asked.parameters, columns))
+        for number, *values in rows:
+            record = tables.row_from(values).record
+            found[visible[number][0]] = checked(record) if record else None
+        return found
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        gate.check_query(query, limit)
+        asked = select.scan(scope, query, paging.parse_place(after) if after is not None else None, limit)
+        records = await self._query(lambda connection: _records(connection, asked))
+        return paging.page_of(query, [checked(record) for record in records], limit)
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        payload_bytes = gate.check_change(scope, change, payload_bytes_max=self._payload_bytes_max)
+        return await self._writing().commit(scope, change, payload_bytes)
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        gate.check_claim(claim)
+        asked = select.claim(scope, claim)
+
+        def take(connection: sqlite3.Connection) -> list[Record]:
+            taken = []
+            for record in _records(connection, asked):
+                try:
+                    taken.append(claimed(checked(record), claim.owner))
+                except Corrupt as error:  # one damaged record must not keep everybody else's from running
+                    log.error("record_damaged", key=str(record.key), error=error.message)
+            tables.put_rows(connection, taken, {record.key: row_of(record) for record in taken})
+            return taken
+
+        return await self._writing().run(take)
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: Stream | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        whose = gate.check_events(record, stream, limit)
+        if not scope.covers(whose):
+            return []
+        asked = select.events(record, stream, after, after_version, limit)
+        rows = await self._query(lambda connection: tables.fetch(connection, asked.sql, asked.parameters, tables.EVENT))
+        return [checked_event(tables.event_from(values)) for values in rows]
+
+    async def wait(self, since: int) -> int:
+        pause_s = POLL_FIRST_S
+        while True:
+            self._check_open()
+            count = await self._wakeup.wait(since, timeout_s=pause_s)
+            if count > since:
+                return count
+            await self._in_executor(self._look)
+            pause_s = min(pause_s * 1.5, POLL_LAST_S)
+
+    async def migrate(self) -> list[str]:
+        self._writing()
+        return []  # opening it for writing has done so
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        writer = self._writing()
+        old = await self._apart(lambda connection: list(inspection.keys(connection, with_events_before_s=before_s)))
+        count = 0
+        for start in range(0, len(old), inspection.PAGE_KEYS):
+            page = old[start : start + inspection.PAGE_KEYS]
+            work = functools.partial(inspection.trim, wanted=page, before_s=before_s, keep=keep_per_record)
+            count += await writer.run(work)
+        return count
+
+    async def verify(self) -> Verification:
+        return await self._apart(inspection.verify)
+
+    async def repair(self) -> list[str]:
+        writer = self._writing()
+        damaged = await self._apart(inspection.damaged)
+        return await writer.run(functools.partial(inspection.repair, wanted=damaged)) if damaged else []
+
+    async def backup(self, to: Path) -> Verification:
+        archive.check_elsewhere(to, self._path)
+        return await self._apart(lambda connection: archive.write(to, lambda copy: connection.backup(copy)))
+
+    async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
+        writer = self._writing()
+
+        def replace(connection: sqlite3.Connection) -> Verification:
+            with archive.opened(source) as (backup, found):
+                archive.replace(connection, backup, overwrite=overwrite)
+                return found
+
+        return await writer.run(replace)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._wakeup.advance()
+        loop = asyncio.get_running_loop()
+        if self._writer is not None:
+            await loop.run_in_executor(self._write_executor, self._writer.stop)
+        await loop.run_in_executor(self._read_executor, self._close_reader)
+        for executor in self._own_executors:
+            executor.shutdown(wait=False)
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({str(self._path)!r}, ailment={self.ailment()!r})"
+
+    def _open_writer(self, name: str, executor: Executor | None, turn_timeout_s: float) -> Writer:
+        connection = schema.connect(self._path, "rwc")
+        with translated(self._path), schema.closed_on_error(connection):
+            schema.migrate(connection, self._path)
+            self._write_executor = executor or self._own_executor("writer")
+            return Writer(
+                connection,
+                path=self._path,
+                executor=self._write_executor,
+                turn=Turn(self._path, name=name, timeout_s=turn_timeout_s),
+                clock=self._clock,
+                wakeup=self._wakeup,
+            )
+
+    def _own_executor(self, name: str) -> ThreadPoolExecutor:
+        executor = ThreadPoolExecutor(1, thread_name_prefix=f"holdfast-{name}")
+        self._own_executors.append(executor)
+        return executor
+
+    def _writing(self) -> Writer:
+        self._check_open()
+        if self._writer is None:
+            raise Unavailable(f"{self._path}: opened for reading (mode=ro); open it without to write")
+        return self._writer
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable(f"{self._path}: the store is closed; open another")
+
+    async def _query(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+
+        def query() -> T:
+            with self._reading, translated(self._path):
+                return work(self._reader)
+
+        return await self._in_executor(query)
+
+    async def _apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`work` on a connection and in a thread of its own: it takes long, and reading must not wait for it."""
+        self._check_open()
+
+        def run() -> T:
+            with contextlib.closing(schema.connect(self._path, "ro")) as connection, translated(self._path):
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+
+    async def _in_executor(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_executor, work)
+
+    def _look(self) -> None:
+        """Count one up if another process has committed."""
+        if self._writer is not None:
+            self._writer.look()
+            return
+        with self._reading, translated(self._path):
+            version = self._data_version()
+            is_news, self._seen_version = version != self._seen_version, version
+        if is_news:
+            self._wakeup.advance()
+
+    def _data_version(self) -> int:
+        version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def _close_reader(self) -> None:
+        with self._reading:
+            self._reader.close()
+
+
+def _records(connection: sqlite3.Connection, asked: select.Select) -> list[Record]:
+    rows = (tables.row_from(values) for values in tables.fetch(connection, asked.sql, asked.parameters, tables.RECORD))
+    return [row.record for row in rows if row.record is not None]

@@ -1,0 +1,294 @@
+"""The one writer of a process: it commits, in one transaction, whatever queued up while the last commit ran.
+
+There is no artificial delay: the first change starts a drain in the executor, and what arrives meanwhile is the next
+batch. Everybody is answered after COMMIT, on his own loop, by one call per loop. Who goes away does not stop the write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+
+from holdfast import faults
+from holdfast.clock import Clock
+from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.store import tables
+from holdfast.store.intake import Entry, Intake, Sender
+from holdfast.store.records import Change, Commit
+from holdfast.store.rules import judge
+from holdfast.store.schema import roll_back
+from holdfast.store.sqlite_errors import is_certainly_undone, is_payload_fault, translate
+from holdfast.store.turn import Turn
+from holdfast.store.wakeup import Wakeup
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+log = structlog.get_logger(__name__)
+
+
+class _Waiter(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class _Answer(NamedTuple):
+    waiter: _Waiter
+    value: Any
+    error: BaseException | None
+
+
+class Writer:
+    """Owns the connection that writes. `commit` and `run` may be called from any loop of any thread."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        path: Path,
+        executor: Executor,
+        turn: Turn,
+        clock: Clock,
+        wakeup: Wakeup,
+        intake: Intake[_Waiter] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._executor = executor
+        self._turn = turn
+        self._clock = clock
+        self._wakeup = wakeup
+        self._lock = threading.Lock()
+        self._intake: Intake[_Waiter] = intake or Intake()
+        self._jobs: deque[tuple[Job[Any], _Waiter]] = deque()
+        self._is_draining = False
+        self._writing = threading.Lock()
+        self._end: str | None = None
+        self._trouble: str | None = None
+        self._seen_version = self._data_version()
+
+    def ailment(self) -> str | None:
+        """Why nothing can be committed at present: the writer has ended, or its last batch met the world's no."""
+        return self._end or self._trouble
+
+    async def commit(self, sender: Sender, change: Change, payload_bytes: int) -> Commit:
+        """The answer to `change`, which passed the gate, once it is durable."""
+        waiter = _waiter()
+        with self._lock:
+            self._check_alive()
+            self._intake.put(sender, Entry(change, waiter, payload_bytes=payload_bytes))
+            self._start()
+        answer: Commit = await waiter.future
+        return answer
+
+    async def run(self, job: Job[T]) -> T:
+        """What `job` returns, run alone in a transaction of its own."""
+        waiter = _waiter()
+        with self._lock:
+            self._check_alive()
+            self._jobs.append((job, waiter))
+            self._start()
+        result: T = await waiter.future
+        return result
+
+    def look(self) -> None:
+        """Count one up if somebody else has committed since the last look. Blocks; for the executor."""
+        if not self._writing.acquire(blocking=False):
+            return  # our own commits wake everybody as it is
+        try:
+            version = self._seen_version if self._end is not None else self._data_version()
+            is_news, self._seen_version = version != self._seen_version, version
+        except sqlite3.OperationalError:
+            is_news = False  # busy: looked at again soon
+        finally:
+            self._writing.release()
+        if is_news:
+            self._wakeup.advance()
+
+    def stop(self) -> None:
+        """Take nothing more, commit what is queued, close. Blocks; for the executor."""
+        with self._lock:
+            if self._end is None:
+                self._end = "the store is closed"
+        self._drain()
+        with self._writing:
+            self._connection.close()
+            self._turn.close()
+
+    def __repr__(self) -> str:
+        return f"Writer({str(self._path)!r}, queued={len(self._intake)}, ailment={self.ailment()!r})"
+
+    def _check_alive(self) -> None:
+        if self._end is not None:
+            raise Unavailable(f"{self._path}: {self._end}", path=str(self._path))
+
+    def _start(self) -> None:
+        if not self._is_draining:
+            try:
+                self._executor.submit(self._drain)
+            except RuntimeError as error:
+                raise Unavailable(f"{self._path}: its executor takes no more work ({error})") from error
+            self._is_draining = True
+
+    def _drain(self) -> None:
+        """Write until nothing waits. Whatever this does not expect ends the writer, and everybody is told."""
+        try:
+            with self._writing:
+                while self._drain_once():
+                    pass
+        except BaseException as error:
+            log.error("writer_died", path=str(self._path), error=repr(error))
+            self._die(error)
+
+    def _drain_once(self) -> bool:
+        with self._lock:
+            job = self._jobs.popleft() if self._jobs else None
+            batch = self._intake.take()
+            self._is_draining = bool(job or batch)
+        if job:
+            _deliver([self._run_alone(*job)])
+        if batch:
+            try:
+                answers = self._write(batch)
+            except BaseException as error:
+                _deliver([_Answer(entry.waiter, None, self._death(error)) for entry in batch])
+                raise
+            if any(answer.error is None for answer in answers):
+                self._wakeup.advance()
+            _deliver(answers)
+        return bool(job or batch)
+
+    def _write(self, batch: Sequence[Entry[_Waiter]]) -> list[_Answer]:
+        """Commit `batch`; where some value in it cannot be stored, by halves, so that it hurts its sender alone."""
+        try:
+            outcome = self._commit([entry.change for entry in batch])
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            if not is_payload_fault(error) or len(batch) == 1:
+                return [_Answer(entry.waiter, None, self._refusal(error)) for entry in batch]
+            middle = len(batch) // 2
+            return self._write(batch[:middle]) + self._write(batch[middle:])
+        except HoldfastError as error:
+            self._trouble = error.message
+            return [_Answer(entry.waiter, None, _copy(error)) for entry in batch]
+        self._trouble = None
+        return [
+            _Answer(entry.waiter, answer, None) if isinstance(answer, Commit) else _Answer(entry.waiter, None, answer)
+            for entry, answer in zip(batch, outcome, strict=True)
+        ]
+
+    def _commit(self, changes: Sequence[Change]) -> Sequence[Commit | HoldfastError]:
+        with self._transaction() as connection:
+            known = tables.load(connection, changes)
+            judgement = judge(
+                changes, known.rows, known.streams, at=self._clock.time_s(), incarnation=known.incarnation
+            )
+            tables.store(connection, judgement)
+        return judgement.answers
+
+    def _run_alone(self, job: Job[Any], waiter: _Waiter) -> _Answer:
+        try:
+            with self._transaction() as connection:
+                result = job(connection)
+        except sqlite3.Error as error:
+            return _Answer(waiter, None, self._refusal(error))
+        except HoldfastError as error:
+            return _Answer(waiter, None, error)
+        except BaseException as error:
+            _deliver([_Answer(waiter, None, self._death(error))])
+            raise
+        self._wakeup.advance()
+        return _Answer(waiter, result, None)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Any:
+        self._turn.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                faults.point("store-before-commit")
+                self._end_transaction()
+            finally:
+                roll_back(self._connection)
+        finally:
+            self._turn.release()
+
+    def _end_transaction(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if is_certainly_undone(error):
+                raise
+            # A sync that failed tells nothing about what is on the disk, nor would the next one: stop here.
+            self._end = f"a commit's outcome is unknown ({error}); check the disk, then restart this process"
+            raise CommitUnknown(f"{self._path}: {self._end}", path=str(self._path)) from error
+        try:
+            faults.point("store-after-commit")
+        except Unavailable as error:
+            raise CommitUnknown(f"{self._path}: the answer to a commit was lost", path=str(self._path)) from error
+
+    def _refusal(self, error: BaseException) -> HoldfastError:
+        """The store's error for what SQLite said; remembered as our ailment unless a payload is to blame."""
+        database_error = error if isinstance(error, sqlite3.Error) else sqlite3.DataError(str(error))
+        refusal = translate(database_error, self._path)
+        refusal.__cause__ = error
+        if not is_payload_fault(error):
+            self._trouble = refusal.message
+        return refusal
+
+    def _die(self, error: BaseException) -> None:
+        with self._lock:
+            if self._end is None:
+                self._end = f"its writer died of {type(error).__name__}: {error}; restart this process"
+            self._is_draining = False
+            waiters = [entry.waiter for entry in self._intake.take_all()] + [waiter for _, waiter in self._jobs]
+            self._jobs.clear()
+        _deliver([_Answer(waiter, None, self._death(error)) for waiter in waiters])
+
+    def _death(self, error: BaseException) -> Unavailable:
+        death = Unavailable(f"{self._path}: its writer died of {type(error).__name__}: {error}; restart this process")
+        death.__cause__ = error
+        return death
+
+    def _data_version(self) -> int:
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+
+def _waiter() -> _Waiter:
+    loop = asyncio.get_running_loop()
+    return _Waiter(loop, loop.create_future())
+
+
+def _copy(error: HoldfastError) -> HoldfastError:
+    """An error of his own for each waiter: raising one instance twice would mix their tracebacks."""
+    copy = type(error)(error.message, **error.facts)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _deliver(answers: Sequence[_Answer]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Answer]] = defaultdict(list)
+    for answer in answers:
+        by_loop[answer.waiter.loop].append(answer)
+    for loop, its in by_loop.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: what it asked for is durable all the same
+            loop.call_soon_threadsafe(_finish, its)
+
+
+def _finish(answers: Sequence[_Answer]) -> None:
+    for waiter, value, error in answers:
+        if waiter.future.done():
+            continue  # its caller was cancelled
+        if error is None:
+            waiter.future.set_result(value)
+        else:
+            waiter.future.set_exception(error)
