@@ -48,9 +48,7 @@ def overlap(left: list[Operation], right: list[Operation]) -> list[str]:
 
 def _diff(before: Any, after: Any, path: str, out: list[Operation]) -> None:
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in before:
-            if key not in after:
-                out.append({"op": "remove", "path": f"{path}/{_escape(key)}"})
+        out.extend({"op": "remove", "path": f"{path}/{_escape(key)}"} for key in before if key not in after)
         for key, value in after.items():
             if key not in before:
                 out.append({"op": "add", "path": f"{path}/{_escape(key)}", "value": value})
@@ -61,7 +59,9 @@ def _diff(before: Any, after: Any, path: str, out: list[Operation]) -> None:
         for index in range(shared):
             _diff(before[index], after[index], f"{path}/{index}", out)
         out.extend({"op": "remove", "path": f"{path}/{index}"} for index in range(len(before) - 1, shared - 1, -1))
-        out.extend({"op": "add", "path": f"{path}/{index}", "value": after[index]} for index in range(shared, len(after)))
+        out.extend(
+            {"op": "add", "path": f"{path}/{index}", "value": after[index]} for index in range(shared, len(after))
+        )
     elif before != after or type(before) is not type(after):
         out.append({"op": "replace", "path": path, "value": after})
 
@@ -95,7 +95,9 @@ def _apply_one(parent: Any, token: Any, operation: Operation) -> None:
         else:
             parent[token] = _copy(operation["value"])
     except (KeyError, IndexError, TypeError) as error:
-        raise Corrupt(f"patch: {operation['op']} at {operation['path']!r} does not fit the value", **operation) from error
+        raise Corrupt(
+            f"patch: {operation['op']} at {operation['path']!r} does not fit the value", **operation
+        ) from error
 
 
 def _copy(value: Any) -> Any:

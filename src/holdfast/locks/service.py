@@ -1,0 +1,174 @@
+"""Locks for whoever needs one outside a state's `lock=`: acquire, renew, release, and word when it was lost.
+
+The store is the truth; its `wait` is only a hint to look again. A lease lasts `ttl_s` seconds and is renewed at a
+third of that; a holder that could not renew in time is told through `Lease.lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from holdfast.clock import Clock, Randomness
+from holdfast.context import UserExecutionContext, check_id
+from holdfast.errors import Conflict, Fenced, InvalidInput, Unavailable
+from holdfast.ids import uuid7
+from holdfast.locks.records import lock_key, lock_state, lock_write, token_of
+from holdfast.locks.rules import Ticket, Verdict, ask, is_held_by, release
+from holdfast.store.protocol import Store
+from holdfast.store.records import Change, Key, Record, Require, Scope
+from holdfast.tasks import Supervisor
+
+ATTEMPTS_MAX = 10_000
+"""Bound on re-reads of a contended lock: each lost race means that somebody else moved on."""
+
+
+class Lease:
+    """A lock that is held now. `token` only grows from holder to holder: hand it to whatever is written."""
+
+    def __init__(self, kind: str, name: str, token: int, key: Key) -> None:
+        self.kind = kind
+        self.name = name
+        self.token = token
+        self.lost = asyncio.Event()
+        self._key = key
+
+    def requirement(self) -> Require:
+        """A precondition for a store's change: this lease is still the one."""
+        return Require(key=self._key, epoch=self.token)
+
+    def check(self) -> None:
+        """Raises Fenced once the lease is known to be lost."""
+        if self.lost.is_set():
+            raise Fenced(f"lock {self.kind}/{self.name}: the lease with token {self.token} was lost; stop writing")
+
+    def __repr__(self) -> str:
+        return f"Lease({self.kind}/{self.name}, token={self.token}, lost={self.lost.is_set()})"
+
+
+class LockService:
+    """Locks of one store. `poll_s` is how often a waiter looks without a hint."""
+
+    def __init__(
+        self, store: Store, clock: Clock, randomness: Randomness, tasks: Supervisor, *, poll_s: float = 1.0
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._randomness = randomness
+        self._tasks = tasks
+        self._poll_s = poll_s
+
+    @asynccontextmanager
+    async def hold(
+        self,
+        context: UserExecutionContext,
+        kind: str,
+        name: str,
+        *,
+        ttl_s: float = 30.0,
+        wait_max_s: float | None = None,
+    ) -> AsyncIterator[Lease]:
+        """Hold the lock for the block, waiting in line for it for at most `wait_max_s` seconds (None: as long as it
+        takes). Raises Unavailable, naming the holder, when the wait was too long."""
+        check_id("lock kind", kind)
+        check_id("lock name", name)
+        if ttl_s <= 0:
+            raise InvalidInput(f"lock {kind}/{name}: expected a ttl_s above 0, saw {ttl_s}")
+        holder = f"lease:{uuid7(self._clock, self._randomness)}"
+        key = lock_key(context.tenant, kind, name)
+        try:
+            token = await self._acquire(context, kind, name, holder, ttl_s, wait_max_s)
+            lease = Lease(kind, name, token, key)
+            renewal = self._tasks.start(self._renew(context, lease, holder, ttl_s), name=f"renew {kind}/{name}")
+            try:
+                yield lease
+            finally:
+                renewal.cancel()
+        finally:
+            await asyncio.shield(self._tasks.start(self._give_back(context, kind, name, holder), name="release"))
+
+    async def _acquire(
+        self, context: UserExecutionContext, kind: str, name: str, holder: str, ttl_s: float, wait_max_s: float | None
+    ) -> int:
+        key = lock_key(context.tenant, kind, name)
+        scope = Scope.of_tenant(context.tenant)
+        began_at = self._store.now_s()
+        tick = 0
+        for _ in range(ATTEMPTS_MAX):
+            now = self._store.now_s()
+            record = (await self._store.read(scope, [key]))[0]
+            state = lock_state(kind, name, record)
+            ticket = Ticket(holder, context.user, now, now + ttl_s)
+            verdict = ask(state, ticket, now=now)
+            place = next(i for i, waiting in enumerate(verdict.lock.queue) if waiting.holder == holder)
+            if not (is_held_by(state, holder, now=now)) and not await self._write(context, record, verdict):
+                continue
+            if place == 0:
+                record = (await self._store.read(scope, [key]))[0]
+                if record is not None and is_held_by(lock_state(kind, name, record), holder, now=now):
+                    return token_of(record)
+                continue
+            if wait_max_s is not None and now - began_at >= wait_max_s:
+                first = verdict.lock.queue[0]
+                raise Unavailable(
+                    f"lock {kind}/{name}: waited {wait_max_s:g} s; held by {first.by} since {first.since:.0f}, "
+                    f"{place} before you",
+                    holder=first.holder,
+                    place=place,
+                )
+            tick = await self._hint(tick, min(self._poll_s, ttl_s / 3))
+        raise Unavailable(f"lock {kind}/{name}: lost {ATTEMPTS_MAX} races; try again later")
+
+    async def _hint(self, tick: int, seconds: float) -> int:
+        """Until somebody committed something, or `seconds` passed."""
+        changed = self._tasks.start(self._store.wait(tick), name="lock hint")
+        slept = self._tasks.start(self._clock.sleep(seconds), name="lock poll")
+        try:
+            await asyncio.wait([changed, slept], return_when=asyncio.FIRST_COMPLETED)
+            return changed.result() if changed.done() else tick
+        finally:
+            changed.cancel()
+            slept.cancel()
+
+    async def _renew(self, context: UserExecutionContext, lease: Lease, holder: str, ttl_s: float) -> None:
+        key = lock_key(context.tenant, lease.kind, lease.name)
+        good_until = self._store.now_s() + ttl_s
+        while True:
+            await self._clock.sleep(ttl_s / 3)
+            now = self._store.now_s()
+            try:
+                record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
+                state = lock_state(lease.kind, lease.name, record)
+                if token_of(record) != lease.token or not is_held_by(state, holder, now=now):
+                    lease.lost.set()
+                    return
+                verdict = ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)
+                if await self._write(context, record, verdict):
+                    good_until = now + ttl_s
+            except Unavailable:
+                pass
+            if now >= good_until:
+                lease.lost.set()
+                return
+
+    async def _give_back(self, context: UserExecutionContext, kind: str, name: str, holder: str) -> None:
+        key = lock_key(context.tenant, kind, name)
+        for _ in range(ATTEMPTS_MAX):
+            record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
+            if record is None:
+                return
+            verdict = release(lock_state(kind, name, record), holder, now=self._store.now_s())
+            if verdict.is_same or await self._write(context, record, verdict):
+                return
+
+    async def _write(self, context: UserExecutionContext, record: Record | None, verdict: Verdict) -> bool:
+        if verdict.is_same:
+            return True
+        put = lock_write(context.tenant, record, verdict.lock, is_new_holder=verdict.is_new_holder)
+        change = Change(change_id=uuid7(self._clock, self._randomness), writes=(put,))
+        try:
+            await self._store.commit(Scope.of_tenant(context.tenant), change)
+        except Conflict:
+            return False
+        return True

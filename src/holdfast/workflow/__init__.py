@@ -1,0 +1,28 @@
+"""The durable engine. A `Workflow` declares what may happen; an `Engine` makes it happen, once, whatever crashes.
+
+`rules` judges: a run and an occurrence give the next run and the journal rows that tell it. One `actor` per owned run
+commits these judgements and starts handlers; `steps` is what handlers see; `recovery` finds what nobody works on.
+`client` and `handle` are the doors. `manager` has the spec's names for the same objects.
+"""
+
+from holdfast.workflow.client import Client
+from holdfast.workflow.definition import Forward, Join, Retry
+from holdfast.workflow.engine import Engine
+from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.past import Checkpoint
+from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.steps import RunContext
+from holdfast.workflow.workflow import Workflow
+
+__all__ = [
+    "Checkpoint",
+    "Client",
+    "Engine",
+    "Forward",
+    "Join",
+    "RecoveryManager",
+    "Retry",
+    "RunContext",
+    "RunHandle",
+    "Workflow",
+]

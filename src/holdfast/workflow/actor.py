@@ -1,0 +1,383 @@
+"""One actor per owned run: it alone decides and commits; handlers only return results.
+
+It lives while its process owns the run and something is to be done. What it commits last before it ends releases the
+run: from then on the run is rows, and a signal or a due time brings it back, here or elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from holdfast import codec
+from holdfast.context import UserExecutionContext
+from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, WorkflowError
+from holdfast.locks import is_held_by, lock_key, lock_state, token_of
+from holdfast.store.records import Claim, Delete, Key, Put, Scope
+from holdfast.workflow import occurrences as on
+from holdfast.workflow import rules
+from holdfast.workflow.admission import Verdict, admit, is_active
+from holdfast.workflow.alarm import Appointment
+from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.definition import DONE
+from holdfast.workflow.failure import failure_of
+from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, signal_put, waiting_signals
+from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, encode_run, shown, where_of
+from holdfast.workflow.runtime import Runtime, Stored, holder_of
+from holdfast.workflow.steps import Memos, RunContext
+
+
+class Visit(NamedTuple):
+    """A handler at work in one visit of one leaf."""
+
+    number: int
+    task: asyncio.Task[None]
+    memos: Memos
+
+
+class Origin(enum.Enum):
+    """How a run came to its actor: just started here; claimed while nobody owned it, so that memos may exist; taken
+    over from a dead owner; or taken alone, as a suspect of killing its owners."""
+
+    STARTED = "started"
+    CLAIMED = "claimed"
+    RECOVERED = "recovered"
+    SUSPECT = "suspect"
+
+
+class Actor:
+    """`deaths_max`: how many deaths without progress set a suspect aside."""
+
+    def __init__(self, runtime: Runtime, stored: Stored, origin: Origin, *, deaths_max: int) -> None:
+        self._runtime = runtime
+        self._stored = stored
+        self._built = runtime.built(stored.run)
+        self._origin = origin
+        self._deaths_max = deaths_max
+        self._queue: deque[on.Occurrence] = deque()
+        self._wake = asyncio.Event()
+        self._visits: dict[str, Visit] = {}
+        self._appointment: Appointment | None = None
+        self._watched: dict[str, Key] = {}
+        self._memos: dict[str, tuple[int, Memos]] = {}
+        self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
+        self._is_inbox_due = origin is not Origin.STARTED
+        self._is_lost = False
+        self._is_resting = False
+        self.has_progressed = asyncio.Event()
+
+    @property
+    def run(self) -> Run:
+        return self._stored.run
+
+    @property
+    def stored(self) -> Stored:
+        """The run as this actor last committed or read it."""
+        return self._stored
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether nothing happens here before time passes or somebody sends something."""
+        return self._is_resting and not self._wake.is_set() and not self._visits
+
+    @property
+    def epoch(self) -> int:
+        return self._stored.epoch
+
+    def poke(self) -> None:
+        """Something may have changed outside: look at the inbox and the locks again."""
+        self._is_inbox_due = True
+        self._wake.set()
+
+    def lose(self) -> None:
+        """Somebody else owns the run now: stop, write nothing more."""
+        self._is_lost = True
+        self._wake.set()
+
+    async def live(self) -> None:
+        """Until the run is released, has ended, or was lost to another owner."""
+        try:
+            await self._begin()
+            while not self._is_lost:
+                occurrence = await self._next()
+                if occurrence is not None:
+                    await self._judge(occurrence)
+                elif self._is_idle() and not await self._reclaim():
+                    return
+        except (Fenced, Conflict):
+            pass  # the run moved on without us: whoever moved it goes on
+        finally:
+            self._end()
+
+    # -- what to judge next -------------------------------------------------------------------------------------
+
+    async def _next(self) -> on.Occurrence | None:
+        """The next occurrence; None when there is nothing to wait for."""
+        while not self._is_lost:
+            if self._queue:
+                return self._queue.popleft()
+            due = rules.due_now(self.run, self._runtime.store.now_s(), draw=self._runtime.randomness.random())
+            if due is not None and (self.run.status in RUNNABLE or self._can_work()):
+                return due
+            if self._is_inbox_due:
+                self._is_inbox_due = False
+                if (found := await self._look_outside()) is not None:
+                    return found
+                continue
+            if self._is_idle():
+                return None
+            self._set_alarm()
+            self._wake.clear()
+            self._is_resting = True
+            await self._wake.wait()
+            self._is_resting = False
+        return None
+
+    async def _look_outside(self) -> on.Occurrence | None:
+        for path, leaf in self.run.leaves.items():
+            if leaf.phase == "locking" and (token := await self._granted_token(path)) is not None:
+                return on.LockGranted(leaf=path, visit=leaf.visit, token=token)
+        if not self._built.acceptors or self.run.status not in RUNNABLE:
+            return None
+        for waiting in await waiting_signals(self._runtime, self.run):
+            verdict, reason = admit(self._built, self.run, waiting.signal)
+            if verdict is Verdict.NOW:
+                self._is_inbox_due = True
+                return on.Signalled(
+                    signal=waiting.signal, agent=waiting.signal.by, record_version=waiting.record.version
+                )
+            if verdict is Verdict.REFUSED:
+                await answer(self._runtime, self.run, waiting, REFUSED, reason)
+            elif waiting.record.status == NEW:
+                await answer(self._runtime, self.run, waiting, EARLY, "kept until its state is entered")
+        return None
+
+    async def _granted_token(self, path: str) -> int | None:
+        leaf = self.run.leaves[path]
+        assert leaf.lock is not None
+        key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
+        record = (await self._runtime.store.read(Scope.of_tenant(self.run.tenant), [key]))[0]
+        state = lock_state(leaf.lock.kind, leaf.lock.name, record)
+        holder = holder_of(self.run, path, leaf.visit)
+        return token_of(record) if is_held_by(state, holder, now=self._runtime.store.now_s()) else None
+
+    def _is_idle(self) -> bool:
+        return not self._visits and not (self._can_work() and self.run.has_work) and not self._queue
+
+    def _set_alarm(self) -> None:
+        due = self.run.due
+        if self._appointment is not None:
+            if self._appointment.due == due and self._appointment.call is not None:
+                return
+            self._appointment.cancel()
+            self._appointment = None
+        if due is not None:
+            self._appointment = self._runtime.alarm.at(due, self._wake.set)
+
+    # -- deciding and committing --------------------------------------------------------------------------------
+
+    async def _judge(self, occurrence: on.Occurrence) -> None:
+        if self._runtime.is_cold:
+            self._stored = await self._reread()
+        now = self._runtime.store.now_s()
+        try:
+            decision = rules.decide(self._built, self.run, occurrence, now=now)
+            encode_run(decision.run)
+        except (WorkflowError, InvalidInput) as error:
+            if isinstance(occurrence, on.Signalled):
+                await self._refuse(occurrence, str(error))
+                return
+            decision = self._as_failure(occurrence, error, now)
+        if decision.reason:
+            await self._refuse(occurrence, decision.reason)
+            return
+        extra, notes = self._written_along(occurrence, decision)
+        self._stored, decision = await self._runtime.commit_decision(
+            self._stored,
+            replace(decision, rows=notes + decision.rows),
+            owner=self._runtime.process_id,
+            guard=True,
+            extra=extra,
+        )
+        self._act(decision)
+        self.has_progressed.set()
+
+    def _as_failure(self, occurrence: on.Occurrence, error: HoldfastError, now: float) -> Decision:
+        """What makes no sense is a failure of the leaf it came from, else of the first one."""
+        path = getattr(occurrence, "leaf", next(iter(self.run.leaves)))
+        visit = self.run.leaves[path].visit
+        return rules.decide(
+            self._built, self.run, on.Failed(leaf=path, visit=visit, failure=failure_of(error)), now=now
+        )
+
+    def _written_along(
+        self, occurrence: on.Occurrence, decision: Decision
+    ) -> tuple[tuple[Put | Delete, ...], tuple[Row, ...]]:
+        """The memos and notes that a handler still held, and a signal that is taken."""
+        if isinstance(occurrence, on.Signalled):
+            taken = replace(occurrence.signal, answer=where_of(decision.run))
+            return (signal_put(self.run, taken, TAKEN, expect=occurrence.record_version),), ()
+        path = getattr(occurrence, "leaf", "")
+        visit = self._visits.get(path)
+        if visit is None:
+            return (), ()
+        held, notes = visit.memos.take_held()
+        is_over = any(left == path for left, _ in decision.left)
+        return (() if is_over else tuple(held)), tuple(notes)
+
+    def _act(self, decision: Decision) -> None:
+        """Only after the commit: end the handlers that are over, start those that were entered."""
+        if any(is_active(self._built, self.run, path) for paths in self._built.acceptors.values() for path in paths):
+            self._is_inbox_due = True
+        for path in decision.stopped:
+            self._stop(path)
+        for path in tuple(self._visits):
+            if self._visits[path].task.done() and path not in decision.entered:
+                del self._visits[path]
+        for path in decision.entered:
+            leaf = self.run.leaves.get(path)
+            if leaf is None or not self._can_work():
+                continue
+            if leaf.phase == "working":
+                self._unwatch(path)
+                self._start(path, leaf)
+            elif leaf.phase == "locking":
+                self._watch(path, leaf)
+        if not self._can_work() and self.run.status not in RUNNABLE:
+            for path in tuple(self._visits):
+                self._stop(path)
+
+    # -- handlers -----------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """Take up whatever the run stands at; after a death, count it first."""
+        if self.run.configuration.chart_hash != self._built.chart.hash or self.run.version != self._built.version:
+            await self._judge(on.Moved(version=self._built.version, states=self._mapping()))
+        if self._origin in (Origin.RECOVERED, Origin.SUSPECT):
+            found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
+            if self._origin is Origin.RECOVERED:
+                was_alone = self.run.status == "suspect"
+                await self._judge(on.Died(memos=sum(found), was_alone=was_alone, deaths_max=self._deaths_max))
+        if not self._can_work():
+            return
+        for path, leaf in self.run.leaves.items():
+            if leaf.lock is not None and self._origin is Origin.RECOVERED and leaf.phase in ("working", "locking"):
+                self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
+            elif leaf.phase == "working":
+                self._start(path, leaf)
+            elif leaf.phase == "locking":
+                self._watch(path, leaf)
+
+    def _can_work(self) -> bool:
+        return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+
+    def _mapping(self) -> dict[str, str]:
+        return dict(self._built.migrations.get(self.run.version, {}))
+
+    def _memos_of(self, path: str, leaf: Leaf) -> Memos:
+        known = self._memos.get(path)
+        if known is None or known[0] != leaf.visit:
+            known = self._memos[path] = (leaf.visit, Memos(self._runtime, self.run, path, leaf.visit))
+        known[1].epoch = self.epoch
+        return known[1]
+
+    def _start(self, path: str, leaf: Leaf) -> None:
+        is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
+        memos = self._memos_of(path, leaf)
+        task = self._runtime.tasks.start(self._work(path, leaf, memos, is_new), name=f"{self.run.id} {path}")
+        self._visits[path] = Visit(leaf.visit, task, memos)
+
+    async def _work(self, path: str, leaf: Leaf, memos: Memos, is_new: bool) -> None:
+        """One attempt of a handler: whatever comes of it becomes an occurrence."""
+        run, spec = self.run, self._built.spec_of(path)
+        assert spec.handler is not None
+        occurrence: on.Occurrence
+        try:
+            if not is_new:
+                await memos.load()
+            data = self._built.decode_data(run.data)
+            before = codec.encode(data)
+            user = UserExecutionContext(user=run.user, tenant=run.tenant, run=run.id)
+            context = RunContext(self._runtime, run, path, leaf, memos, data, user)
+            outcome = await spec.handler(context)
+            after = codec.encode(context.data, what=f"data of run {run.id} after {shown(path)}")
+            base = bytes(run.data)
+            occurrence = on.Finished(
+                leaf=path,
+                visit=leaf.visit,
+                outcome=DONE if outcome is None else str(outcome),
+                data=base if after == before else after,
+                base=base,
+            )
+        except Fenced:
+            self.lose()
+            return
+        except Exception as error:  # the step boundary: whatever a handler raises is recorded as its failure
+            occurrence = on.Failed(
+                leaf=path, visit=leaf.visit, failure=failure_of(error), draw=self._runtime.randomness.random()
+            )
+        if self._visits.get(path, (None,))[0] == leaf.visit:
+            self._queue.append(occurrence)
+            self._wake.set()
+
+    def _stop(self, path: str) -> None:
+        self._unwatch(path)
+        visit = self._visits.pop(path, None)
+        if visit is not None:
+            visit.task.cancel()
+
+    def _watch(self, path: str, leaf: Leaf) -> None:
+        assert leaf.lock is not None
+        key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
+        self._watched[path] = key
+        self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
+        self.poke()
+
+    def _unwatch(self, path: str) -> None:
+        key = self._watched.pop(path, None)
+        if key is not None and key not in self._watched.values():
+            watchers = self._runtime.lock_watchers.get(key, set())
+            watchers.discard(self.poke)
+            if not watchers:
+                self._runtime.lock_watchers.pop(key, None)
+
+    def _end(self) -> None:
+        if self._appointment is not None:
+            self._appointment.cancel()
+        for path in (*self._visits, *self._watched):
+            self._stop(path)
+
+    async def _refuse(self, occurrence: on.Occurrence, reason: str) -> None:
+        """A refusal changes nothing; a signal is told so, anything else was only late."""
+        if isinstance(occurrence, on.Signalled):
+            for waiting in await waiting_signals(self._runtime, self.run):
+                if waiting.signal.id == occurrence.signal.id:
+                    text = (
+                        f"run {self.run.id} is in {where_of(self.run)} and refuses {occurrence.signal.name!r}: {reason}"
+                    )
+                    await answer(self._runtime, self.run, waiting, REFUSED, text)
+
+    async def _reread(self) -> Stored:
+        stored = await self._runtime.load(Scope.of_user(self.run.tenant, self.run.user), self.run.key)
+        if stored.epoch != self.epoch:
+            raise Fenced(f"run {self.run.id}: expected epoch {self.epoch}, found {stored.epoch}", run=self.run.id)
+        return stored
+
+    async def _reclaim(self) -> bool:
+        """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
+        if self.run.status != "waiting" or not self._built.acceptors:
+            return False
+        waiting = await waiting_signals(self._runtime, self.run)
+        if not any(admit(self._built, self.run, item.signal).verdict is not Verdict.EARLY for item in waiting):
+            return False
+        claim = Claim(kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=(self.run.id,), limit=1)
+        taken = await self._runtime.store.claim(Scope.of_user(self.run.tenant, self.run.user), claim)
+        if not taken:
+            return False
+        self._stored = Stored.of(taken[0])
+        self._is_inbox_due = True
+        return True

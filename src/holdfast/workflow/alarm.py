@@ -1,0 +1,66 @@
+"""One task that waits for the earliest of many due times and calls back. Nothing polls."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import Callable
+
+from holdfast.clock import Clock
+from holdfast.tasks import Supervisor
+
+
+class Appointment:
+    """One call-back to come; `cancel` it when it is not wanted any more."""
+
+    __slots__ = ("call", "due")
+
+    def __init__(self, due: float, call: Callable[[], None]) -> None:
+        self.due = due
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Alarm:
+    """Calls back at due times (epoch seconds of `clock`), on the loop it was started in."""
+
+    def __init__(self, clock: Clock, tasks: Supervisor) -> None:
+        self._clock = clock
+        self._tasks = tasks
+        self._heap: list[tuple[float, int, Appointment]] = []
+        self._numbers = itertools.count()
+        self._sleeper: asyncio.Task[None] | None = None
+        self._wakes_at = float("inf")
+
+    def at(self, due: float, call: Callable[[], None]) -> Appointment:
+        """Call `call` once `due` has come; soon, if it has."""
+        appointment = Appointment(due, call)
+        heapq.heappush(self._heap, (due, next(self._numbers), appointment))
+        if due < self._wakes_at:
+            self._sleep()
+        return appointment
+
+    def __len__(self) -> int:
+        return sum(1 for _, _, appointment in self._heap if appointment.call)
+
+    def _sleep(self) -> None:
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        while self._heap and self._heap[0][2].call is None:
+            heapq.heappop(self._heap)
+        self._wakes_at = self._heap[0][0] if self._heap else float("inf")
+        self._sleeper = self._tasks.start(self._ring(), name="alarm") if self._heap else None
+
+    async def _ring(self) -> None:
+        await self._clock.sleep(max(0.0, self._wakes_at - self._clock.time_s()))
+        now = self._clock.time_s()
+        while self._heap and self._heap[0][0] <= now:
+            appointment = heapq.heappop(self._heap)[2]
+            if (call := appointment.call) is not None:
+                appointment.call = None
+                call()
+        self._sleeper = None
+        self._sleep()

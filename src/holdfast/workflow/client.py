@@ -1,0 +1,405 @@
+"""What may be asked of runs, on behalf of one user, or of a whole tenant by an operator.
+
+Every call is bound to a scope: another user's run does not exist here, whatever id is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from holdfast import codec
+from holdfast.context import UserExecutionContext, check_id
+from holdfast.errors import Conflict, Fenced, InvalidTransition, NotFound, Rejected, Unavailable
+from holdfast.ids import is_uuid, uuid7
+from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.workflow import begin, past, rules
+from holdfast.workflow import occurrences as on
+from holdfast.workflow.actor import Origin
+from holdfast.workflow.admission import Verdict, admit
+from holdfast.workflow.build import Built
+from holdfast.workflow.crew import Crew
+from holdfast.workflow.decision import Decision
+from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
+from holdfast.workflow.notices import leave_notice
+from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.run import RUN, TICKET, Run, Signal, decode_signal, where_of
+from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
+
+ANSWER_WAIT_S = 30.0
+"""How long `send` waits for the verdict of an owner in another process before it says that it is still open."""
+
+
+class Client:
+    """The door to runs for one scope. `context` is the user's; an operator has none, sees the whole tenant, and
+    cannot start runs. `by` names the caller in the audit trail."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        crew: Crew,
+        recovery: RecoveryManager,
+        *,
+        scope: Scope,
+        by: str,
+        context: UserExecutionContext | None,
+    ) -> None:
+        self.runtime = runtime
+        self.scope = scope
+        self.by = by
+        self._crew = crew
+        self._recovery = recovery
+        self._context = context
+
+    # -- beginning ----------------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: str,
+        input: Any = None,
+        *,
+        id: str | None = None,
+        data: Any = None,
+        labels: Mapping[str, str] | None = None,
+        version: int | None = None,
+    ) -> RunHandle:
+        """Start a run, durably: it exists and will be worked on once this returns.
+
+        `id` is the user's own (the ticket's), unique for the user and workflow: the same id and input gives the run
+        that exists, another input is a Conflict. `data`: the run's first data, else its type's defaults.
+        """
+        if self._context is None:
+            raise Rejected("an operator cannot start runs; use a client of the user they are for")
+        built = self._newest(workflow, version)
+        run_id = uuid7(self.runtime.clock, self.runtime.randomness)
+        ticket_id = check_id("id", id) if id is not None else run_id
+        decision = begin.begin(
+            built,
+            run_id=run_id,
+            ticket_id=ticket_id,
+            tenant=self._context.tenant,
+            user=self._context.user,
+            data=begin.first_data(built, data),
+            input=codec.encode(input, what=f"input of workflow {workflow}"),
+            by=self.by,
+            labels=labels or {},
+            now=self.runtime.store.now_s(),
+        )
+        try:
+            return await self._create(decision, built)
+        except Conflict:
+            return await self._existing(decision.run)
+
+    async def _create(self, decision: Decision, built: Built) -> RunHandle:
+        run = decision.run
+        ticket = Put(
+            key=_ticket_key(run),
+            body=codec.encode({"run": run.id, "workflow": run.workflow}),
+            expect=ABSENT,
+            labels={"run": run.id},
+        )
+        has_place = self._crew.free > 0
+        nothing = Stored(run, b"", ABSENT, 0, "")
+        stored, _ = await self.runtime.commit_decision(
+            nothing,
+            decision,
+            owner=self.runtime.process_id if has_place else "",
+            guard=False,
+            raise_epoch=has_place,
+            extra=(ticket,),
+        )
+        self._take_up(stored, Origin.STARTED)
+        return RunHandle(self, stored, built)
+
+    async def _existing(self, wanted: Run) -> RunHandle:
+        """The run that has the ticket id already, if it was started with the same input."""
+        record = (await self.runtime.store.read(self.scope, [_ticket_key(wanted)]))[0]
+        if record is None:
+            raise Unavailable(f"run {wanted.ticket_id}: it was being started by somebody else; try again")
+        key = Key(wanted.tenant, wanted.user, RUN, codec.decode(record.body)["run"])
+        stored = await self.runtime.load(self.scope, key)
+        if bytes(stored.run.input) != bytes(wanted.input):
+            raise Conflict(
+                f"workflow {wanted.workflow}: the id {wanted.ticket_id!r} is taken by run {stored.run.id}, which was "
+                "started with another input; use another id, or the same input",
+                run=stored.run.id,
+            )
+        return self._handle(stored)
+
+    # -- finding ------------------------------------------------------------------------------------------------
+
+    async def get(self, ref: str, *, workflow: str | None = None) -> RunHandle:
+        """The run named by its UUID, or by the user's own id. Raises NotFound; Rejected where several have the id."""
+        return self._handle(await self.find(ref, workflow=workflow))
+
+    async def find(self, ref: str, *, workflow: str | None = None) -> Stored:
+        """As `get`, without the handle."""
+        if is_uuid(ref):
+            if self._context is not None:
+                return await self.runtime.load(self.scope, Key(self._context.tenant, self._context.user, RUN, ref))
+            page = await self.runtime.store.scan(self.scope, Query(kind=RUN, prefix=ref), limit=2)
+        else:
+            labels = {"ticket": ref} | ({"workflow": workflow} if workflow else {})
+            page = await self.runtime.store.scan(self.scope, Query(kind=RUN, labels=labels), limit=2)
+        mine = [record for record in page.records if self.scope.covers(record.key)]
+        if not mine:
+            raise NotFound(f"run {ref}: there is no such run; `list` shows what there is", run=ref)
+        if len(mine) > 1:
+            raise Rejected(
+                f"run {ref}: several runs have this id: {', '.join(record.key.id for record in mine)}; name one of them"
+            )
+        return Stored.of(mine[0])
+
+    async def load(self, key: Key) -> Stored:
+        """The run of a key as it stands."""
+        return await self.runtime.load(self.scope, key)
+
+    async def list(
+        self,
+        *,
+        workflow: str | None = None,
+        statuses: tuple[str, ...] = (),
+        labels: Mapping[str, str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> tuple[list[RunHandle], str | None]:
+        """A page of runs and where to go on behind it (None at the end)."""
+        wanted = dict(labels or {}) | ({"workflow": workflow} if workflow else {})
+        query = Query(kind=RUN, statuses=statuses, labels=wanted)
+        page = await self.runtime.store.scan(self.scope, query, after=after, limit=limit)
+        return [self._handle(Stored.of(record)) for record in page.records], page.next
+
+    async def events(self, ref: str, *, after_version: int = 0) -> list[Event]:
+        """The journal of a run, oldest first, behind `after_version`."""
+        key = (await self.find(ref)).run.key
+        return [event async for event in past.journal_of(self.runtime, self.scope, key, after_version)]
+
+    async def follow(self, *, after: Position | None = None) -> AsyncIterator[Event]:
+        """The user's stream of events from `after` on, for ever, in order."""
+        if self._context is None:
+            raise Rejected("a stream belongs to one user; use a client of that user")
+        tick = 0
+        while True:
+            tick = await self.runtime.store.wait(tick)
+            while page := await self.runtime.store.events(
+                self.scope, stream=(self._context.tenant, self._context.user), after=after, limit=500
+            ):
+                for event in page:
+                    yield event
+                after = page[-1].position
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        by: str,
+        state: str,
+        visit: int,
+        about: str | None = None,
+        data: Any = None,
+        signal_id: str | None = None,
+    ) -> str:
+        """Send a signal meant for `visit` of `state` and, where that state says what it waits for, `about` it.
+
+        Returns where the run went, or "" when the signal is kept because its state is yet to come. The same
+        `signal_id` counts once. Raises InvalidTransition, naming the state, where the run does not take it (any more).
+        """
+        signal = Signal(
+            id=check_id("signal id", signal_id) if signal_id else uuid7(self.runtime.clock, self.runtime.randomness),
+            name=name,
+            by=check_id("by", by),
+            state=state,
+            visit=visit,
+            about=about,
+            data=msgspec.Raw(codec.encode(data, what=f"data of signal {name}")),
+            sent_at=self.runtime.store.now_s(),
+        )
+        for _ in range(ATTEMPTS_MAX):
+            stored = await self.find(run_id)
+            key = signal_key(stored.run, signal.id)
+            if (await self.runtime.store.read(self.scope, [key]))[0] is not None:
+                return await self._answer(stored, signal)
+            try:
+                verdict, reason = admit(self.runtime.built(stored.run), stored.run, signal)
+                if verdict is Verdict.REFUSED:
+                    raise InvalidTransition(reason, run=stored.run.id, state=where_of(stored.run), signal=name)
+                if verdict is Verdict.NOW and not stored.owner:
+                    return await self._judge_signal(stored, signal)
+                return await self._leave_signal(stored, signal, NEW if verdict is Verdict.NOW else EARLY)
+            except (Conflict, Fenced):
+                continue
+        raise Unavailable(f"run {run_id}: it changed {ATTEMPTS_MAX} times while {name!r} was sent; try again")
+
+    async def _judge_signal(self, stored: Stored, signal: Signal) -> str:
+        """Nobody owns the run: whoever sends decides at once, in one commit."""
+        occurrence = on.Signalled(signal=signal, agent=signal.by)
+        decision = self._decide(stored, occurrence)
+        where = where_of(decision.run)
+        taken = msgspec.structs.replace(signal, answer=where)
+        put = signal_put(stored.run, taken, TAKEN, expect=ABSENT)
+        after = await self._commit(stored, decision, extra=(put,))
+        return where_of(after.run)
+
+    async def _leave_signal(self, stored: Stored, signal: Signal, status: str) -> str:
+        put = signal_put(stored.run, signal, status, expect=ABSENT)
+        change = Change(
+            change_id=self.runtime.change_id(),
+            writes=(put,),
+            requires=(Require(key=stored.run.key, version=stored.version),),
+        )
+        await self.runtime.commit(self.scope, change)
+        if status == EARLY:
+            return ""
+        await self._tell_owner(stored)
+        return await self._answer(stored, signal)
+
+    async def _tell_owner(self, stored: Stored) -> None:
+        actor = self._crew.find(stored.run.id)
+        if actor is not None:
+            actor.poke()
+        elif stored.owner and stored.owner != self.runtime.process_id:
+            await leave_notice(self.runtime, stored.owner, stored.run.id, "look")
+
+    async def _answer(self, stored: Stored, signal: Signal) -> str:
+        """Wait for the verdict on a signal that lies in the inbox."""
+        key, tick = signal_key(stored.run, signal.id), 0
+        try:
+            async with asyncio.timeout(ANSWER_WAIT_S):
+                while True:
+                    record = (await self.runtime.store.read(self.scope, [key]))[0]
+                    if record is None or record.status == EARLY:
+                        return ""
+                    told = decode_signal(record.body)
+                    if record.status == TAKEN:
+                        return told.answer
+                    if record.status == REFUSED:
+                        raise InvalidTransition(told.answer, run=stored.run.id, signal=signal.name)
+                    tick = await self.runtime.store.wait(tick)
+        except TimeoutError:
+            raise Unavailable(
+                f"run {stored.run.id}: {signal.name!r} lies in its inbox, but its owner {stored.owner or 'nobody'} has "
+                f"not judged it for {ANSWER_WAIT_S:g} s; it will be judged, look again later",
+                signal_id=signal.id,
+            ) from None
+
+    async def cancel(self, run_id: str, *, by: str | None = None, reason: str = "") -> Stored:
+        """End a run through its clean-up state, or in `cancelled`: committed first, then its handlers are stopped."""
+        return await self.occur(run_id, on.Cancelled(agent=by or self.by, reason=reason))
+
+    async def pause(self, run_id: str, *, by: str | None = None, reason: str = "") -> Stored:
+        """Stop working on a run until it is resumed."""
+        return await self.occur(run_id, on.Paused(agent=by or self.by, reason=reason))
+
+    async def resume(self, run_id: str, *, by: str | None = None, reason: str = "") -> Stored:
+        """Go on with a paused, failed or set-aside run, with a fresh budget of retries and deaths."""
+        return await self.occur(run_id, on.Resumed(agent=by or self.by, reason=reason))
+
+    async def occur(self, run_id: str, occurrence: on.Occurrence) -> Stored:
+        """Judge an occurrence on a run whoever owns it: the commit takes the run away from its owner."""
+        for _ in range(ATTEMPTS_MAX):
+            stored = await self.find(run_id)
+            decision = self._decide(stored, occurrence)
+            try:
+                return await self._commit(stored, decision)
+            except (Conflict, Fenced):
+                continue
+        raise Unavailable(f"run {run_id}: it changed {ATTEMPTS_MAX} times meanwhile; try again")
+
+    # -- the past -----------------------------------------------------------------------------------------------
+
+    async def checkpoint(self, ref: str, name: str) -> past.Checkpoint:
+        """Keep how a run stands now under `name`. The same name again replaces it."""
+        return await past.keep_checkpoint(self.runtime, self.scope, await self.find(ref), check_id("checkpoint", name))
+
+    async def checkpoints(self, ref: str) -> list[past.Checkpoint]:
+        """Every version of a run that can be gone back to: those named, and one per decision; oldest first."""
+        return await past.checkpoints(self.runtime, self.scope, await self.find(ref))
+
+    async def state_at(self, ref: str, version: int) -> Run:
+        """The run as it stood at `version`, rebuilt from its journal."""
+        stored = await self.find(ref)
+        return await past.run_at(self.runtime, self.scope, stored.run.key, version)
+
+    async def fork(
+        self, ref: str, *, version: int | None = None, checkpoint: str | None = None, id: str | None = None
+    ) -> RunHandle:
+        """A new run from where `ref` stood: now, at `version`, or at a named checkpoint. `ref` stays as it is."""
+        stored = await self.find(ref)
+        source = stored.run
+        if checkpoint is not None:
+            source = await past.checkpointed(self.runtime, self.scope, source, checkpoint)
+        elif version is not None:
+            source = await past.run_at(self.runtime, self.scope, source.key, version)
+        if source.is_ended:
+            raise Rejected(f"run {ref}: it has ended in {source.outcome}; fork an earlier version of it")
+        built = self.runtime.built(source)
+        run_id = uuid7(self.runtime.clock, self.runtime.randomness)
+        decision = begin.forked(
+            source,
+            run_id=run_id,
+            ticket_id=check_id("id", id) if id is not None else run_id,
+            by=self.by,
+            now=self.runtime.store.now_s(),
+            built=built,
+        )
+        return await self._create(decision, built)
+
+    # -- shared -------------------------------------------------------------------------------------------------
+
+    def _decide(self, stored: Stored, occurrence: on.Occurrence) -> Decision:
+        decision = rules.decide(self.runtime.built(stored.run), stored.run, occurrence, now=self.runtime.store.now_s())
+        if decision.reason:
+            raise InvalidTransition(
+                f"run {stored.run.id} in {where_of(stored.run)}: {decision.reason}",
+                run=stored.run.id,
+                state=where_of(stored.run),
+            )
+        return decision
+
+    async def _commit(self, stored: Stored, decision: Decision, *, extra: tuple[Put, ...] = ()) -> Stored:
+        """Commit as the new owner; the old one is fenced off, and told."""
+        has_place = self._crew.free > 0 or self._crew.find(stored.run.id) is not None
+        after, _ = await self.runtime.commit_decision(
+            stored,
+            decision,
+            owner=self.runtime.process_id if has_place else "",
+            guard=False,
+            raise_epoch=True,
+            extra=extra,
+        )
+        if stored.owner and stored.owner != self.runtime.process_id:
+            await leave_notice(self.runtime, stored.owner, stored.run.id, "lost")
+        self._take_up(after, Origin.CLAIMED)
+        return after
+
+    def _take_up(self, stored: Stored, origin: Origin) -> None:
+        if stored.owner == self.runtime.process_id:
+            self._crew.launch(stored, origin)
+        else:
+            self._crew.lose(stored.run.id)
+            self._recovery.released(stored)
+
+    def _newest(self, workflow: str, version: int | None) -> Built:
+        known = [built for built in self.runtime.workflows.values() if built.name == workflow]
+        wanted = [built for built in known if version is None or built.version == version]
+        if not wanted:
+            names = ", ".join(sorted(self.runtime.workflows)) or "none"
+            raise NotFound(f"workflow {workflow}{f'@{version}' if version else ''}: not known here; known: {names}")
+        return max(wanted, key=lambda built: built.version)
+
+    def _handle(self, stored: Stored) -> RunHandle:
+        return RunHandle(self, stored, self.runtime.workflows.get(stored.run.queue))
+
+    def __repr__(self) -> str:
+        return f"Client({self.scope}, by={self.by!r})"
+
+
+def _ticket_key(run: Run) -> Key:
+    return Key(run.tenant, run.user, TICKET, f"{run.workflow}/{run.ticket_id}")

@@ -1,0 +1,97 @@
+"""The actors of this process: at most `runs_max` at a time, each run at most once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast.errors import HoldfastError
+from holdfast.store.records import Key, Scope
+from holdfast.workflow.actor import Actor, Origin
+from holdfast.workflow.runtime import Runtime, Stored
+
+READ_BATCH = 500
+
+
+class Crew:
+    """Starts actors and hears when they end. `on_released` gets each run as its actor left it."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        runs_max: int,
+        deaths_max: int,
+        on_released: Callable[[Stored], None],
+        on_crashed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._runtime = runtime
+        self._runs_max = runs_max
+        self._deaths_max = deaths_max
+        self._on_released = on_released
+        self._on_crashed = on_crashed
+        self._actors: dict[str, Actor] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.suspect: Actor | None = None
+
+    @property
+    def free(self) -> int:
+        """How many more runs this process takes."""
+        return max(0, self._runs_max - len(self._actors))
+
+    def __len__(self) -> int:
+        return len(self._actors)
+
+    def find(self, run_id: str) -> Actor | None:
+        """The actor of a run, if it lives here."""
+        return self._actors.get(run_id)
+
+    def launch(self, stored: Stored, origin: Origin) -> Actor:
+        """Start the actor of a run that this process has just come to own."""
+        run_id = stored.run.id
+        old = self._actors.get(run_id)
+        if old is not None:
+            old.lose()
+        actor = Actor(self._runtime, stored, origin, deaths_max=self._deaths_max)
+        self._actors[run_id] = actor
+        if origin is Origin.SUSPECT:
+            self.suspect = actor
+        self._tasks[run_id] = self._runtime.tasks.start(self._live(run_id, actor), name=f"actor {run_id}")
+        return actor
+
+    def lose(self, run_id: str) -> None:
+        """The run belongs to somebody else now."""
+        actor = self._actors.get(run_id)
+        if actor is not None:
+            actor.lose()
+
+    async def check_epochs(self) -> int:
+        """Lose every run that somebody claimed away; how many these were."""
+        keys: list[Key] = [actor.run.key for actor in self._actors.values()]
+        lost = 0
+        for start in range(0, len(keys), READ_BATCH):
+            batch = keys[start : start + READ_BATCH]
+            for key, record in zip(batch, await self._runtime.store.read(Scope.system(), batch), strict=True):
+                actor = self._actors.get(key.id)
+                if actor is not None and (record is None or record.epoch > actor.epoch):
+                    actor.lose()
+                    lost += 1
+        return lost
+
+    def is_quiet(self) -> bool:
+        """Whether no actor has anything to do before time passes or somebody sends something."""
+        return all(actor.is_resting for actor in self._actors.values())
+
+    async def _live(self, run_id: str, actor: Actor) -> None:
+        try:
+            await actor.live()
+        except HoldfastError as error:
+            self._on_crashed(run_id, error)
+        finally:
+            if self._actors.get(run_id) is actor:
+                del self._actors[run_id]
+                del self._tasks[run_id]
+            if self.suspect is actor:
+                self.suspect = None
+            actor.has_progressed.set()
+            self._on_released(actor.stored)

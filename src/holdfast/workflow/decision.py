@@ -1,0 +1,47 @@
+"""What a decision is: the next run, the journal rows that tell it, and what starts and stops once it is committed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.workflow.run import Leaf, Run
+
+TRANSITION = "transition"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One journal row. Only those named "transition" move between states; the others tell what else was decided."""
+
+    name: str = TRANSITION
+    from_state: str = ""
+    to_state: str = ""
+    trigger: str = ""
+    agent: str = "engine"
+    metadata: dict[str, Any] = {}
+
+    def facts(self) -> dict[str, Any]:
+        """The stored body of the row."""
+        body: dict[str, Any] = {"agent": self.agent, "metadata": self.metadata}
+        if self.name == TRANSITION:
+            body |= {"from": self.from_state, "to": self.to_state, "trigger": self.trigger}
+        return body
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """`reason` is empty when accepted. `stopped`: leaves whose handlers end; `entered`: leaves to be worked on;
+    `left`: visits that are over, whose memos go; `released`: leaves, as they were, whose locks are given back."""
+
+    run: Run
+    rows: tuple[Row, ...] = ()
+    reason: str = ""
+    stopped: tuple[str, ...] = ()
+    entered: tuple[str, ...] = ()
+    left: tuple[tuple[str, int], ...] = ()
+    released: tuple[tuple[str, Leaf], ...] = ()
+
+
+def refused(run: Run, reason: str) -> Decision:
+    """The decision that changes nothing, with the reason."""
+    return Decision(run=run, reason=reason)

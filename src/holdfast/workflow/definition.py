@@ -1,0 +1,127 @@
+"""How a workflow is declared: states with handlers, waits, parallels, finals. Checked when it is built.
+
+A dotted name is the hierarchy. The declaration compiles to a statechart, and the chart alone says what may happen:
+handlers return the name of an edge, they never choose a target.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from holdfast.clock import parse_duration_s
+from holdfast.errors import InvalidDefinition
+
+Handler = Callable[[Any], Awaitable[str | None]]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+LockName = tuple[str, str]
+DONE = "done"
+"""The outcome of a handler that returns None, and the name of the edge a plain `to="..."` declares."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How failures of a state's handler are retried: exactly `first_s` before the first retry, then doubling up to
+    `cap_s`, with up to `jitter` (a fraction) added from the second on. `attempts_max` counts the first attempt."""
+
+    attempts_max: int = 4
+    first_s: float = 2.0
+    cap_s: float = 300.0
+    jitter: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.attempts_max < 1:
+            raise InvalidDefinition(f"Retry: expected attempts_max of at least 1, saw {self.attempts_max}")
+        if self.first_s < 0 or self.cap_s < self.first_s or not 0 <= self.jitter <= 1:
+            raise InvalidDefinition(
+                "Retry: expected 0 <= first_s <= cap_s and 0 <= jitter <= 1, saw "
+                f"first_s={self.first_s}, cap_s={self.cap_s}, jitter={self.jitter}"
+            )
+
+    @property
+    def max_retries(self) -> int:
+        """Retries after the first attempt."""
+        return self.attempts_max - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An edge that goes to `target` and hands it the same signal: two transitions, two journal rows, one commit."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """When a parallel is done: "all" regions, "any" of them, or a "quorum" of `count`."""
+
+    kind: str = "all"
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSpec:
+    """One declared state, as plain facts. `kind`: work, wait, compound, parallel, final, history."""
+
+    path: str
+    kind: str
+    handler: Handler | None = None
+    edges: Mapping[str, str] = field(default_factory=dict)
+    signals: Mapping[str, str | Forward] = field(default_factory=dict)
+    after: tuple[tuple[float, str], ...] = ()
+    retry: Retry = Retry()
+    lock: Callable[[Any], LockName] | None = None
+    about: Callable[[Any], str] | None = None
+    timeout_s: float | None = None
+    sla_s: float | None = None
+    needs: tuple[str, ...] = ()
+    on_error: str | None = None
+    is_start: bool = False
+    is_deep: bool = True
+    join: Join = Join()
+
+
+class Declaration:
+    """Collects the states of one workflow in document order."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self.states: dict[str, StateSpec] = {}
+
+    def add(self, spec: StateSpec) -> None:
+        if spec.path in self.states:
+            raise InvalidDefinition(f"workflow {self._name}: state {spec.path!r} is declared twice")
+        for segment in spec.path.split("."):
+            if not segment.replace("_", "").replace("-", "").isalnum() or segment in ("_run", "_done"):
+                raise InvalidDefinition(
+                    f"workflow {self._name}: state {spec.path!r}: expected dotted names of letters, digits, - and _ "
+                    f'(not "_run" or "_done", which are ours), saw {segment!r}'
+                )
+        self.states[spec.path] = spec
+
+    def work(self, path: str, handler: Handler, **options: Any) -> None:
+        if not inspect.iscoroutinefunction(handler):
+            raise InvalidDefinition(
+                f"workflow {self._name}: the handler of {path!r} must be an async function, saw {handler!r}; "
+                "call blocking code through ctx.step, which runs sync functions in a thread"
+            )
+        self.add(StateSpec(path=path, kind="work", handler=handler, **options))
+
+
+def edges_of(to: str | Mapping[str, str] | None) -> dict[str, str]:
+    """The edges that `to=` declares: one named "done", or one per outcome, or none."""
+    if to is None:
+        return {}
+    return {DONE: to} if isinstance(to, str) else dict(to)
+
+
+def after_of(after: Mapping[str, str] | None) -> tuple[tuple[float, str], ...]:
+    """The timers that `after=` declares: seconds and target, shortest first."""
+    return tuple(sorted((parse_duration_s(text), target) for text, target in (after or {}).items()))
+
+
+def seconds_of(text: str | float | None) -> float | None:
+    """Seconds in a duration, or None."""
+    return None if text is None else parse_duration_s(text)

@@ -1,0 +1,278 @@
+"""The everyday door: an engine works on the runs of its workflows for as long as it is entered."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
+from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
+from holdfast.errors import Fenced, InvalidDefinition, InvalidInput, Unavailable
+from holdfast.locks import Lease, LockService
+from holdfast.store.open import open_store
+from holdfast.store.protocol import Store
+from holdfast.store.records import Scope
+from holdfast.tasks import Supervisor
+from holdfast.workflow.build import Built
+from holdfast.workflow.client import Client
+from holdfast.workflow.crew import Crew
+from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
+from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.run import queue_of
+from holdfast.workflow.runtime import Runtime
+from holdfast.workflow.versions import keep_charts, reconcile
+from holdfast.workflow.workflow import Workflow
+
+RUNS_MAX = 10_000
+DEATHS_MAX = 3
+LOCAL_USER = "local"
+"""The user of calls that name none: whoever runs the program by hand."""
+
+log = structlog.get_logger("holdfast.engine")
+
+
+class Engine:
+    """Runs workflows durably. `store`: a URL such as "sqlite:///runs.db" or "memory:", or an open store.
+
+    Entering it has started recovery. `runs_max` bounds the runs worked on at once (further ones wait in line),
+    `deaths_max` is how many deaths of its process without progress set a run aside. `is_cold` re-reads everything
+    before each decision: slow, for tests. `works=False` gives the door alone: it reads, sends and decides, but works
+    on no run.
+
+    Example::
+
+        async with Engine("sqlite:///runs.db", wf) as engine:
+            run = await engine.start("incident", {"text": "..."}, id="INC-42", user="ana")
+            await run.reach("review")
+    """
+
+    def __init__(
+        self,
+        store: str | Store,
+        *workflows: Workflow,
+        clock: Clock | None = None,
+        randomness: Randomness | None = None,
+        runs_max: int = RUNS_MAX,
+        deaths_max: int = DEATHS_MAX,
+        lease_ttl_s: float = LEASE_TTL_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        works: bool = True,
+        is_cold: bool = False,
+    ) -> None:
+        if runs_max < 1 or deaths_max < 2:
+            raise InvalidInput(f"engine: expected runs_max >= 1 and deaths_max >= 2, saw {runs_max} and {deaths_max}")
+        if not 0 < heartbeat_s <= lease_ttl_s / 3:
+            raise InvalidInput(
+                f"engine: expected heartbeat_s <= lease_ttl_s / 3, saw {heartbeat_s:g} of {lease_ttl_s:g}"
+            )
+        self._place = store
+        self._clock = clock or SystemClock()
+        self._randomness = randomness or system_randomness()
+        self._runs_max = runs_max
+        self._deaths_max = deaths_max
+        self._lease_ttl_s = lease_ttl_s
+        self._heartbeat_s = heartbeat_s
+        self._works = works
+        self._is_cold = is_cold
+        self._workflows = _by_queue(workflows)
+        self._exit = AsyncExitStack()
+        self._inside: _Inside | None = None
+
+    async def __aenter__(self) -> Engine:
+        if self._inside is not None:
+            raise InvalidInput("engine: it is open already; make another one for another loop")
+        try:
+            store = self._place
+            if isinstance(store, str):
+                store = open_store(store, clock=self._clock)
+                self._exit.push_async_callback(store.close)
+            self._inside = await self._open(store)
+        except BaseException:
+            self._inside = None
+            await self._exit.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop working; runs stay as they are and go on wherever they are next taken up."""
+        self._inside = None
+        await self._exit.aclose()
+
+    async def _open(self, store: Store) -> _Inside:
+        tasks = Supervisor("holdfast", on_failure=self._task_failed)
+        self._exit.push_async_callback(tasks.stop)
+        ownership = Ownership(
+            store, self._clock, self._randomness, lease_ttl_s=self._lease_ttl_s, heartbeat_s=self._heartbeat_s
+        )
+        runtime = Runtime(
+            store,
+            self._clock,
+            self._randomness,
+            tasks,
+            self._workflows,
+            process_id=ownership.process_id,
+            is_cold=self._is_cold,
+        )
+        inside = _Inside(runtime, ownership, runs_max=self._runs_max if self._works else 0, deaths_max=self._deaths_max)
+        if self._works:
+            await ownership.begin()
+            self._exit.push_async_callback(ownership.end)
+            self._exit.push_async_callback(tasks.stop)
+            await keep_charts(runtime)
+            await reconcile(runtime)
+            inside.begin()
+        return inside
+
+    # -- doors --------------------------------------------------------------------------------------------------
+
+    def client(
+        self, user: str | None = None, *, context: UserExecutionContext | None = None, tenant: str = DEFAULT_TENANT
+    ) -> Client:
+        """The door of one user: by name, or by the context that a request carries."""
+        given = require_context(context) if context is not None else UserExecutionContext(
+            user=user or LOCAL_USER, tenant=tenant
+        )  # fmt: skip
+        inside = self._open_inside()
+        scope = Scope.of_user(given.tenant, given.user)
+        return Client(inside.runtime, inside.crew, inside.recovery, scope=scope, by=given.user, context=given)
+
+    def operator(self, by: str, *, tenant: str = DEFAULT_TENANT) -> Client:
+        """The door of an operator: all users' runs of a tenant; every act is journalled under `by`."""
+        inside = self._open_inside()
+        scope = Scope.of_tenant(tenant)
+        return Client(inside.runtime, inside.crew, inside.recovery, scope=scope, by=by, context=None)
+
+    async def start(
+        self, workflow: str, input: Any = None, *, id: str | None = None, user: str | None = None, **options: Any
+    ) -> RunHandle:
+        """Start a run for `user`. See `Client.start`."""
+        return await self.client(user).start(workflow, input, id=id, **options)
+
+    async def get(self, ref: str, *, user: str | None = None) -> RunHandle:
+        """The user's run by UUID or ticket id. See `Client.get`."""
+        return await self.client(user).get(ref)
+
+    async def send(
+        self,
+        ref: str,
+        name: str,
+        *,
+        by: str,
+        state: str,
+        visit: int,
+        about: str | None = None,
+        data: Any = None,
+        id: str | None = None,
+        user: str | None = None,
+    ) -> str:
+        """Send a signal that says what it is meant for. See `Client.send`; a handle's `send` fills these in."""
+        return await self.client(user).send(
+            ref, name, by=by, state=state, visit=visit, about=about, data=data, signal_id=id
+        )
+
+    def lock(
+        self, kind: str, name: str, *, user: str | None = None, ttl_s: float = 30.0, wait_max_s: float | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
+        """Hold a lock for a block: `async with engine.lock("repository", "company/service") as lease`."""
+        context = UserExecutionContext(user=user or LOCAL_USER)
+        return self._open_inside().locks.hold(context, kind, name, ttl_s=ttl_s, wait_max_s=wait_max_s)
+
+    async def recover_active_workflows(self) -> list[str]:
+        """One recovery sweep now, beside the continuous one; the ids of the runs it took up."""
+        return await self._open_inside().recovery.recover_active_workflows()
+
+    # -- looks --------------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The store this engine works on."""
+        return self._open_inside().runtime.store
+
+    @property
+    def inside(self) -> _Inside:
+        """The parts, for health, tests and the rooms above. Not for everyday use."""
+        return self._open_inside()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing will happen before time passes or somebody sends something."""
+        inside = self._open_inside()
+        return inside.crew.is_quiet() and inside.recovery.is_resting
+
+    @property
+    def workflows(self) -> tuple[str, ...]:
+        """The workflows known here, as "name@version"."""
+        return tuple(self._workflows)
+
+    def _open_inside(self) -> _Inside:
+        if self._inside is None:
+            raise Unavailable("engine: it is not open; use `async with Engine(...) as engine`")
+        return self._inside
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        if isinstance(error, Fenced):
+            return  # a lost run is told to its actor
+        log.warning("background task failed", task=name, error=repr(error))
+        if self._inside is not None:
+            self._inside.problems[name.split(" ")[0]] = repr(error)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._inside is None else f"{len(self._inside.crew)} active runs"
+        return f"Engine({', '.join(self._workflows)}; {state})"
+
+
+class _Inside:
+    """What lives while an engine is open."""
+
+    def __init__(self, runtime: Runtime, ownership: Ownership, *, runs_max: int, deaths_max: int) -> None:
+        self.runtime = runtime
+        self.ownership = ownership
+        self.problems: dict[str, str] = {}
+        self.crew = Crew(
+            runtime,
+            runs_max=runs_max,
+            deaths_max=deaths_max,
+            on_released=lambda stored: self.recovery.released(stored),
+            on_crashed=self._crashed,
+        )
+        self.recovery = RecoveryManager(runtime, self.crew, ownership)
+        self.locks = LockService(runtime.store, runtime.clock, runtime.randomness, runtime.tasks)
+
+    def begin(self) -> None:
+        """Start recovery and, on a shared store, the heartbeat and the look-out for peers."""
+        self.runtime.tasks.start(self.recovery.keep(), name="recovery")
+        if self.ownership.is_shared:
+            self.runtime.tasks.start(self.ownership.keep(self._lease_lost), name="heartbeat")
+            self.runtime.tasks.start(self.recovery.listen(), name="listen")
+
+    def _lease_lost(self) -> None:
+        log.warning("lease lost: others may have taken runs over", process=self.ownership.process_id)
+        self.runtime.tasks.start(self._after_lost_lease(), name="lost lease")
+
+    async def _after_lost_lease(self) -> None:
+        lost = await self.crew.check_epochs()
+        log.warning("runs lost to other processes", runs=lost)
+        self.recovery.nudge()
+
+    def _crashed(self, run_id: str, error: BaseException) -> None:
+        log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
+        self.problems[f"run {run_id}"] = repr(error)
+
+
+def _by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
+    found: dict[str, Built] = {}
+    for workflow in workflows:
+        queue = queue_of(workflow.name, workflow.version)
+        if queue in found:
+            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
+        found[queue] = workflow.build()
+    return found

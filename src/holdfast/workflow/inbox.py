@@ -1,0 +1,62 @@
+"""The inbox of a run: signals that were sent, each a record of its own until it is taken or refused."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from holdfast import codec
+from holdfast.errors import Conflict
+from holdfast.store.records import Change, Key, Put, Query, Record, Scope
+from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal
+from holdfast.workflow.runtime import Runtime
+
+NEW, EARLY, TAKEN, REFUSED = "new", "early", "taken", "refused"
+
+
+class Waiting(NamedTuple):
+    """A signal that nobody has judged for good, with the record it lies in."""
+
+    signal: Signal
+    record: Record
+
+
+def signal_key(run: Run, signal_id: str) -> Key:
+    """The key of a signal: its id is its de-duplication key within the run."""
+    return Key(run.tenant, run.user, SIGNAL, f"{run.id}/{signal_id}")
+
+
+def signal_put(run: Run, signal: Signal, status: str, *, expect: int) -> Put:
+    """The write that stores `signal` with a verdict."""
+    return Put(
+        key=signal_key(run, signal.id),
+        body=codec.encode(signal, what=f"signal {signal.name} of run {run.id}"),
+        expect=expect,
+        status=status,
+        queue=run.queue,
+        labels={"run": run.id},
+    )
+
+
+async def waiting_signals(runtime: Runtime, run: Run) -> list[Waiting]:
+    """The unjudged signals of a run, oldest first."""
+    found: list[Waiting] = []
+    after: str | None = None
+    query = Query(kind=SIGNAL, prefix=f"{run.id}/", statuses=(NEW, EARLY))
+    while True:
+        page = await runtime.store.scan(Scope.of_user(run.tenant, run.user), query, after=after, limit=100)
+        found += [Waiting(decode_signal(record.body), record) for record in page.records]
+        if page.next is None:
+            return sorted(found, key=lambda item: (item.signal.sent_at, item.signal.id))
+        after = page.next
+
+
+async def answer(runtime: Runtime, run: Run, waiting: Waiting, status: str, text: str) -> bool:
+    """Write a verdict that moves no run; False where somebody else judged the signal meanwhile."""
+    put = signal_put(run, replace(waiting.signal, answer=text), status, expect=waiting.record.version)
+    try:
+        await runtime.commit(Scope.of_user(run.tenant, run.user), Change(change_id=runtime.change_id(), writes=(put,)))
+    except Conflict:
+        return False
+    return True

@@ -1,0 +1,125 @@
+"""What can happen to a run. An event is one of these; `rules.decide` judges it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.workflow.run import Failure, Signal, Timer
+
+
+class Occurrence(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all; `agent` is who or what caused it, for the audit trail."""
+
+    agent: str = "engine"
+
+
+class Finished(Occurrence, frozen=True, kw_only=True):
+    """A handler returned `outcome`; `data` is the run's data as it left it, `base` as it got it (JSON)."""
+
+    leaf: str
+    visit: int
+    outcome: str
+    data: bytes
+    base: bytes
+
+
+class Failed(Occurrence, frozen=True, kw_only=True):
+    """A handler raised. `draw` in [0, 1) jitters the back-off."""
+
+    leaf: str
+    visit: int
+    failure: Failure
+    draw: float = 0.0
+
+
+class Signalled(Occurrence, frozen=True, kw_only=True):
+    """A signal was taken from the inbox, where its record stands at `record_version` (0: not stored yet)."""
+
+    signal: Signal
+    record_version: int = 0
+
+
+class TimerDue(Occurrence, frozen=True, kw_only=True):
+    timer: Timer
+
+
+class RetryDue(Occurrence, frozen=True, kw_only=True):
+    """The back-off of a failing leaf is over."""
+
+    leaf: str
+    visit: int
+
+
+class AttemptOverdue(Occurrence, frozen=True, kw_only=True):
+    """One attempt of a handler took longer than its state's `timeout_s`."""
+
+    leaf: str
+    visit: int
+    draw: float = 0.0
+
+
+class SlaBreached(Occurrence, frozen=True, kw_only=True):
+    leaf: str
+    visit: int
+
+
+class RunOverdue(Occurrence, frozen=True, kw_only=True):
+    """The whole run passed its deadline (`timeout_at`)."""
+
+
+class LockGranted(Occurrence, frozen=True, kw_only=True):
+    leaf: str
+    visit: int
+    token: int
+
+
+class LockLost(Occurrence, frozen=True, kw_only=True):
+    """The lock must be asked for again: after a recovery, or because somebody took it over."""
+
+    leaf: str
+    visit: int
+
+
+class Cancelled(Occurrence, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class Paused(Occurrence, frozen=True, kw_only=True):
+    reason: str = ""
+
+
+class Resumed(Occurrence, frozen=True, kw_only=True):
+    """By hand: of a paused, failed or set-aside run, with a fresh budget of retries and deaths."""
+
+    reason: str = ""
+
+
+class Died(Occurrence, frozen=True, kw_only=True):
+    """The process that owned the run died. `memos`: how many memos its visits have now; `was_alone`: it was the one
+    suspect that ran; `deaths_max`: how many deaths set a suspect aside."""
+
+    memos: int
+    was_alone: bool
+    deaths_max: int
+
+
+class Directed(Occurrence, frozen=True, kw_only=True):
+    """Somebody named the chart's event to take, and updates of the data (`WorkflowStateManager.transition_state`)."""
+
+    event: str
+    trigger: str
+    updates: bytes = b"{}"
+
+
+class Reported(Occurrence, frozen=True, kw_only=True):
+    """A failure reported from outside for the run's current leaf (`handle_workflow_error`)."""
+
+    failure: Failure
+    draw: float = 0.0
+
+
+class Moved(Occurrence, frozen=True, kw_only=True):
+    """New code took the run over: adopted as it stands, or its leaves renamed by a mapping."""
+
+    version: int
+    states: dict[str, str]

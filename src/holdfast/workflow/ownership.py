@@ -1,0 +1,152 @@
+"""Which processes live: each holds a lease on the store's clock, and on its host a file lock that proves its death.
+
+A process that is found dead loses its runs to whoever claims them first. A process that merely stood still finds its
+lease gone when it wakes; what it still tries to write is refused by the epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from holdfast import codec
+from holdfast.clock import Clock, Randomness
+from holdfast.errors import Conflict, HoldfastError, Unavailable
+from holdfast.ids import uuid7
+from holdfast.store.liveness import FileLiveness, Life
+from holdfast.store.protocol import Store
+from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Delete, Key, Put, Query, Scope
+from holdfast.workflow.run import PROCESS
+
+LEASE_TTL_S = 5.0
+HEARTBEAT_S = 1.0
+
+
+class ProcessInfo(msgspec.Struct, frozen=True):
+    """Who holds a process lease."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: float
+
+
+class Ownership:
+    """This process's lease, and its view of the others."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        randomness: Randomness,
+        *,
+        lease_ttl_s: float = LEASE_TTL_S,
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lease_ttl_s = lease_ttl_s
+        self._heartbeat_s = heartbeat_s
+        self._info = ProcessInfo(uuid7(clock, randomness), socket.gethostname(), os.getpid(), clock.time_s())
+        self._version = ABSENT
+        self._renewed_at = 0.0
+        folder = store.capabilities.lock_folder
+        self._liveness = FileLiveness(Path(folder)) if folder is not None else None
+        self._life: Life | None = None
+        self.has_peers = False
+
+    @property
+    def process_id(self) -> str:
+        return self._info.id
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes can work on this store."""
+        return self._store.capabilities.many_processes
+
+    def lease_left_s(self) -> float:
+        """Seconds for which this process's lease is still good; below zero once it lapsed."""
+        return self._renewed_at + self._lease_ttl_s - self._store.now_s()
+
+    async def begin(self) -> None:
+        """Take the lease. A store that only this process can reach needs none."""
+        if not self.is_shared:
+            return
+        if self._liveness is not None:
+            self._life = self._liveness.hold(self.process_id)
+        await self._renew()
+
+    async def keep(self, on_lost: Callable[[], None]) -> None:
+        """Renew the lease for ever; `on_lost` is called when others declared this process dead."""
+        while True:
+            await self._clock.sleep(self._heartbeat_s)
+            try:
+                await self._renew()
+            except Conflict:
+                self._version = ABSENT
+                on_lost()
+            except Unavailable:
+                continue
+
+    async def dead(self) -> list[str]:
+        """The ids of processes whose death is proven, or whose lease lapsed."""
+        if not self.is_shared:
+            return []
+        page = await self._store.scan(Scope.system(), Query(kind=PROCESS), limit=1000)
+        now = self._store.now_s()
+        others = [record for record in page.records if record.key.id != self.process_id]
+        gone = [
+            record.key.id
+            for record in others
+            if (record.due is not None and record.due <= now) or not self._is_alive_here(record.body)
+        ]
+        self.has_peers = len(others) > len(gone)
+        return gone
+
+    async def forget(self, process_id: str) -> None:
+        """Remove the lease of a dead process whose runs were all taken over."""
+        try:
+            await self._write(Delete(key=_key(process_id), expect=None))
+        except Conflict:
+            return
+
+    async def end(self) -> None:
+        """Give the lease back."""
+        if not self.is_shared:
+            return
+        with contextlib.suppress(HoldfastError):  # otherwise the lease lapses by itself
+            await self._write(Delete(key=_key(self.process_id), expect=None))
+        if self._life is not None:
+            self._life.release()
+
+    def _is_alive_here(self, body: bytes) -> bool:
+        """False only where a file lock proves a death on this host; another host's word is its lease."""
+        info = codec.decode(body, ProcessInfo, what="process lease")
+        if self._liveness is None or info.host != self._info.host:
+            return True
+        return self._liveness.is_alive(info.id)
+
+    async def _renew(self) -> None:
+        now = self._store.now_s()
+        put = Put(
+            key=_key(self.process_id),
+            body=codec.encode(self._info),
+            expect=self._version,
+            status="alive",
+            due=now + self._lease_ttl_s,
+        )
+        self._version = await self._write(put)
+        self._renewed_at = now
+
+    async def _write(self, write: Put | Delete) -> int:
+        change = Change(change_id=f"{self.process_id}:lease:{self._store.now_s():.6f}", writes=(write,))
+        return (await self._store.commit(Scope.system(), change)).versions[0]
+
+
+def _key(process_id: str) -> Key:
+    return Key(SYSTEM_TENANT, "", PROCESS, process_id)

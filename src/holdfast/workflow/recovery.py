@@ -1,0 +1,238 @@
+"""Recovery: a continuous sweep that finds what nobody works on, and takes it up.
+
+Runs of dead processes, runs nobody owns yet, runs whose time has come, suspects one at a time, and signals that were
+sent just as their run was let go. It wakes for a reason (a due time, a commit of another process, an unhealthy store
+that came back); only where processes share a store does it also look once a second for the death of a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from holdfast import faults
+from holdfast.errors import HoldfastError, Unavailable
+from holdfast.store.records import Claim, Key, Query, Record, Scope
+from holdfast.workflow.actor import Origin
+from holdfast.workflow.admission import Verdict, admit
+from holdfast.workflow.alarm import Appointment
+from holdfast.workflow.crew import Crew
+from holdfast.workflow.inbox import EARLY, NEW
+from holdfast.workflow.notices import take_notices
+from holdfast.workflow.ownership import Ownership
+from holdfast.workflow.run import RUN, SIGNAL, Run, decode_signal
+from holdfast.workflow.runtime import Runtime, Stored, knows
+
+AsyncRuns = AsyncIterator[str]
+CLAIM_BATCH = 200
+"""Runs claimed by one commit: small enough that the first progress does not wait for the last claim."""
+HINT_PAUSE_S = 0.05
+"""Hints of other processes' commits are answered at most this often."""
+
+
+class RecoveryManager:
+    """Takes up runs for one engine. `sweep_s`: how often to look for dead peers on a shared store."""
+
+    def __init__(self, runtime: Runtime, crew: Crew, ownership: Ownership, *, sweep_s: float = 1.0) -> None:
+        self._runtime = runtime
+        self._crew = crew
+        self._ownership = ownership
+        self._sweep_s = sweep_s
+        self._nudged = asyncio.Event()
+        self._appointment: Appointment | None = None
+        self._has_new_dead = True
+        self.sweeps = 0
+        self.is_sweeping = False
+        self.last_problem: str | None = None
+
+    async def recover_active_workflows(self) -> list[str]:
+        """One sweep now; the ids of the runs it took up, in order."""
+        self.is_sweeping = True
+        try:
+            taken = [run_id async for run_id in self._sweep()]
+            self.last_problem = None
+            return taken
+        finally:
+            self.is_sweeping = False
+            self.sweeps += 1
+
+    def nudge(self) -> None:
+        """Something may be there to take up: sweep soon."""
+        self._nudged.set()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether no sweep runs or is asked for."""
+        return not self.is_sweeping and not self._nudged.is_set()
+
+    def released(self, stored: Stored) -> None:
+        """A run was let go by its actor: be there when its time comes, and see whether somebody waits for the place."""
+        run = stored.run
+        if run.status == "waiting" and run.due is not None:
+            self._wake_at(run.due)
+        if run.status in ("running", "suspect") or self._crew.free == 1:
+            self.nudge()
+
+    async def keep(self) -> None:
+        """Sweep for ever, whenever there is a reason."""
+        while True:
+            try:
+                await self.recover_active_workflows()
+            except Unavailable as error:
+                self.last_problem = str(error)
+                self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self.nudge)
+            await self._nudged.wait()
+            self._nudged.clear()
+
+    async def listen(self) -> None:
+        """On a shared store: heed other processes' commits, and look for dead peers every `sweep_s`."""
+        tick = 0
+        while True:
+            tick = await self._hint(tick)
+            try:
+                if self._ownership.has_peers:
+                    await self._heed()
+            except HoldfastError as error:
+                self.last_problem = str(error)
+            self.nudge()
+
+    async def _hint(self, tick: int) -> int:
+        await self._runtime.clock.sleep(HINT_PAUSE_S if self._ownership.has_peers else self._sweep_s)
+        if not self._ownership.has_peers:
+            return tick
+        try:
+            async with asyncio.timeout(self._sweep_s):
+                return await self._runtime.store.wait(tick)
+        except TimeoutError:
+            return tick
+
+    async def _heed(self) -> None:
+        for run_id, word in await take_notices(self._runtime):
+            actor = self._crew.find(run_id)
+            if actor is not None:
+                actor.lose() if word == "lost" else actor.poke()
+        self._runtime.look_again()
+
+    async def _sweep(self) -> AsyncRuns:
+        queues = knows(self._runtime.workflows)
+        dead = await self._ownership.dead()
+        for process_id in dead:
+            async for run_id in self._claim_all((process_id,), queues, ("running", "waiting", "suspect")):
+                yield run_id
+            self._has_new_dead = True
+            if not await self._has_runs(process_id):
+                await self._ownership.forget(process_id)
+        async for run_id in self._claim_all(("",), queues, ("running",)):
+            yield run_id
+        async for run_id in self._claim_all(("",), queues, ("waiting",), due_until=self._runtime.store.now_s()):
+            yield run_id
+        async for run_id in self._suspects(queues):
+            yield run_id
+        if self._has_new_dead:
+            self._has_new_dead = False
+            for run_id in await self._signalled(queues):
+                yield run_id
+        await self._plan(queues)
+
+    async def _claim_all(
+        self,
+        from_owners: tuple[str, ...],
+        queues: tuple[str, ...],
+        statuses: tuple[str, ...],
+        *,
+        due_until: float | None = None,
+    ) -> AsyncRuns:
+        while (limit := min(CLAIM_BATCH, self._crew.free)) > 0:
+            claim = Claim(
+                kind=RUN,
+                owner=self._runtime.process_id,
+                from_owners=from_owners,
+                queues=queues,
+                statuses=statuses,
+                due_until=due_until,
+                limit=limit,
+            )
+            taken = await self._runtime.store.claim(Scope.system(), claim)
+            faults.point("claim")
+            origin = Origin.CLAIMED if from_owners == ("",) else Origin.RECOVERED
+            for run_id in self._launch(taken, origin):
+                yield run_id
+            if len(taken) < limit:
+                return
+
+    async def _suspects(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """One suspect at a time: only a death in that loneliness can set a run aside."""
+        if self._crew.suspect is not None and not self._crew.suspect.has_progressed.is_set():
+            return
+        claim = Claim(
+            kind=RUN, owner=self._runtime.process_id, from_owners=("",), queues=queues, statuses=("suspect",), limit=1
+        )  # fmt: skip
+        for run_id in self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.SUSPECT):
+            actor = self._crew.find(run_id)
+            if actor is not None:
+                self._runtime.tasks.start(self._next_suspect(actor.has_progressed), name="next suspect")
+            yield run_id
+
+    async def _next_suspect(self, has_progressed: asyncio.Event) -> None:
+        await has_progressed.wait()
+        self.nudge()
+
+    async def _signalled(self, queues: tuple[str, ...]) -> list[str]:
+        """Runs that were let go while a signal lay in their inbox, by a process that died just then."""
+        taken: list[str] = []
+        after: str | None = None
+        query = Query(kind=SIGNAL, statuses=(NEW, EARLY), queues=queues)
+        while True:
+            page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=500)
+            for record in page.records:
+                run_id = record.key.id.partition("/")[0]
+                if run_id not in taken and await self._claim_signalled(record, run_id):
+                    taken.append(run_id)
+            if page.next is None:
+                return taken
+            after = page.next
+
+    async def _claim_signalled(self, record: Record, run_id: str) -> bool:
+        key = Key(record.key.tenant, record.key.user, RUN, run_id)
+        found = (await self._runtime.store.read(Scope.system(), [key]))[0]
+        if found is None or found.owner or found.status != "waiting":
+            return False
+        run = Stored.of(found).run
+        if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
+            return False
+        return await self.claim_one(run)
+
+    async def claim_one(self, run: Run) -> bool:
+        """Claim one unowned run and start its actor; False where somebody else was first."""
+        claim = Claim(kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=(run.id,), limit=1)
+        taken = await self._runtime.store.claim(Scope.of_user(run.tenant, run.user), claim)
+        return bool(self._launch(taken, Origin.CLAIMED))
+
+    def _launch(self, records: Iterable[Record], origin: Origin) -> list[str]:
+        launched = []
+        for record in records:
+            self._crew.launch(Stored.of(record), origin)
+            launched.append(record.key.id)
+        return launched
+
+    async def _has_runs(self, process_id: str) -> bool:
+        page = await self._runtime.store.scan(Scope.system(), Query(kind=RUN, owner=process_id), limit=1)
+        return bool(page.records)
+
+    async def _plan(self, queues: tuple[str, ...]) -> None:
+        """Be awake for the earliest due time among the runs that nobody owns."""
+        query = Query(kind=RUN, statuses=("waiting",), queues=queues, owner="", by_due=True)
+        page = await self._runtime.store.scan(Scope.system(), query, limit=1)
+        if page.records and (due := page.records[0].due) is not None:
+            self._wake_at(due)
+
+    def _wake_at(self, due: float) -> None:
+        if self._appointment is not None and self._appointment.call is not None:
+            if self._appointment.due <= due:
+                return
+            self._appointment.cancel()
+        self._appointment = self._runtime.alarm.at(due, self._due)
+
+    def _due(self) -> None:
+        self._appointment = None
+        self.nudge()

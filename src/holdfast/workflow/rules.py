@@ -1,0 +1,376 @@
+"""What may happen to a run: every decision, pure. Read this to learn what the engine does; its neighbours only obey.
+
+`decide` takes a run, what occurred and the store's time, and gives the next run with the journal rows that tell it.
+It never changes its inputs. A refusal is a decision too: the same run, no rows, and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from holdfast import codec, patch
+from holdfast.chart import Timer as ChartTimer
+from holdfast.chart import accepts_timer, step
+from holdfast.errors import ErrorSeverity, ErrorType, WorkflowError
+from holdfast.workflow import occurrences as on
+from holdfast.workflow.advance import (
+    ERROR_STATE,
+    advance,
+    ask_again,
+    begin_attempt,
+    decided,
+    fresh_attempt,
+    moved,
+)
+from holdfast.workflow.build import Built, done_event, escalate_event
+from holdfast.workflow.decision import Decision, Row, refused
+from holdfast.workflow.definition import DONE, Retry
+from holdfast.workflow.run import Failure, Leaf, Run, shown, spec_text
+
+
+def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> Decision:
+    """The judgement of one occurrence. Raises WorkflowError when a handler's result makes no sense: it is then to be
+    judged as a failure of that handler."""
+    if run.is_ended:
+        return refused(run, f"run {run.id} has ended in {run.outcome}")
+    judge = _JUDGES[type(occurrence)]
+    return judge(built, run, occurrence, now)
+
+
+def backoff_s(retry: Retry, attempt: int, *, draw: float) -> float:
+    """Seconds to wait before retry `attempt` (1 is the first): exactly `first_s`, then doubling up to `cap_s`, with up
+    to `jitter` of it added from the second on. Raises ValueError if `attempt` < 1."""
+    if attempt < 1:
+        raise ValueError(f"attempt: expected at least 1, saw {attempt}")
+    wait = min(retry.cap_s, retry.first_s * 2.0 ** min(attempt - 1, 60))
+    return wait if attempt == 1 else min(retry.cap_s, wait * (1 + retry.jitter * draw))
+
+
+def due_now(run: Run, now: float, *, draw: float = 0.0) -> on.Occurrence | None:
+    """The earliest thing whose time has come, or None."""
+    found: list[tuple[float, int, on.Occurrence]] = [
+        (timer.due, 0, on.TimerDue(timer=timer)) for timer in run.timers if timer.due <= now
+    ]
+    for path, leaf in run.leaves.items():
+        if leaf.sla_at is not None and leaf.sla_at <= now:
+            found.append((leaf.sla_at, 1, on.SlaBreached(leaf=path, visit=leaf.visit)))
+        if leaf.retry_at is not None and leaf.retry_at <= now:
+            found.append((leaf.retry_at, 2, on.RetryDue(leaf=path, visit=leaf.visit)))
+        if leaf.deadline_at is not None and leaf.deadline_at <= now:
+            found.append((leaf.deadline_at, 3, on.AttemptOverdue(leaf=path, visit=leaf.visit, draw=draw)))
+    if run.timeout_at is not None and run.timeout_at <= now and not run.escalated:
+        found.append((run.timeout_at, 4, on.RunOverdue()))
+    return min(found, key=lambda item: item[:2])[2] if found else None
+
+
+# -- the judges -------------------------------------------------------------------------------------------------
+
+
+def _finished(built: Built, run: Run, event: on.Finished, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.phase != "working":
+        return refused(run, f"{shown(event.leaf)} #{event.visit} is not working any more")
+    spec = built.spec_of(event.leaf)
+    if event.outcome not in (spec.edges or {DONE: ""}):
+        raise WorkflowError(
+            f"state {spec.path}: the handler returned {event.outcome!r}, expected one of "
+            f"{sorted(spec.edges) or [DONE]} (None counts as {DONE!r})",
+            error_type=ErrorType.PERMANENT,
+            severity=ErrorSeverity.HIGH,
+            workflow_id=run.id,
+        )
+    merged = replace(run, data=msgspec.Raw(merge_data(run, event)))
+    trigger = event.outcome if event.outcome != DONE else f"{shown(event.leaf).rsplit('.', 1)[-1]}.done"
+    return advance(built, merged, done_event(spec.path, event.outcome), now, trigger=trigger, agent=event.agent)
+
+
+def _failed(built: Built, run: Run, event: on.Failed, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.phase == "failing":
+        return refused(run, f"{shown(event.leaf)} #{event.visit} is not working any more")
+    retry = built.spec_of(event.leaf).retry
+    attempts = leaf.attempts + 1
+    row = _ErrorRows(event.leaf, event.failure, event.agent)
+    retryable = event.failure.error_type not in (ErrorType.PERMANENT.value, ErrorType.VALIDATION.value)
+    if retryable and attempts <= retry.max_retries:
+        wait = backoff_s(retry, attempts, draw=event.draw)
+        failing = replace(
+            leaf, phase="failing", attempts=attempts, retry_at=now + wait, deadline_at=None, failure=event.failure
+        )
+        after = replace(
+            run, leaves={**run.leaves, event.leaf: failing}, retry_count=attempts, max_retries=retry.max_retries
+        )
+        return decided(after, row.rows("retry", attempt=attempts, wait_s=round(wait, 3)))
+    failing = replace(
+        leaf, phase="failing", attempts=attempts, retry_at=None, deadline_at=None, failure=event.failure, lock=None
+    )
+    reason = f"{event.failure.kind}: {event.failure.message}"
+    spent = replace(
+        run,
+        leaves={**run.leaves, event.leaf: failing},
+        escalated=True,
+        alert_level=run.alert_level + 1,
+        max_retries=retry.max_retries,
+        reason=reason[:500],
+    )
+    return _escalate(built, spent, event.leaf, leaf, row.rows("escalation", attempt=attempts), event.agent, now)
+
+
+def _escalate(
+    built: Built, run: Run, path: str, before: Leaf, rows: tuple[Row, ...], agent: str, now: float
+) -> Decision:
+    """Leave by the declared way for what cannot be retried; without one the run stops there as failed."""
+    taken = step(built.chart, run.configuration, escalate_event(built.spec_of(path).path))
+    released = () if before.lock is None else ((path, before),)
+    if taken.outcome == "refused":
+        return _with_released(decided(replace(run, status="failed"), rows, keep_status=True), released)
+    origin = {path: f"{ERROR_STATE}:escalation"}
+    decision = moved(built, run, taken, now, trigger="escalation", agent=agent, origin=origin)
+    return _with_released(replace(decision, rows=rows + decision.rows), released)
+
+
+def _signalled(built: Built, run: Run, event: on.Signalled, now: float) -> Decision:
+    signal = event.signal
+    told = {"name": signal.name, "by": signal.by, "about": signal.about, "at": now, "data": codec.decode(signal.data)}
+    metadata = {"signal": signal.id} | ({"about": signal.about} if signal.about else {})
+    return advance(
+        built, replace(run, signal=told), signal.name, now, trigger=signal.name, agent=signal.by, metadata=metadata
+    )
+
+
+def _timer(built: Built, run: Run, event: on.TimerDue, now: float) -> Decision:
+    timer = event.timer
+    without = replace(run, timers=tuple(item for item in run.timers if item != timer))
+    if not accepts_timer(run.configuration, ChartTimer(timer.state, timer.event, 0.0, timer.visit)):
+        return decided(without, (Row(name="timer-dropped", metadata={"state": shown(timer.state)}),))
+    metadata = {"due": timer.due}
+    decision = advance(built, without, timer.event, now, trigger="timeout", agent=event.agent, metadata=metadata)
+    if decision.reason:
+        return decided(without, (Row(name="timer-dropped", metadata={"reason": decision.reason}),))
+    return decision
+
+
+def _retry_due(built: Built, run: Run, event: on.RetryDue, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.phase != "failing":
+        return refused(run, f"{shown(event.leaf)} #{event.visit} is not in back-off")
+    spec = built.spec_of(event.leaf)
+    again = begin_attempt(spec, replace(leaf, retry_at=None), now)
+    row = Row(
+        from_state=f"{ERROR_STATE}:retry",
+        to_state=spec_text(event.leaf),
+        trigger="retry",
+        agent=event.agent,
+        metadata={"attempt": leaf.attempts + 1},
+    )
+    return decided(replace(run, leaves={**run.leaves, event.leaf: again}), (row,), entered=(event.leaf,))
+
+
+def _overdue(built: Built, run: Run, event: on.AttemptOverdue, now: float) -> Decision:
+    limit = built.spec_of(event.leaf).timeout_s
+    failure = Failure(
+        error_type=ErrorType.TIMEOUT.value,
+        severity=ErrorSeverity.MEDIUM.value,
+        message=f"{shown(event.leaf)} took longer than {limit:g} s",
+        kind="Timeout",
+    )
+    failed = on.Failed(leaf=event.leaf, visit=event.visit, failure=failure, draw=event.draw, agent=event.agent)
+    decision = _failed(built, run, failed, now)
+    return replace(decision, stopped=(*decision.stopped, event.leaf)) if not decision.reason else decision
+
+
+def _sla(built: Built, run: Run, event: on.SlaBreached, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit:
+        return refused(run, f"{shown(event.leaf)} #{event.visit} was left")
+    late = replace(run, leaves={**run.leaves, event.leaf: replace(leaf, sla_at=None)}, alert_level=run.alert_level + 1)
+    facts = {"state": spec_text(event.leaf), "since": leaf.entered_at, "alert_level": late.alert_level}
+    return decided(late, (Row(name="sla-breached", agent=event.agent, metadata=facts),))
+
+
+def _run_overdue(built: Built, run: Run, event: on.RunOverdue, now: float) -> Decision:
+    path = next(iter(run.leaves))
+    leaf = run.leaves[path]
+    late = replace(run, escalated=True, alert_level=run.alert_level + 1, reason="the run passed its deadline")
+    row = Row(
+        from_state=spec_text(path), to_state=f"{ERROR_STATE}:escalation", trigger="deadline", agent=event.agent,
+        metadata={"timeout_at": run.timeout_at},
+    )  # fmt: skip
+    return _escalate(built, late, path, leaf, (row,), event.agent, now)
+
+
+def _granted(built: Built, run: Run, event: on.LockGranted, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.lock is None or leaf.phase != "locking":
+        return refused(run, f"{shown(event.leaf)} #{event.visit} does not wait for a lock")
+    held = replace(leaf, lock=replace(leaf.lock, token=event.token))
+    working = begin_attempt(built.spec_of(event.leaf), held, now)
+    row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": event.token})
+    return decided(replace(run, leaves={**run.leaves, event.leaf: working}), (row,), entered=(event.leaf,))
+
+
+def _lock_lost(built: Built, run: Run, event: on.LockLost, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.lock is None:
+        return refused(run, f"{shown(event.leaf)} #{event.visit} holds no lock")
+    asking = replace(leaf, phase="locking", deadline_at=None, lock=replace(leaf.lock, token=0))
+    row = Row(name="lock-asked", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}"})
+    after = replace(run, leaves={**run.leaves, event.leaf: asking})
+    return decided(after, (row,), stopped=(event.leaf,), entered=(event.leaf,))
+
+
+def _cancelled(built: Built, run: Run, event: on.Cancelled, now: float) -> Decision:
+    marked = replace(run, is_cancelled=True, reason=event.reason or f"cancelled by {event.agent}")
+    metadata = {"reason": event.reason} if event.reason else {}
+    return advance(built, marked, built.cancel_event, now, trigger="cancel", agent=event.agent, metadata=metadata)
+
+
+def _paused(built: Built, run: Run, event: on.Paused, now: float) -> Decision:
+    if run.status not in ("running", "waiting", "suspect"):
+        return refused(run, f"run {run.id} is {run.status}; only a running or waiting run can be paused")
+    row = Row(name="paused", agent=event.agent, metadata={"reason": event.reason} if event.reason else {})
+    released = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.lock is not None)
+    asking = {path: ask_again(leaf) for path, leaf in run.leaves.items()}
+    after = replace(run, status="paused", leaves=asking, reason=event.reason)
+    decision = decided(after, (row,), stopped=tuple(run.leaves), keep_status=True)
+    return _with_released(decision, released)
+
+
+def _resumed(built: Built, run: Run, event: on.Resumed, now: float) -> Decision:
+    if run.status not in ("paused", "failed", "poisoned", "suspect"):
+        return refused(run, f"run {run.id} is {run.status}; only a paused, failed or set-aside run can be resumed")
+    leaves = {path: fresh_attempt(built.spec_of(path), leaf, now) for path, leaf in run.leaves.items()}
+    row = Row(name="resumed", agent=event.agent, metadata={"from": run.status, "reason": event.reason})
+    after = replace(
+        run, status="running", leaves=leaves, escalated=False, retry_count=0, deaths=0, memos_seen=0, reason="",
+        timeout_at=_extended(built, run, now),
+    )  # fmt: skip
+    return decided(after, (row,), entered=tuple(leaves))
+
+
+def _died(built: Built, run: Run, event: on.Died, now: float) -> Decision:
+    deaths = run.deaths + 1 if event.memos == run.memos_seen else 1
+    counted = replace(run, deaths=deaths, memos_seen=event.memos)
+    facts = {"deaths": deaths, "deaths_max": event.deaths_max}
+    if event.was_alone and deaths >= event.deaths_max:
+        reason = f"its process died {deaths} times without progress; resume it by hand after a look"
+        after = replace(counted, status="poisoned", reason=reason, alert_level=run.alert_level + 1)
+        return decided(after, (Row(name="set-aside", metadata=facts),), keep_status=True)
+    if deaths >= event.deaths_max - 1:
+        after = replace(counted, status="suspect")
+        return decided(after, (Row(name="suspected", metadata=facts),), keep_status=True)
+    return decided(counted, (Row(name="recovered", metadata=facts),))
+
+
+def _directed(built: Built, run: Run, event: on.Directed, now: float) -> Decision:
+    data = codec.decode(run.data)
+    data.update(codec.decode(event.updates))
+    updated = replace(run, data=msgspec.Raw(codec.encode(data, what="context")))
+    return advance(built, updated, event.event, now, trigger=event.trigger, agent=event.agent)
+
+
+def _reported(built: Built, run: Run, event: on.Reported, now: float) -> Decision:
+    if not run.leaves:
+        return refused(run, f"run {run.id} has no active leaf")
+    path, leaf = next(iter(run.leaves.items()))
+    failed = on.Failed(leaf=path, visit=leaf.visit, failure=event.failure, draw=event.draw, agent=event.agent)
+    decision = _failed(built, run, failed, now)
+    return decision if decision.reason else replace(decision, stopped=(*decision.stopped, path))
+
+
+def _moved(built: Built, run: Run, event: on.Moved, now: float) -> Decision:
+    configuration = built.adopt(run, event.states)
+    leaves = {built.renamed(path, event.states): leaf for path, leaf in run.leaves.items()}
+    name = "migrated" if event.states or event.version != run.version else "adopted"
+    row = Row(
+        name=name, agent=event.agent,
+        metadata={"from_version": run.version, "to_version": event.version, "chart": built.chart.hash},
+    )  # fmt: skip
+    after = replace(run, version=event.version, configuration=configuration, leaves=leaves)
+    return decided(after, (row,))
+
+
+_JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]] = {
+    on.Finished: _finished,
+    on.Failed: _failed,
+    on.Signalled: _signalled,
+    on.TimerDue: _timer,
+    on.RetryDue: _retry_due,
+    on.AttemptOverdue: _overdue,
+    on.SlaBreached: _sla,
+    on.RunOverdue: _run_overdue,
+    on.LockGranted: _granted,
+    on.LockLost: _lock_lost,
+    on.Cancelled: _cancelled,
+    on.Paused: _paused,
+    on.Resumed: _resumed,
+    on.Died: _died,
+    on.Directed: _directed,
+    on.Reported: _reported,
+    on.Moved: _moved,
+}
+
+
+# -- what they share --------------------------------------------------------------------------------------------
+
+
+def merge_data(run: Run, event: on.Finished) -> bytes:
+    """The run's data with what a handler changed of it. Two regions that changed the same place differently are a
+    WorkflowError of type CONFLICT that names the paths; it is not retried, for the second try would hide it."""
+    current = bytes(run.data)
+    if current == event.base or event.data == event.base:
+        return event.data if current == event.base else current
+    base = codec.decode(event.base)
+    mine, theirs = patch.diff(base, codec.decode(event.data)), patch.diff(base, codec.decode(current))
+    if clashes := patch.overlap(mine, theirs):
+        raise WorkflowError(
+            f"state {shown(event.leaf)}: another region changed the same data: {', '.join(clashes)}; "
+            "let each region write fields of its own",
+            error_type=ErrorType.PERMANENT,
+            severity=ErrorSeverity.HIGH,
+            workflow_id=run.id,
+            paths=clashes,
+        )
+    return codec.encode(patch.apply(codec.decode(current), mine), what="data")
+
+
+class _ErrorRows:
+    """The journal rows of a failure: detected, evaluated, then retried or escalated."""
+
+    def __init__(self, leaf: str, failure: Failure, agent: str) -> None:
+        self._leaf, self._failure, self._agent = leaf, failure, agent
+
+    def rows(self, verdict: str, **facts: Any) -> tuple[Row, ...]:
+        """`verdict` is "retry" or "escalation"; `facts` go to its row."""
+        error = {"error": self._failure.kind, "message": self._failure.message, "type": self._failure.error_type}
+        path = [spec_text(self._leaf), "error_detection", "retry_evaluation", verdict]
+        states = [path[0], *(f"{ERROR_STATE}:{name}" for name in path[1:])]
+        triggers = ("error", "evaluate", verdict)
+        metadata = (error, {}, facts)
+        return tuple(
+            Row(
+                from_state=states[i],
+                to_state=states[i + 1],
+                trigger=triggers[i],
+                agent=self._agent,
+                metadata=metadata[i],
+            )
+            for i in range(3)
+        )
+
+
+def _with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
+    return replace(
+        decision, released=decision.released + tuple(pair for pair in released if pair not in decision.released)
+    )
+
+
+def _extended(built: Built, run: Run, now: float) -> float | None:
+    """A run resumed past its deadline gets a new one; otherwise it would escalate at once."""
+    if run.timeout_at is None or run.timeout_at > now or built.deadline_s is None:
+        return run.timeout_at
+    return now + built.deadline_s

@@ -1,0 +1,226 @@
+"""A run as it is stored: one JSON record that says everything needed to go on, and nothing else.
+
+Frozen; rules make a new one. Times are epoch seconds on the store's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast import codec
+from holdfast.chart import Configuration
+from holdfast.errors import Corrupt, InvalidInput
+from holdfast.store.records import Key
+
+RUN = "run"
+MEMO = "memo"
+SIGNAL = "signal"
+TICKET = "ticket"
+CHECKPOINT = "checkpoint"
+PROCESS = "process"
+CHART = "chart"
+
+ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
+"""Statuses of a run that has not ended."""
+ENDED = ("done", "cancelled")
+RUNNABLE = ("running", "waiting")
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What went wrong, as facts."""
+
+    error_type: str
+    severity: str
+    message: str
+    kind: str
+    facts: dict[str, Any] = {}
+
+
+class HeldLock(msgspec.Struct, frozen=True):
+    """A lock that belongs to one visit of one leaf. `token` is 0 while it is only asked for."""
+
+    kind: str
+    name: str
+    token: int = 0
+
+
+class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off)."""
+
+    visit: int
+    phase: str
+    entered_at: float
+    attempts: int = 0
+    retry_at: float | None = None
+    deadline_at: float | None = None
+    sla_at: float | None = None
+    about: str = ""
+    failure: Failure | None = None
+    lock: HeldLock | None = None
+
+
+class Timer(msgspec.Struct, frozen=True):
+    """A timer that runs: set in that visit of that state."""
+
+    state: str
+    event: str
+    visit: int
+    due: float
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One run of a workflow. `data` is the workflow's own data, `input` what it was started with, both JSON."""
+
+    id: str
+    workflow: str
+    version: int
+    ticket_id: str
+    tenant: str
+    user: str
+    status: str
+    main_state: str
+    sub_state: str
+    detailed_state: str
+    configuration: Configuration
+    leaves: dict[str, Leaf]
+    timers: tuple[Timer, ...]
+    data: msgspec.Raw
+    input: msgspec.Raw
+    created_at: float
+    max_retries: int
+    retry_count: int = 0
+    timeout_at: float | None = None
+    escalated: bool = False
+    alert_level: int = 0
+    outcome: str = ""
+    started_by: str = ""
+    reason: str = ""
+    deaths: int = 0
+    memos_seen: int = 0
+    forked_from: str = ""
+    labels: dict[str, str] = {}
+    is_cancelled: bool = False
+    signal: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> Key:
+        return Key(self.tenant, self.user, RUN, self.id)
+
+    @property
+    def queue(self) -> str:
+        """What a process must know to claim this run."""
+        return queue_of(self.workflow, self.version)
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def due(self) -> float | None:
+        """The earliest moment at which something is to happen without anybody's doing, or None."""
+        if self.status not in RUNNABLE:
+            return None
+        times = [timer.due for timer in self.timers]
+        for leaf in self.leaves.values():
+            times.extend(at for at in (leaf.retry_at, leaf.deadline_at, leaf.sla_at) if at is not None)
+        if self.timeout_at is not None and not self.escalated:
+            times.append(self.timeout_at)
+        return min(times, default=None)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a handler should be running, or a lock be granted, for some leaf now."""
+        return any(leaf.phase in ("working", "locking") for leaf in self.leaves.values())
+
+    @property
+    def is_failing(self) -> bool:
+        return any(leaf.phase == "failing" for leaf in self.leaves.values())
+
+    def record_labels(self) -> dict[str, str]:
+        """The indexed labels of the run's record."""
+        return {
+            **self.labels,
+            "ticket": self.ticket_id,
+            "workflow": self.workflow,
+            "main_state": self.main_state,
+            "chart": self.configuration.chart_hash[:16],
+        }
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """A message for a run. `state` and `visit` name the wait it is meant for; `about` what was judged (a hash)."""
+
+    id: str
+    name: str
+    by: str
+    state: str = ""
+    visit: int = 0
+    about: str | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    sent_at: float = 0.0
+    answer: str = ""
+
+
+_run_decoder = msgspec.json.Decoder(Run)
+_signal_decoder = msgspec.json.Decoder(Signal)
+_encoder = msgspec.json.Encoder()
+
+
+def encode_run(run: Run) -> bytes:
+    """The stored form of a run. Raises InvalidInput when it is larger than one payload may be."""
+    body = _encoder.encode(run)
+    if len(body) > codec.PAYLOAD_BYTES_MAX:
+        raise InvalidInput(
+            f"run {run.id}: expected at most {codec.PAYLOAD_BYTES_MAX} bytes of state, saw {len(body)}; "
+            "keep big things elsewhere and a link in the data"
+        )
+    return body
+
+
+def decode_run(body: bytes) -> Run:
+    """The run in a stored body. Raises Corrupt where it is none."""
+    try:
+        return _run_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"run: expected the stored form of a run, saw something else: {error}") from error
+
+
+def decode_signal(body: bytes) -> Signal:
+    """The signal in a stored body. Raises Corrupt where it is none."""
+    try:
+        return _signal_decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise Corrupt(f"signal: expected the stored form of a signal, saw something else: {error}") from error
+
+
+def queue_of(workflow: str, version: int) -> str:
+    """The queue of the runs of one version of a workflow: "name@2"."""
+    return f"{workflow}@{version}"
+
+
+def visit_prefix(run_id: str, leaf: str, visit: int) -> str:
+    """What the ids of all memos of one visit of one leaf start with."""
+    return f"{run_id}/{leaf}#{visit}/"
+
+
+def shown(path: str) -> str:
+    """A path as people see it: without the structural segments, which start with "_"."""
+    return ".".join(part for part in path.split(".") if not part.startswith("_"))
+
+
+def spec_state(path: str) -> tuple[str, str, str]:
+    """The main, sub and detailed state of a path: its first, second and further shown segments."""
+    main, sub, *detailed = [*shown(path).split("."), "", ""]
+    return main, sub, ".".join(part for part in detailed if part)
+
+
+def where_of(run: Run) -> str:
+    """Where a run is, in words: its active states, or the final one."""
+    return ", ".join(spec_text(path) for path in run.leaves) or run.outcome
+
+
+def spec_text(path: str) -> str:
+    """ "main:sub:detailed" of a path, as far as it goes."""
+    return ":".join(part for part in spec_state(path) if part)

@@ -1,0 +1,308 @@
+"""What the actors of one engine share: the store, the clock, the workflows known, and how a decision is committed.
+
+There is one way to change a run: read, decide, `commit_decision`, then act. Locks that a decision asks for or gives
+back are written in the same change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from holdfast import codec, faults
+from holdfast.clock import Clock, Randomness
+from holdfast.errors import Conflict, NotFound, Unavailable
+from holdfast.locks import Ticket, ask, lock_key, lock_state, lock_write, release, token_of
+from holdfast.store import journal
+from holdfast.store.outcome import commit_surely
+from holdfast.store.protocol import Store
+from holdfast.store.records import (
+    Change,
+    Commit,
+    Delete,
+    Key,
+    NewEvent,
+    Put,
+    Record,
+    RemovePrefix,
+    Require,
+    Scope,
+)
+from holdfast.tasks import Supervisor
+from holdfast.workflow.advance import begin_attempt, with_shown
+from holdfast.workflow.alarm import Alarm
+from holdfast.workflow.build import Built
+from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.run import MEMO, RUN, Run, decode_run, encode_run, queue_of, visit_prefix
+
+ATTEMPTS_MAX = 1000
+"""Bound on re-reads after lost races for one decision."""
+BACKOFF_S = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Stored(NamedTuple):
+    """A run as it stands in the store, with what a write must expect."""
+
+    run: Run
+    body: bytes
+    version: int
+    epoch: int
+    owner: str
+
+    @classmethod
+    def of(cls, record: Record) -> Stored:
+        return cls(decode_run(record.body), record.body, record.version, record.epoch, record.owner)
+
+
+class Watcher:
+    """Waits for commits of one run. `latest` is how it stands, None where it must be read."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.latest: Stored | None = None
+        self.changed = asyncio.Event()
+
+
+class Runtime:
+    """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        randomness: Randomness,
+        tasks: Supervisor,
+        workflows: Mapping[str, Built],
+        *,
+        process_id: str,
+        is_cold: bool = False,
+    ) -> None:
+        self.store = store
+        self.clock = clock
+        self.randomness = randomness
+        self.tasks = tasks
+        self.alarm = Alarm(clock, tasks)
+        self.workflows = workflows
+        self.process_id = process_id
+        self.is_cold = is_cold
+        self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
+        self._watchers: dict[str, set[Watcher]] = {}
+        self._numbers = itertools.count(1)
+
+    def change_id(self) -> str:
+        """A new id for a change: this process's id and a number."""
+        return f"{self.process_id}:{next(self._numbers)}"
+
+    def built(self, run: Run) -> Built:
+        """The compiled workflow of a run. Raises NotFound where this process does not know its version."""
+        found = self.workflows.get(run.queue)
+        if found is None:
+            raise NotFound(
+                f"run {run.id}: this process does not know {run.queue}; it knows {', '.join(sorted(self.workflows))}",
+                queue=run.queue,
+            )
+        return found
+
+    async def load(self, scope: Scope, key: Key) -> Stored:
+        """The run as it stands. Raises NotFound where there is none in `scope`."""
+        record = (await self.store.read(scope, [key]))[0]
+        if record is None:
+            raise NotFound(f"run {key.id}: there is no such run", run=key.id)
+        return Stored.of(record)
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        """Commit, waiting out a store that is away; the outcome of a lost answer is looked up."""
+        for attempt in itertools.count():
+            try:
+                return await commit_surely(self.store, scope, change)
+            except Unavailable:
+                if self.store.ailment() is not None and attempt >= len(BACKOFF_S):
+                    raise
+                await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+        raise AssertionError("unreachable")
+
+    async def commit_decision(
+        self,
+        stored: Stored,
+        decision: Decision,
+        *,
+        owner: str | None,
+        guard: bool,
+        raise_epoch: bool = False,
+        extra: Iterable[Put | Delete] = (),
+        requires: tuple[Require, ...] = (),
+    ) -> tuple[Stored, Decision]:
+        """Make a decision true. `owner`: as in Put; `guard`: only while the epoch is still ours.
+
+        Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
+        or Fenced where the run moved on; nothing was written then.
+        """
+        run = decision.run
+        scope = Scope.of_tenant(run.tenant)
+        for _ in range(ATTEMPTS_MAX):
+            locked, lock_puts = await self._lock_writes(decision, stored)
+            after = locked.run
+            body = encode_run(after)
+            put = Put(
+                key=after.key,
+                body=body,
+                expect=stored.version,
+                epoch=stored.epoch if guard else None,
+                status=after.status,
+                due=after.due,
+                queue=after.queue,
+                labels=after.record_labels(),
+                owner=owner if owner is None or _keeps_owner(stored.run, after) else "",
+                raise_epoch=raise_epoch,
+            )
+            change = Change(
+                change_id=self.change_id(),
+                writes=(put, *lock_puts, *extra),
+                requires=requires,
+                removes=tuple(
+                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, visit))
+                    for path, visit in locked.left
+                ),
+                events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
+            )
+            faults.point("before-transition")
+            try:
+                commit = await self.commit(scope, change)
+            except Conflict as conflict:
+                if getattr(conflict, "facts", {}).get("key") in [put.key for put in lock_puts]:
+                    continue
+                raise
+            faults.point("transition")
+            for key in {put.key for put in lock_puts}:
+                self.lock_changed(key)
+            now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
+            self.tell(now_stored)
+            return now_stored, locked
+        raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its lock; try again later")
+
+    def watch(self, run_id: str) -> Watcher:
+        """Be told of every commit of a run by this process; `unwatch` it in the end."""
+        watcher = Watcher(run_id)
+        self._watchers.setdefault(run_id, set()).add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Forget a watcher."""
+        watching = self._watchers.get(watcher.run_id, set())
+        watching.discard(watcher)
+        if not watching:
+            self._watchers.pop(watcher.run_id, None)
+
+    def tell(self, stored: Stored) -> None:
+        """A run was committed: whoever watches it learns how it stands."""
+        for watcher in self._watchers.get(stored.run.id, ()):
+            watcher.latest = stored
+            watcher.changed.set()
+
+    def look_again(self) -> None:
+        """Other processes committed something: every watcher and lock waiter looks for itself."""
+        for watching in self._watchers.values():
+            for watcher in watching:
+                watcher.latest = None
+                watcher.changed.set()
+        for key in tuple(self.lock_watchers):
+            self.lock_changed(key)
+
+    def lock_changed(self, key: Key) -> None:
+        """Somebody released or took this lock: its local waiters look again."""
+        for look in tuple(self.lock_watchers.get(key, ())):
+            look()
+
+    async def _lock_writes(self, decision: Decision, stored: Stored) -> tuple[Decision, tuple[Put, ...]]:
+        """The lock records a decision writes, and the decision with what they grant."""
+        asking = {
+            path: leaf
+            for path, leaf in decision.run.leaves.items()
+            if leaf.lock is not None and leaf.phase == "locking" and path in decision.entered
+        }
+        if not asking and not decision.released:
+            return decision, ()
+        run = decision.run
+        given = [
+            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, holder_of(run, path, leaf.visit))
+            for path, leaf in decision.released
+            if leaf.lock is not None
+        ]
+        taken = [
+            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, path)
+            for path, leaf in asking.items()
+            if leaf.lock is not None
+        ]
+        keys = sorted({key for key, _, _ in given} | {key for key, _, _ in taken})
+        records = dict(zip(keys, await self.store.read(Scope.of_tenant(run.tenant), keys), strict=True))
+        now = self.store.now_s()
+        states = {}
+        fresh: set[Key] = set()
+        for key, lock, holder in given:
+            verdict = release(states.get(key) or lock_state(lock.kind, lock.name, records[key]), holder, now=now)
+            states[key] = verdict.lock
+            fresh |= {key} if verdict.is_new_holder else set()
+        for key, lock, path in taken:
+            holder = holder_of(run, path, run.leaves[path].visit)
+            before = states.get(key) or lock_state(lock.kind, lock.name, records[key])
+            verdict = ask(before, Ticket(holder, run.user or run.tenant, now), now=now, anew=True)
+            states[key] = verdict.lock
+            fresh |= {key} if verdict.is_new_holder else set()
+            first = verdict.lock.holder
+            if first is not None and first.holder == holder:
+                decision = self._granted(decision, path, token_of(records[key]) + (key in fresh), now)
+        puts = tuple(
+            lock_write(run.tenant, records[key], state, is_new_holder=key in fresh) for key, state in states.items()
+        )
+        return decision, puts
+
+    def _granted(self, decision: Decision, path: str, token: int, now: float) -> Decision:
+        run = decision.run
+        leaf = run.leaves[path]
+        assert leaf.lock is not None
+        held = replace(leaf, lock=replace(leaf.lock, token=token))
+        working = begin_attempt(self.built(run).spec_of(path), held, now)
+        leaves = {**run.leaves, path: working}
+        row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": token})
+        return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
+
+
+def _keeps_owner(before: Run, after: Run) -> bool:
+    """A run stays owned while it has work here; one that has just come under suspicion is put back in line."""
+    if after.status == "suspect":
+        return before.status == "suspect" and after.has_work
+    return after.status == "running" and after.has_work
+
+
+def holder_of(run: Run, path: str, visit: int) -> str:
+    """How a run's visit is named in a lock's queue."""
+    return f"run:{run.id}/{path}#{visit}"
+
+
+def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, version: int) -> tuple[NewEvent, ...]:
+    """The journal rows of a decision; the last one carries how the run's record changed (`before` is b"" at first)."""
+    told = rows or (Row(name="changed"),)
+    delta = journal.delta(codec.decode(before) if before else None, codec.decode(after), version)
+    return tuple(
+        NewEvent(
+            key=run.key,
+            name=row.name,
+            body=codec.encode(row.facts(), what=f"journal row of run {run.id}"),
+            delta=delta if row is told[-1] else b"",
+        )
+        for row in told
+    )
+
+
+def run_key(tenant: str, user: str, run_id: str) -> Key:
+    """The key of a run."""
+    return Key(tenant, user, RUN, run_id)
+
+
+def knows(workflows: Mapping[str, Built]) -> tuple[str, ...]:
+    """The queues a process can claim from."""
+    return tuple(queue_of(built.name, built.version) for built in workflows.values())

@@ -1,0 +1,311 @@
+"""What a handler is given: the run's data, and steps whose results survive.
+
+A step's result is a *memo*, kept by name for one visit of one state. It is held back until the handler next suspends:
+a handler that returns at once has its last memo and its transition in one commit, and the body of a next step starts
+only after every memo before it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from holdfast import codec, faults
+from holdfast.context import UserExecutionContext
+from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Require, Scope
+from holdfast.workflow.decision import Row
+from holdfast.workflow.run import MEMO, Leaf, Run, shown, visit_prefix
+from holdfast.workflow.runtime import Runtime
+
+MAP_CONCURRENCY = 16
+"""How many items of a `map` run side by side unless said otherwise."""
+
+Once = Literal["visit", "run"]
+
+
+class Memos:
+    """The memos of one visit: those known, those held back, those on their way to the store."""
+
+    def __init__(self, runtime: Runtime, run: Run, leaf: str, visit: int) -> None:
+        self._runtime = runtime
+        self._run_key = run.key
+        self._prefix = visit_prefix(run.id, leaf, visit)
+        self.epoch = 0
+        self._known: dict[str, bytes] = {}
+        self._held: list[Put] = []
+        self._notes: list[Row] = []
+        self._flights: set[asyncio.Task[None]] = set()
+        self._is_flush_due = False
+
+    async def load(self) -> int:
+        """Read what earlier attempts left; how many there were."""
+        after: str | None = None
+        query = Query(kind=MEMO, prefix=self._prefix)
+        while True:
+            page = await self._runtime.store.scan(self._scope, query, after=after, limit=1000)
+            for record in page.records:
+                self._known[record.key.id] = record.body
+            if page.next is None:
+                return len(self._known)
+            after = page.next
+
+    async def find(self, name: str) -> bytes | None:
+        """The memo of a step by name, or None."""
+        memo_id = self._prefix + name
+        if self._runtime.is_cold and memo_id not in {put.key.id for put in self._held}:
+            await self.durable()
+            record = (await self._runtime.store.read(self._scope, [self._key(memo_id)]))[0]
+            return None if record is None else record.body
+        return self._known.get(memo_id)
+
+    def is_known(self, name: str) -> bool:
+        """Whether a step of this name has a memo already."""
+        return self._prefix + name in self._known
+
+    def keep(self, name: str, body: bytes) -> None:
+        """Hold a new memo back until the handler suspends or a next body wants to start."""
+        memo_id = self._prefix + name
+        self._known[memo_id] = body
+        self._held.append(Put(key=self._key(memo_id), body=body, expect=ABSENT))
+        self._flush_soon()
+
+    def note(self, row: Row) -> None:
+        """Hold a journal row back in the same way."""
+        self._notes.append(row)
+        self._flush_soon()
+
+    async def durable(self) -> None:
+        """Until every memo kept so far is in the store. Raises Fenced where this process lost the run."""
+        self._flush()
+        while self._flights:
+            await asyncio.gather(*self._flights)
+
+    def take_held(self) -> tuple[list[Put], list[Row]]:
+        """What is still held, to be written with a decision or forgotten with the visit."""
+        held, notes, self._held, self._notes = self._held, self._notes, [], []
+        return held, notes
+
+    @property
+    def _scope(self) -> Scope:
+        return Scope.of_user(self._run_key.tenant, self._run_key.user)
+
+    def _key(self, memo_id: str) -> Key:
+        return Key(self._run_key.tenant, self._run_key.user, MEMO, memo_id)
+
+    def _flush_soon(self) -> None:
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        if self._held or self._notes:
+            held, notes = self.take_held()
+            flight = self._runtime.tasks.start(self._write(held, notes), name="memos")
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
+
+    async def _write(self, held: list[Put], notes: list[Row]) -> None:
+        faults.point("before-memo")
+        change = Change(
+            change_id=self._runtime.change_id(),
+            writes=tuple(held),
+            requires=(Require(key=self._run_key, epoch=self.epoch),),
+            events=tuple(note_event(self._run_key, row) for row in notes),
+        )
+        await self._runtime.commit(self._scope, change)
+        faults.point("memo")
+
+
+class RunContext:
+    """What a handler receives, as `ctx`.
+
+    `data` is the run's data as the workflow's type, to be changed in place or replaced; it is stored when the handler
+    returns. `input` is what the run was started with. `attempt` counts this visit's attempts from 1. `signal` is the
+    last signal taken: a dict of name, by, about, at, data.
+    """
+
+    def __init__(
+        self, runtime: Runtime, run: Run, path: str, leaf: Leaf, memos: Memos, data: Any, user: UserExecutionContext
+    ) -> None:
+        self._runtime = runtime
+        self._memos = memos
+        self._leaf = leaf
+        self.data = data
+        self.input: Any = codec.decode(run.input)
+        self.run_id = run.id
+        self.ticket_id = run.ticket_id
+        self.workflow = run.workflow
+        self.state = shown(path)
+        self.visit = leaf.visit
+        self.attempt = leaf.attempts + 1
+        self.signal = run.signal
+        self.user = user
+
+    @property
+    def token(self) -> int:
+        """The fencing token of this state's lock; 0 where it declares none."""
+        return self._leaf.lock.token if self._leaf.lock is not None else 0
+
+    def now_s(self) -> float:
+        """The store's time in epoch seconds. Take it inside a step if it decides anything."""
+        return self._runtime.store.now_s()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in the handler; for more than moments declare a wait state, which survives and holds no memory."""
+        await self._runtime.clock.sleep(seconds)
+
+    def key_of(self, name: str, *, once: Once = "visit", key: str | None = None) -> str:
+        """The idempotency key that `step` hands to the outside world for this name."""
+        scope = self.run_id if once == "run" else f"{self.run_id}/{self.state}#{self.visit}"
+        return f"{scope}/{_memo_name(name, key)}"
+
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        /,
+        *args: Any,
+        once: Once = "visit",
+        key: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The result of `function(*args, **kwargs)`, run once for this visit whatever crashes in between.
+
+        Sync functions run in a thread. A function with a keyword-only parameter named `key` gets the idempotency key:
+        one for each visit, or with `once="run"` one for the whole run (the body still runs in each visit). A name that
+        repeats within a visit needs `key=`. The result passes through JSON by the function's return annotation.
+        Effects happen at least once; exactly once where the receiver honours the key.
+        """
+        memo = _memo_name(name, key)
+        found = await self._memos.find(memo)
+        kind = _returns(function)
+        if found is not None:
+            return codec.decode(found, kind, what=f"result of step {name}")
+        await self._memos.durable()
+        faults.point("step")
+        if _wants_key(function):
+            kwargs["key"] = self.key_of(name, once=once, key=key)
+        result = await _call(function, args, kwargs)
+        body = codec.encode(result, what=f"result of step {name}")
+        if self._memos.is_known(memo):
+            raise WorkflowError(
+                f"state {self.state}: step {memo!r} ran twice in one visit; give repeated steps a key=",
+                error_type=ErrorType.PERMANENT,
+                severity=ErrorSeverity.HIGH,
+                workflow_id=self.run_id,
+            )
+        self._memos.keep(memo, body)
+        return codec.decode(body, kind, what=f"result of step {name}")
+
+    async def map(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        items: Iterable[Any],
+        /,
+        *,
+        key: Callable[[Any], str],
+        concurrency: int = MAP_CONCURRENCY,
+        once: Once = "visit",
+    ) -> list[Any]:
+        """The results of `function(item)` for each item, in the items' order, each a step of its own.
+
+        `key` names an item; at most `concurrency` run side by side. The first failure ends the others; those that had
+        finished are not run again.
+        """
+        todo = list(items)
+        keys = [key(item) for item in todo]
+        if len(set(keys)) != len(keys):
+            raise InvalidInput(f"state {self.state}: map {name!r}: expected a different key for each item, saw {keys}")
+        if concurrency < 1:
+            raise InvalidInput(f"state {self.state}: map {name!r}: expected a concurrency of at least 1")
+        results: list[Any] = [None] * len(todo)
+        places = iter(range(len(todo)))
+
+        async def work() -> None:
+            for place in places:
+                results[place] = await self.step(name, function, todo[place], key=keys[place], once=once)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(todo))):
+                    group.create_task(work())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        return results
+
+    def note(self, text: str, **facts: Any) -> None:
+        """Tell the journal something: durable with the next commit, visible to whoever follows the run."""
+        facts = codec.plain({"text": text, **facts})
+        self._memos.note(Row(name="note", agent=self.state, metadata=facts))
+
+    def __repr__(self) -> str:
+        return f"RunContext({self.run_id} {self.state}#{self.visit} attempt {self.attempt})"
+
+
+def note_event(run_key: Key, row: Row) -> NewEvent:
+    """A note as a journal row: it changes nothing of the run."""
+    return NewEvent(key=run_key, name=row.name, body=codec.encode(row.facts(), what=row.name))
+
+
+def _memo_name(name: str, key: str | None) -> str:
+    if not name or "/" in name:
+        raise InvalidInput(f'step: expected a name without "/", saw {name!r}')
+    return name if key is None else f"{name}/{key}"
+
+
+async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **kwargs)
+    context = contextvars.copy_context()
+    call = functools.partial(context.run, function, *args, **kwargs)
+    result = await asyncio.get_running_loop().run_in_executor(None, call)
+    return await result if inspect.isawaitable(result) else result
+
+
+@functools.lru_cache(maxsize=1024)
+def _inspected(function: Callable[..., Any]) -> tuple[Any, bool]:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except (TypeError, NameError):
+        hints = {}
+    kind = hints.get("return", Any)
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        parameters = {}  # type: ignore[assignment]
+    wants_key = "key" in parameters and parameters["key"].kind is inspect.Parameter.KEYWORD_ONLY
+    return _encodable(kind), wants_key
+
+
+def _encodable(kind: Any) -> Any:
+    """`kind` if msgspec can decode to it, Any otherwise."""
+    try:
+        msgspec.json.Decoder(kind)
+    except TypeError:
+        return Any
+    return kind
+
+
+def _returns(function: Callable[..., Any]) -> Any:
+    return _inspect(function)[0]
+
+
+def _wants_key(function: Callable[..., Any]) -> bool:
+    return _inspect(function)[1]
+
+
+def _inspect(function: Callable[..., Any]) -> tuple[Any, bool]:
+    try:
+        return _inspected(getattr(function, "func", function) if isinstance(function, functools.partial) else function)
+    except TypeError:  # not hashable: a callable object with state
+        return Any, False

@@ -1,0 +1,88 @@
+"""New code and old runs: what happens at start to runs that another definition wrote.
+
+Same version and another chart: adopted where each run's place is legal in the new one, else the engine refuses to
+start and lists the runs. Another version: left to the processes that know it, unless a mapping takes it over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidDefinition
+from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Query, Scope
+from holdfast.workflow import occurrences as on
+from holdfast.workflow import rules
+from holdfast.workflow.build import Built
+from holdfast.workflow.run import ACTIVE, CHART, RUN, queue_of, spec_text
+from holdfast.workflow.runtime import Runtime, Stored
+
+LISTED_MAX = 20
+"""How many runs a refusal names."""
+
+
+async def keep_charts(runtime: Runtime) -> None:
+    """Store the definition of every workflow known here, by name, version and hash."""
+    for built in runtime.workflows.values():
+        key = Key(SYSTEM_TENANT, "", CHART, f"{queue_of(built.name, built.version)}#{built.chart.hash}")
+        if (await runtime.store.read(Scope.system(), [key]))[0] is None:
+            put = Put(key=key, body=built.chart.definition.to_json(), expect=ABSENT)
+            try:
+                await runtime.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=(put,)))
+            except Conflict:
+                continue  # another process stored the very same
+
+
+async def reconcile(runtime: Runtime) -> None:
+    """Check every live run of other code against the workflows known here, and migrate those with a mapping.
+
+    Raises InvalidDefinition, listing the runs, where one would stand in a state that does not exist any more.
+    """
+    refused: list[str] = []
+    for built in runtime.workflows.values():
+        for version in sorted({built.version, *built.migrations}):
+            if version != built.version and queue_of(built.name, version) in runtime.workflows:
+                continue
+            async for stored in _others(runtime, built, version):
+                problem = await _take_over(runtime, built, stored)
+                if problem:
+                    refused.append(problem)
+    if refused:
+        more = f" and {len(refused) - LISTED_MAX} more" if len(refused) > LISTED_MAX else ""
+        raise InvalidDefinition(
+            f"{len(refused)} live runs stand where this code has no state: {'; '.join(refused[:LISTED_MAX])}{more}. "
+            "Keep the state, or map it: workflow.migrate(from_version, {old: new})",
+            runs=refused,
+        )
+
+
+async def _take_over(runtime: Runtime, built: Built, stored: Stored) -> str | None:
+    """Adopt or migrate one run; the problem in words where it cannot be."""
+    run = stored.run
+    states = dict(built.migrations.get(run.version, {}))
+    try:
+        built.adopt(run, states)
+    except HoldfastError as error:
+        return f"{run.id} ({run.ticket_id}, user {run.user}) in {', '.join(map(spec_text, run.leaves))}: {error}"
+    is_migration = bool(states) or run.version != built.version
+    if stored.owner or not is_migration:
+        return None  # adopted by its actor when it is next taken up; an owned one belongs to a process that knows it
+    moved = on.Moved(version=built.version, states=states)
+    decision = rules.decide(built, run, moved, now=runtime.store.now_s())
+    try:
+        await runtime.commit_decision(stored, decision, owner="", guard=False, raise_epoch=True)
+    except (Conflict, Fenced):
+        return None
+    return None
+
+
+async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator[Stored]:
+    after: str | None = None
+    query = Query(kind=RUN, statuses=ACTIVE, queues=(queue_of(built.name, version),))
+    while True:
+        page = await runtime.store.scan(Scope.system(), query, after=after, limit=500)
+        for record in page.records:
+            if record.labels.get("chart") != built.chart.hash[:16] or version != built.version:
+                yield Stored.of(record)
+        if page.next is None:
+            return
+        after = page.next

@@ -1,0 +1,225 @@
+"""`Workflow`: the declaration a user writes, and what it compiles to.
+
+Nothing is checked late: an unknown target, an outcome without an edge, an unreachable state or a dead end is an
+`InvalidDefinition` when the workflow is first handed to an engine (or `wf.build()` is called).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from holdfast.errors import InvalidDefinition
+from holdfast.workflow.build import Built, build
+from holdfast.workflow.definition import (
+    Declaration,
+    Forward,
+    Handler,
+    HandlerT,
+    Join,
+    LockName,
+    Retry,
+    StateSpec,
+    after_of,
+    edges_of,
+    seconds_of,
+)
+
+Edges = str | Mapping[str, str] | None
+Signals = Mapping[str, str | Forward] | None
+After = Mapping[str, str] | None
+
+
+class Workflow:
+    """A named, versioned workflow over data of one type.
+
+    `data`: a msgspec Struct or dataclass with defaults for all fields, or dict. `deadline`: how long a whole run may
+    take; past it the run is escalated. `escalate_to`: the state that a run passes to when error handling gives up
+    (without one it stops there as *failed*, to be retried by hand). `cancel_to`: the clean-up state of a
+    cancelled run; without one it ends in a final state named `cancelled`.
+
+    Example::
+
+        wf = Workflow("greet", data=dict)
+
+        @wf.state("hello", start=True, to="said")
+        async def hello(ctx):
+            ctx.data["text"] = await ctx.step("greet", str.upper, ctx.input)
+
+        wf.final("said")
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: int = 1,
+        data: type[Any] = dict,
+        deadline: str | float | None = None,
+        escalate_to: str | None = None,
+        cancel_to: str | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        if not name or any(sign in name for sign in "@#/ \n"):
+            raise InvalidDefinition(f'workflow: expected a name without space, "@", "#" or "/", saw {name!r}')
+        if version < 1:
+            raise InvalidDefinition(f"workflow {name}: expected a version of at least 1, saw {version}")
+        self.name = name
+        self.version = version
+        self.data_type = data
+        self.deadline_s = seconds_of(deadline)
+        self.escalate_to = escalate_to
+        self.cancel_to = cancel_to
+        self.migrations: dict[int, dict[str, str]] = {}
+        self._retry = retry or Retry()
+        self._declaration = Declaration(name)
+        self._built: Built | None = None
+
+    def state(
+        self,
+        path: str,
+        *,
+        to: Edges = None,
+        start: bool = False,
+        on: Signals = None,
+        after: After = None,
+        retry: Retry | None = None,
+        lock: Callable[[Any], LockName] | None = None,
+        timeout_s: float | None = None,
+        sla: str | float | None = None,
+        needs: tuple[str, ...] | list[str] = (),
+        on_error: str | None = None,
+    ) -> Callable[[HandlerT], HandlerT]:
+        """Declare a working state; decorates its handler, an async function of one context.
+
+        `to`: where it goes when the handler returns None, or a target per returned name; without it the state
+        completes its parent. `on`: signals that may interrupt it. `timeout_s`: bound of one attempt. `sla`: usual
+        longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, held
+        for the visit. `needs`: breakers it depends on. `on_error`: where it goes when its retries are spent.
+        """
+
+        def declare(handler: HandlerT) -> HandlerT:
+            self.add_state(
+                path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock,
+                timeout_s=timeout_s, sla=sla, needs=needs, on_error=on_error,
+            )  # fmt: skip
+            return handler
+
+        return declare
+
+    def add_state(
+        self,
+        path: str,
+        handler: Handler,
+        *,
+        to: Edges = None,
+        start: bool = False,
+        on: Signals = None,
+        after: After = None,
+        retry: Retry | None = None,
+        lock: Callable[[Any], LockName] | None = None,
+        timeout_s: float | None = None,
+        sla: str | float | None = None,
+        needs: tuple[str, ...] | list[str] = (),
+        on_error: str | None = None,
+    ) -> None:
+        """The same as `state`, for a handler that exists already."""
+        self._declaration.work(
+            path,
+            handler,
+            edges=edges_of(to),
+            is_start=start,
+            signals=dict(on or {}),
+            after=after_of(after),
+            retry=retry or self._retry,
+            lock=lock,
+            timeout_s=timeout_s,
+            sla_s=seconds_of(sla),
+            needs=tuple(needs),
+            on_error=on_error,
+        )
+
+    def wait(
+        self,
+        path: str,
+        *,
+        on: Signals = None,
+        after: After = None,
+        start: bool = False,
+        sla: str | float | None = None,
+        about: Callable[[Any], str] | None = None,
+        lock: Callable[[Any], LockName] | None = None,
+    ) -> None:
+        """Declare a state that waits for signals (`on`) or time (`after={"48h": "escalated"}`).
+
+        A waiting run holds no task and no memory. `about`: from the data, what a signal judges (such as the hash of
+        a diff); a signal about something else is refused.
+        """
+        if not on and not after:
+            raise InvalidDefinition(f"workflow {self.name}: wait {path!r}: expected on= or after=, saw neither")
+        self._add(
+            path, "wait", signals=dict(on or {}), after=after_of(after), is_start=start,
+            sla_s=seconds_of(sla), about=about, lock=lock, retry=self._retry,
+        )  # fmt: skip
+
+    def compound(
+        self,
+        path: str,
+        *,
+        to: Edges = None,
+        start: bool = False,
+        on: Signals = None,
+        after: After = None,
+    ) -> None:
+        """Give a parent state edges of its own: `to` when its children complete, `on` and `after` at any time."""
+        self._add(path, "compound", edges=edges_of(to), is_start=start, signals=dict(on or {}), after=after_of(after))
+
+    def parallel(
+        self,
+        path: str,
+        *,
+        to: Edges = None,
+        start: bool = False,
+        join: Join | None = None,
+        on: Signals = None,
+        after: After = None,
+    ) -> None:
+        """Make `path` a parallel state: its children run side by side; `to` is taken when `join` is satisfied
+        (all regions unless said otherwise), `after={"10m": ...}` is the join's deadline."""
+        self._add(
+            path, "parallel", edges=edges_of(to), is_start=start, join=join or Join(), signals=dict(on or {}),
+            after=after_of(after),
+        )  # fmt: skip
+
+    def history(self, path: str, *, deep: bool = True, to: str) -> None:
+        """A history state: going there returns to where the parent was left, or to `to` if it never was entered."""
+        self._add(path, "history", is_deep=deep, edges=edges_of(to))
+
+    def final(self, *paths: str) -> None:
+        """Declare final states: a run that reaches a top-level one is done."""
+        for path in paths:
+            self._add(path, "final")
+
+    def migrate(self, from_version: int, states: Mapping[str, str]) -> None:
+        """Take over runs of `from_version` (or of older code of this version): each old leaf becomes the state that
+        `states` names; leaves that are not named keep their path."""
+        self._built = None
+        self.migrations[from_version] = dict(states)
+
+    def build(self) -> Built:
+        """The compiled and checked workflow. Raises InvalidDefinition, listing everything that is wrong."""
+        if self._built is None:
+            self._built = build(self)
+        return self._built
+
+    @property
+    def states(self) -> Mapping[str, StateSpec]:
+        """The declared states by path, in document order."""
+        return self._declaration.states
+
+    def _add(self, path: str, kind: str, **options: Any) -> None:
+        self._built = None
+        self._declaration.add(StateSpec(path=path, kind=kind, **options))
+
+    def __repr__(self) -> str:
+        return f"Workflow({self.name!r}, version={self.version}, states={len(self.states)})"
