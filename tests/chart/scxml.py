@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -137,12 +137,8 @@ def _states(element: ET.Element) -> Iterator[ET.Element]:
 
 
 def _all(element: ET.Element, tag: str) -> list[ET.Element]:
-    return [child for child in _elements(element) if _tag(child) == tag]
-
-
-def _elements(element: ET.Element) -> Iterable[ET.Element]:
-    return (child for child in element if isinstance(child.tag, str))
+    return [child for child in element if _tag(child) == tag]
 
 
 def _tag(element: ET.Element) -> str:
-    return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    return element.tag.rpartition("}")[2]

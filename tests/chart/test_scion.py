@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.chart import Configuration, compile, restore, start, step
+from holdfast.chart import compile, restore, start, step
 from tests.chart import scxml
 
 HERE = Path(__file__).resolve()

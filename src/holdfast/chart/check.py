@@ -15,7 +15,8 @@ from holdfast.chart.reach import Reach
 from holdfast.chart.tree import Chart, Node, Transition, bits
 
 FindingKind = Literal[
-    "unreachable", "dead_end", "shadowed", "join_never_completes", "never_done", "unheard_done", "unheard_timer",
+    "unreachable", "dead_end", "shadowed", "join_never_completes", "never_done", "unheard_done", "unheard_join",
+    "unheard_timer",
     "shared_timer",
 ]  # fmt: skip
 
@@ -33,9 +34,9 @@ def check(chart: Chart) -> tuple[Finding, ...]:
 
     unreachable: no transition leads there. dead_end: not final, and no transition at any level leaves it.
     shadowed: a transition behind others that always go first. join_never_completes: awaited, but too few regions can
-    become final. never_done: `done.state.X` is awaited and X cannot be done. unheard_done: something is done and
-    nothing leaves. unheard_timer: a timer's event that no transition takes. shared_timer: two states that are
-    active together set timers of one event.
+    become final. never_done: `done.state.X` is awaited and X cannot be done. unheard_done: a final state ends the state
+    around it, and nothing goes on from there. unheard_join: a join is declared, and nothing awaits it. unheard_timer: a
+    timer's event that no transition takes. shared_timer: two states that are active together set timers of one event.
     """
     known = reach.explore(chart)
     rules: tuple[Callable[[Reach, Node], Iterator[Finding]], ...] = (
@@ -109,7 +110,7 @@ def _unheard_join(known: Reach, node: Node) -> Iterator[Finding]:
         return
     if not any(reach.is_taken_by(known, DONE_PREFIX + node.path, other, node) for other in known.live):
         yield Finding(
-            "unheard_done", node.path, f"{node.path!r} declares a join, but no transition takes its done event"
+            "unheard_join", node.path, f"{node.path!r} declares a join, but no transition takes its done event"
         )
 
 

@@ -42,7 +42,7 @@ def problem_of(
     active = active_states(chart, leaves)
     if isinstance(active, Problem):
         return active
-    for number in bits(active & ~1):
+    for number in bits(active):
         path = chart.nodes[number].path
         if visits.get(path, 0) < 1:
             return Problem(path, f"expected a visit number of the active state {path!r}, saw {visits.get(path)}")
@@ -76,7 +76,7 @@ def _leaf_problem(chart: Chart, leaves: tuple[str, ...]) -> Problem | None:
 
 def _family_problem(chart: Chart, top: Node, active: int) -> Problem | None:
     """The first state at or below `top` whose active children are not what its kind wants."""
-    for number in bits(active & (top.below | 1 << top.number)):
+    for number in (top.number, *bits(active & top.below)):
         node = chart.nodes[number]
         children = [child for child in node.children if active >> child & 1]
         if node.kind == "compound" and len(children) != 1:
@@ -108,16 +108,14 @@ def _history_problem(chart: Chart, path: str, remembered: tuple[str, ...]) -> Pr
         return None
     if not all(chart.nodes[each].is_leaf for each in numbers) or numbers != sorted(set(numbers)):
         return Problem(path, f"{path!r} remembers {', '.join(remembered)}, expected leaves in document order")
-    inside = _closure(chart, remembered) & (parent.below | 1 << parent.number)
-    return _family_problem(chart, parent, inside | 1 << parent.number)
+    return _family_problem(chart, parent, _closure(chart, remembered))
 
 
 def _closure(chart: Chart, leaves: tuple[str, ...]) -> int:
-    """The leaves and all states around them."""
+    """The leaves and all states around them but the top, which is always active and in no set."""
     active = 0
     for path in leaves:
         node = chart.nodes[chart.numbers[path]]
-        active |= 1 << node.number
-        for above in node.above:
-            active |= 1 << above
+        for number in (node.number, *node.above[:-1]):
+            active |= 1 << number
     return active

@@ -128,10 +128,13 @@ def microstep(chart: Chart, active: int, history: History, event: str, transitio
         actions += transition.actions
         raised += transition.raises
     remembered = dict(_remember(chart, left, active))
-    entry = _Entry(chart, {**history, **remembered})
+    entering = 0
     for transition, around in moves:
-        entry.add_targets(transition.targets, around)
-    return _enter(chart, active & ~leaving, entry.states, actions, raised)._replace(
+        # What a history state remembers may lie within a state that stays active: only what is below is entered.
+        entry = _Entry(chart, {**history, **remembered})
+        entry.add_targets(transition.targets, 0)
+        entering |= entry.states & chart.nodes[around].below
+    return _enter(chart, active & ~leaving, entering, actions, raised)._replace(
         exited=tuple(node.path for node in left),
         remembered=tuple(remembered.items()),
         taken=tuple(Taken(chart.nodes[each.source].path, event, each.target_paths) for each in transitions),

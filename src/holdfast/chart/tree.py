@@ -1,7 +1,8 @@
 """The compiled chart: states as numbers in document order, sets of states as bits of one integer.
 
-Node 0 is the unnamed top. A set of states is an `int` with bit i for node i, so "every descendant of" or "all that
-are active" is one `&`. Everything here is frozen; the memo of a chart only remembers what pure functions answered.
+Node 0 is the unnamed top, always active and in no set. A set of states is an `int` with bit i for node i, so "every
+descendant of" or "all that are active" is one `&`. Everything here is frozen; the memo of a chart only remembers what
+pure functions answered.
 """
 
 from __future__ import annotations
@@ -85,6 +86,11 @@ class Memo:
     moves: dict[Any, Any] = field(default_factory=dict)
     microsteps: dict[Any, Any] = field(default_factory=dict)
     active: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Empty all tables: the next questions are answered from the rules again."""
+        for table in (self.moves, self.microsteps, self.active):
+            table.clear()
 
 
 def remember(table: dict[Any, Any], key: object, value: object) -> None:
