@@ -7,7 +7,7 @@ that a handler sees the same type today and after a restart.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -50,16 +50,23 @@ def canonical(value: object) -> bytes:
     return _canonical.encode(value)
 
 
-def decode(data: bytes, kind: type[T] | Any = Any, *, what: str = "payload") -> T:
+@overload
+def decode(data: bytes | msgspec.Raw, kind: type[T], *, what: str = ...) -> T: ...
+
+
+@overload
+def decode(data: bytes | msgspec.Raw, kind: Any = ..., *, what: str = ...) -> Any: ...
+
+
+def decode(data: bytes | msgspec.Raw, kind: Any = Any, *, what: str = "payload") -> Any:
     """The value of JSON bytes as `kind` (any annotation msgspec knows). Raises InvalidInput, naming the path."""
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.json.Decoder(kind)
     try:
-        value: T = decoder.decode(data)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
         raise InvalidInput(f"{what}: expected {kind}, saw something else: {error}", what=what) from error
-    return value
 
 
 def plain(value: object) -> Any:

@@ -158,7 +158,7 @@ class Client:
         """The run of a key as it stands."""
         return await self.runtime.load(self.scope, key)
 
-    async def list(
+    async def runs(
         self,
         *,
         workflow: str | None = None,

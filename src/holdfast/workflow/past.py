@@ -50,12 +50,13 @@ async def run_at(runtime: Runtime, scope: Scope, key: Key, version: int) -> Run:
 async def keep_checkpoint(runtime: Runtime, scope: Scope, stored: Stored, name: str) -> Checkpoint:
     """Keep a run's present state under a name."""
     run = stored.run
+    now = runtime.store.now_s()
     body = {
         "workflow_id": run.id,
         "name": name,
         "snapshot": codec.decode(stored.body),
         "version": stored.version,
-        "created_at": runtime.store.now_s(),
+        "created_at": now,
     }
     put = Put(
         key=Key(run.tenant, run.user, CHECKPOINT, f"{run.id}/{name}"),
@@ -64,7 +65,7 @@ async def keep_checkpoint(runtime: Runtime, scope: Scope, stored: Stored, name: 
     )
     require = Require(key=run.key, version=stored.version)
     await runtime.commit(scope, Change(change_id=runtime.change_id(), writes=(put,), requires=(require,)))
-    return Checkpoint(run_id=run.id, version=stored.version, state=_state(run), at=body["created_at"], name=name)
+    return Checkpoint(run_id=run.id, version=stored.version, state=_state(run), at=now, name=name)
 
 
 async def checkpointed(runtime: Runtime, scope: Scope, run: Run, name: str) -> Run:

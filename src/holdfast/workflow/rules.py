@@ -350,7 +350,7 @@ class _ErrorRows:
         path = [spec_text(self._leaf), "error_detection", "retry_evaluation", verdict]
         states = [path[0], *(f"{ERROR_STATE}:{name}" for name in path[1:])]
         triggers = ("error", "evaluate", verdict)
-        metadata = (error, {}, facts)
+        metadata: tuple[dict[str, Any], ...] = (error, {}, facts)
         return tuple(
             Row(
                 from_state=states[i],
