@@ -57,7 +57,11 @@ class Git:
     async def run(
         self, *args: str, data: bytes = b"", env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> bytes:
-        """What `git ARGS` prints, given `data` on its input. Raises GitFailed; Unavailable without git or in time."""
+        """What `git ARGS` prints, given `data` on its input.
+
+        Raises GitFailed for an exit status above zero, InvalidInput where there is no repository, Unavailable without
+        git or past the deadline.
+        """
         settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -74,6 +78,8 @@ class Git:
             raise _not_started(cwd or self.path) from error
         output, complaint = await _finish(process, data, args)
         if process.returncode:
+            if b"not a git repository" in complaint:
+                raise InvalidInput(f"{self.path}: expected a git repository, found none", path=str(self.path))
             said = complaint.decode(errors="replace").strip()[:ERROR_CHARS_MAX]
             raise GitFailed(
                 f"git {args[0]}: exit status {process.returncode}: {said or 'no message'}",

@@ -139,7 +139,7 @@ def _read(path: Path) -> Ticket:
 def _load(path: Path) -> Any:
     text = read_text(path, bytes_max=TICKET_BYTES_MAX)
     try:
-        return json.loads(text) if path.suffix == ".json" else YAML(typ="rt", pure=True).load(text)
+        return json.loads(text) if path.suffix == ".json" else YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError, RecursionError) as error:
         kind = "JSON" if path.suffix == ".json" else "YAML"
         raise InvalidInput(f"{path}: expected {kind}, found {str(error)[:200]}", path=str(path)) from error
@@ -148,16 +148,17 @@ def _load(path: Path) -> Any:
 def _rewritten(path: Path, ticket: Ticket) -> str:
     """The file's text with the ticket's values; what people wrote beside them (other keys, comments) stays."""
     new = msgspec.to_builtins(ticket)
-    values = _load(path)
-    changed = {name: value for name, value in new.items() if value != values.get(name, _default(name))}
-    values.update(changed)
+    old = _load(path)
+    changed = {name: value for name, value in new.items() if value != old.get(name, _default(name))}
     if path.suffix == ".json":
-        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(old | changed, indent=2, ensure_ascii=False) + "\n"
+    editor = YAML(typ="rt", pure=True)
+    editor.preserve_quotes = True
+    editor.width = 1_000_000
+    values = editor.load(read_text(path, bytes_max=TICKET_BYTES_MAX))
+    values.update(changed)
     out = io.StringIO()
-    writer = YAML(typ="rt", pure=True)
-    writer.width = 1_000_000
-    writer.preserve_quotes = True  # type: ignore[assignment]  # annotated as None in the library
-    writer.dump(values, out)
+    editor.dump(values, out)
     return out.getvalue()
 
 

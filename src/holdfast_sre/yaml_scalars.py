@@ -6,7 +6,6 @@ stays text (an annotation, the value of an environment variable).
 
 from __future__ import annotations
 
-import json
 import re
 
 _STRING_TABLES = frozenset(
@@ -68,4 +67,11 @@ def quoted(text: str, *, quote: str = "") -> str:
         return text
     if quote == "'" and text.isprintable():
         return "'" + text.replace("'", "''") + "'"
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return '"' + "".join(map(_escaped, text)) + '"'
+
+
+def _escaped(sign: str) -> str:
+    if sign in '"\\':
+        return f"\\{sign}"
+    # Not JSON's escapes: those of signs beyond the first 65,536 are pairs of halves, which YAML does not join.
+    return sign if sign.isprintable() else f"\\U{ord(sign):08x}"
