@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from holdfast import codec, faults
 from holdfast.clock import Clock, Randomness
 from holdfast.errors import Conflict, NotFound, Unavailable
-from holdfast.locks import Ticket, ask, lock_key, lock_state, lock_write, release, token_of
+from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
 from holdfast.store import journal
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
@@ -240,7 +240,7 @@ class Runtime:
         keys = sorted({key for key, _, _ in given} | {key for key, _, _ in taken})
         records = dict(zip(keys, await self.store.read(Scope.of_tenant(run.tenant), keys), strict=True))
         now = self.store.now_s()
-        states = {}
+        states: dict[Key, LockState] = {}
         fresh: set[Key] = set()
         for key, lock, holder in given:
             verdict = release(states.get(key) or lock_state(lock.kind, lock.name, records[key]), holder, now=now)
