@@ -45,6 +45,10 @@ class NotFound(HoldfastError, LookupError):
     """No such thing in the caller's scope. Another user's thing looks the same, on purpose."""
 
 
+class UnknownWorkflow(NotFound, ValueError):
+    """No such run in the caller's scope; the spec wants a ValueError that names it."""
+
+
 class Rejected(HoldfastError):
     """A rule says no, and will say so again for the same input."""
 

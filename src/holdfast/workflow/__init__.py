@@ -9,20 +9,37 @@ from holdfast.workflow.client import Client
 from holdfast.workflow.definition import Forward, Join, Retry
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.manager import WorkflowStateManager
 from holdfast.workflow.past import Checkpoint
 from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.spec import (
+    DetailedState,
+    MainState,
+    StateTransition,
+    TicketProcessingSubState,
+    WorkflowState,
+)
 from holdfast.workflow.steps import RunContext
+from holdfast.workflow.sync import SyncEngine, SyncRun
 from holdfast.workflow.workflow import Workflow
 
 __all__ = [
     "Checkpoint",
     "Client",
+    "DetailedState",
     "Engine",
     "Forward",
     "Join",
+    "MainState",
     "RecoveryManager",
     "Retry",
     "RunContext",
     "RunHandle",
+    "StateTransition",
+    "SyncEngine",
+    "SyncRun",
+    "TicketProcessingSubState",
     "Workflow",
+    "WorkflowState",
+    "WorkflowStateManager",
 ]

@@ -301,10 +301,17 @@ class Client:
         """Go on with a paused, failed or set-aside run, with a fresh budget of retries and deaths."""
         return await self.occur(run_id, on.Resumed(agent=by or self.by, reason=reason))
 
-    async def occur(self, run_id: str, occurrence: on.Occurrence) -> Stored:
-        """Judge an occurrence on a run whoever owns it: the commit takes the run away from its owner."""
+    async def occur(self, run_id: str, occurrence: on.Occurrence, *, expect_version: int | None = None) -> Stored:
+        """Judge an occurrence on a run whoever owns it: the commit takes the run away from its owner.
+
+        With `expect_version` a run that changed meanwhile is a Conflict instead of being judged anew.
+        """
         for _ in range(ATTEMPTS_MAX):
             stored = await self.find(run_id)
+            if expect_version is not None and stored.version != expect_version:
+                raise Conflict(
+                    f"run {stored.run.id}: expected version {expect_version}, found {stored.version}; look again"
+                )
             decision = self._decide(stored, occurrence)
             try:
                 return await self._commit(stored, decision)

@@ -24,6 +24,7 @@ from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime
+from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
 from holdfast.workflow.workflow import Workflow
 
@@ -207,6 +208,11 @@ class Engine:
         """Whether nothing will happen before time passes or somebody sends something."""
         inside = self._open_inside()
         return inside.crew.is_quiet() and inside.recovery.is_resting
+
+    @property
+    def sync(self) -> SyncEngine:
+        """This engine for sync code: `with Engine(...).sync as engine`."""
+        return SyncEngine(self)
 
     @property
     def workflows(self) -> tuple[str, ...]:

@@ -1,0 +1,102 @@
+"""From facts to a verdict on health: pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+
+class Status(enum.Enum):
+    """`GREEN` works; `DEGRADED` works with something missing; `RED` cannot do what it is for."""
+
+    GREEN = "green"
+    DEGRADED = "degraded"
+    RED = "red"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing looked at: what was seen, and what to do where it is not green."""
+
+    name: str
+    status: Status
+    seen: str
+    advice: str = ""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict: as bad as the worst check."""
+
+    status: Status
+    checks: tuple[Check, ...]
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What health is judged from. Seconds; counts of runs of this process."""
+
+    store_ailment: str | None
+    is_durable: bool
+    lease_left_s: float | None
+    sweep_problem: str | None
+    is_recovery_running: bool
+    active_runs: int
+    free_places: int
+    problems: dict[str, str] = {}
+
+
+def judge(facts: Facts) -> Health:
+    """The health that `facts` mean."""
+    checks = (_store(facts), _lease(facts), _recovery(facts), _places(facts), *_problems(facts))
+    return Health(status=worst([check.status for check in checks]), checks=checks)
+
+
+def worst(statuses: Sequence[Status]) -> Status:
+    """The worst of several, GREEN of none."""
+    order = list(Status)
+    return max(statuses, key=order.index, default=Status.GREEN)
+
+
+def _store(facts: Facts) -> Check:
+    if facts.store_ailment is not None:
+        advice = "mend what it names, then restart this process: queued writes were refused, none was half done"
+        return Check(name="store", status=Status.RED, seen=facts.store_ailment, advice=advice)
+    kind = "durable" if facts.is_durable else "not durable: it ends with this process"
+    return Check(name="store", status=Status.GREEN, seen=f"commits; {kind}")
+
+
+def _lease(facts: Facts) -> Check:
+    if facts.lease_left_s is None:
+        return Check(name="lease", status=Status.GREEN, seen="not needed: no other process can reach this store")
+    if facts.lease_left_s <= 0:
+        advice = "the event loop or the store stood still; others may have taken runs over, which is safe"
+        return Check(name="lease", status=Status.RED, seen=f"lapsed {-facts.lease_left_s:.1f} s ago", advice=advice)
+    return Check(name="lease", status=Status.GREEN, seen=f"good for {facts.lease_left_s:.1f} s")
+
+
+def _recovery(facts: Facts) -> Check:
+    if not facts.is_recovery_running:
+        advice = "restart this process; nobody here takes up runs of dead processes"
+        return Check(name="recovery", status=Status.RED, seen="the sweep is not running", advice=advice)
+    if facts.sweep_problem is not None:
+        return Check(
+            name="recovery", status=Status.DEGRADED, seen=facts.sweep_problem, advice="it is tried again by itself"
+        )
+    return Check(name="recovery", status=Status.GREEN, seen="sweeps")
+
+
+def _places(facts: Facts) -> Check:
+    seen = f"{facts.active_runs} active runs, {facts.free_places} places free"
+    if facts.free_places == 0:
+        return Check(
+            name="places",
+            status=Status.DEGRADED,
+            seen=seen,
+            advice="runs wait in line; raise runs_max or add processes",
+        )
+    return Check(name="places", status=Status.GREEN, seen=seen)
+
+
+def _problems(facts: Facts) -> list[Check]:
+    advice = "see the log; the run or task stopped here and is taken up again by a sweep or by `holdfast resume`"
+    return [Check(name=name, status=Status.DEGRADED, seen=text, advice=advice) for name, text in facts.problems.items()]
