@@ -64,4 +64,5 @@ def page_of(query: Query, records: Iterable[Record], limit: int) -> Page:
 
 def parse_place(after: str) -> Place:
     """The place that a page's `next` names. Raises InvalidInput."""
-    return codec.decode(after.encode(errors="replace"), Place, what="scan: after")
+    place: Place = codec.decode(after.encode(errors="replace"), Place, what="scan: after")
+    return place

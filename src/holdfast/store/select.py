@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from holdfast import codec
@@ -9,6 +10,8 @@ from holdfast.store.paging import Place
 from holdfast.store.records import Claim, Key, Position, Query, Scope
 from holdfast.store.rules import Stream, prefix_end
 from holdfast.store.tables import BEYOND_EVERY_ID, EVENT, RECORD, microseconds
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 class Select(NamedTuple):
@@ -42,6 +45,16 @@ class _Where:
             if scope.user is not None:
                 self.add("user IN (?, '')", scope.user)
 
+    def kind(self, kind: str) -> None:
+        """Literal, for a partial index of one kind is used only where SQLite sees which kind it is."""
+        self.add(f"kind = {_literal(kind)} AND deleted = 0")
+
+    def label(self, name: str, value: str) -> None:
+        if _PLAIN.fullmatch(name):
+            self.add(f"json_extract(labels, '$.{name}') = ?", value)  # as the indexes have it
+        else:
+            self.add("EXISTS (SELECT 1 FROM json_each(labels) AS l WHERE l.key = ? AND l.value = ?)", name, value)
+
     def select(self, columns: str, table: str, order: str, limit: int) -> Select:
         where = " AND ".join(self._conditions)
         sql = f"SELECT {columns} FROM {table} WHERE {where} ORDER BY {order} LIMIT ?"
@@ -62,7 +75,7 @@ def read(keys: list[Key]) -> Select:
 def scan(scope: Scope, query: Query, start: Place | None, limit: int) -> Select:
     """One page of a query, in order, and one more to see whether there is another page."""
     where = _Where()
-    where.add("kind = ? AND deleted = 0", query.kind)
+    where.kind(query.kind)
     where.scope(scope)
     if query.prefix:
         where.add("id >= ? AND id < ?", query.prefix, prefix_end(query.prefix) or BEYOND_EVERY_ID)
@@ -73,7 +86,7 @@ def scan(scope: Scope, query: Query, start: Place | None, limit: int) -> Select:
     if query.due_until is not None:
         where.add("due_us <= ?", microseconds(query.due_until))
     for name, value in query.labels.items():
-        where.add("json_extract(labels, ?) = ?", "$." + codec.encode(name).decode(), value)
+        where.label(name, value)
     order = "id, tenant, user"
     if query.by_due:
         where.add("due_us IS NOT NULL")
@@ -88,7 +101,7 @@ def scan(scope: Scope, query: Query, start: Place | None, limit: int) -> Select:
 def claim(scope: Scope, claim: Claim) -> Select:
     """The records that a claim takes, in the order in which it takes them."""
     where = _Where()
-    where.add("kind = ? AND deleted = 0", claim.kind)
+    where.kind(claim.kind)
     where.scope(scope)
     where.one_of("owner", claim.from_owners)
     where.one_of("status", claim.statuses)
@@ -111,3 +124,7 @@ def events(record: Key | None, stream: Stream | None, after: Position | None, af
     if after is not None:
         where.add("(incarnation, seq) > (?, ?)", *after)
     return where.select(EVENT, "events", "incarnation, seq", limit)
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

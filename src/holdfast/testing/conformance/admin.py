@@ -1,0 +1,198 @@
+"""Contract of `StoreAdmin`: what operators do to a store."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected
+from holdfast.store import journal
+from holdfast.store.protocol import Store
+from holdfast.store.records import Key, Position, Query
+from holdfast.testing.conformance.samples import (
+    ANA,
+    BOB,
+    SYSTEM,
+    AdminStore,
+    Contract,
+    OpenStore,
+    StepClock,
+    change,
+    closing,
+    delete,
+    event,
+    key,
+    must_read,
+    put,
+    removal,
+)
+
+
+async def write_history(store: Store, bodies: list[Any], id_: str = "a", *, every: int = 20) -> None:
+    """Transitions of one record through `bodies`, with deltas."""
+    before = None
+    for version, body in enumerate(bodies, 1):
+        delta = journal.delta(before, body, version, every=every)
+        await store.commit(
+            ANA, change(put(id_, expect=version - 1, body=json.dumps(body).encode()), event(id_, delta=delta))
+        )
+        before = body
+
+
+BODIES = [{"n": number, "list": list(range(number % 5)), "text": "x" * 300} for number in range(30)]
+
+
+class AdminContract(Contract):
+    async def test_new_store_is_clean_and_up_to_date(self, store: AdminStore) -> None:
+        assert await store.migrate() == []
+        found = await store.verify()
+        assert (found.records, found.events, found.problems) == (0, 0, ())
+
+    async def test_verify_counts(self, store: AdminStore) -> None:
+        await write_history(store, BODIES)
+        await store.commit(ANA, change(put("b"), put("c"), event("c")))
+        await store.commit(ANA, change(delete("c"), event("c")))
+        found = await store.verify()
+        assert (found.records, found.events, found.problems) == (2, 32, ())
+        assert found.is_clean
+        assert await store.repair() == []
+
+    async def test_body_that_its_journal_does_not_tell_is_found_and_repaired(self, store: AdminStore) -> None:
+        """The journal says one thing and the record another, each with a right digest."""
+        told, stored = {"n": 1}, {"n": 2}
+        delta = journal.delta(None, told, 1)
+        await store.commit(ANA, change(put("a", body=json.dumps(stored).encode(), owner="me"), event("a", delta=delta)))
+        (problem,) = (await store.verify()).problems
+        assert problem.where == "run a"
+        assert "journal" in problem.expected
+        (words,) = await store.repair()
+        assert "run a: rebuilt from its journal at version 1" in words
+        record = await must_read(store, "a")
+        assert (json.loads(record.body), record.owner, record.epoch) == (told, "", 1)
+        assert (await store.verify()).is_clean
+
+    async def test_record_removed_whole_and_made_again_is_no_problem(self, store: AdminStore) -> None:
+        memo = key("v1/a", kind="memo")
+        for _ in range(2):
+            await store.commit(ANA, change(put(memo), event(memo)))
+            await store.commit(ANA, change(removal("v1/")))
+        assert (await store.verify()).is_clean
+
+    async def test_rebuilding_equals_what_is_stored(self, store: AdminStore) -> None:
+        await write_history(store, BODIES, every=7)
+        rows = await store.events(ANA, record=key("a"))
+        assert journal.rebuild(rows) == json.loads((await must_read(store, "a")).body)
+        for version in range(1, len(BODIES) + 1):
+            assert journal.rebuild(row for row in rows if row.version <= version) == BODIES[version - 1]
+
+    async def test_trim_keeps_an_anchor_from_which_the_body_can_be_rebuilt(self, open_store: OpenStore) -> None:
+        clock = StepClock()
+        async with closing(open_store(clock)) as store:
+            await write_history(store, BODIES, every=7)
+            await store.commit(ANA, change(put("b"), event("b")))
+            clock.advance(100)
+            await store.commit(ANA, change(event("a", name="note")))
+            assert await store.trim(before_s=clock.time_s() - 200) == 0
+            gone = await store.trim(before_s=clock.time_s() - 50)
+            left = await store.events(ANA, record=key("a"))
+            assert 0 < gone == len(BODIES) + 1 - len(left)
+            assert journal.rebuild(left) == BODIES[-1]
+            assert len(await store.events(ANA, record=key("b"))) == 1
+            assert (await store.verify()).is_clean
+            assert await store.trim(before_s=clock.time_s() - 50) == 0
+            await store.commit(ANA, change(event("a")))
+            assert (await store.verify()).is_clean
+
+    async def test_trim_keeps_as_many_as_asked(self, open_store: OpenStore) -> None:
+        clock = StepClock()
+        async with closing(open_store(clock)) as store:
+            for number in range(10):
+                await store.commit(ANA, change(put("a", expect=number), event("a")))
+            clock.advance(100)
+            assert await store.trim(before_s=clock.time_s(), keep_per_record=4) == 6
+            rows = await store.events(ANA, record=key("a"))
+            assert [row.version for row in rows] == [7, 8, 9, 10]
+            assert await store.events(ANA, stream=("acme", "ana")) == rows
+            assert (await store.verify()).is_clean
+
+    async def test_backup_restores_all_of_it(self, open_store: OpenStore, tmp_path: Path) -> None:
+        backup = tmp_path / "backup.db"
+        async with closing(open_store()) as store:
+            await write_history(store, BODIES)
+            await store.commit(
+                BOB, change(put(key("b", user="bob"), labels={"x": "y"}, due=5), put(key("c", user="bob")))
+            )
+            await store.commit(BOB, change(delete(key("c", user="bob"))))
+            made = await store.backup(backup)
+            assert (made.records, made.events) == (2, 30)
+            before = (await store.scan(SYSTEM, Query(kind="run"))).records
+            await write_history(store, BODIES[:5], "later")
+            assert await store.restore(backup, overwrite=True) == made
+            assert (await store.scan(SYSTEM, Query(kind="run"))).records == before
+            assert [row.version for row in await store.events(ANA, record=key("a"))] == list(range(1, 31))
+            assert (await store.verify()) == made
+            again = await store.commit(BOB, change(put(key("c", user="bob"))))
+            assert again.versions[0] > 2, "a deleted record's versions go on after a restore"
+
+    async def test_restored_stream_is_a_new_incarnation(self, store: AdminStore, tmp_path: Path) -> None:
+        """Who holds a position from the lost future sees everything that comes after the restore."""
+        await store.commit(ANA, change(put("a"), event("a")))
+        await store.backup(tmp_path / "backup.db")
+        lost = await store.commit(ANA, change(event("a", name="lost"), event("a", name="lost too")))
+        assert lost.position is not None
+        await store.restore(tmp_path / "backup.db", overwrite=True)
+        await store.commit(ANA, change(event("a", name="new")))
+        (row,) = await store.events(ANA, stream=("acme", "ana"), after=lost.position)
+        assert (row.name, row.position) == ("new", Position(lost.position.incarnation + 1, 2))
+        assert (await store.verify()).is_clean
+
+    async def test_restore_refuses_a_store_that_is_not_empty(self, store: AdminStore, tmp_path: Path) -> None:
+        await store.commit(ANA, change(put("a")))
+        await store.backup(tmp_path / "backup.db")
+        with pytest.raises(Rejected, match="overwrite"):
+            await store.restore(tmp_path / "backup.db")
+        assert (await must_read(store, "a")).version == 1
+
+    async def test_damaged_backup_is_refused_and_nothing_lost(self, store: AdminStore, tmp_path: Path) -> None:
+        backup = tmp_path / "backup.db"
+        await store.commit(ANA, change(put("a", body=b'"precious"'), event("a")))
+        await store.backup(backup)
+        backup.write_bytes(backup.read_bytes().replace(b'"precious"', b'"previous"'))
+        with pytest.raises(Corrupt, match="run a"):
+            await store.restore(backup, overwrite=True)
+        assert (await must_read(store, "a")).body == b'"precious"'
+
+    async def test_what_is_no_backup_is_refused(self, store: AdminStore, tmp_path: Path) -> None:
+        (tmp_path / "text").write_text("not a database, but long enough to be read as one " * 50)
+        for source in (tmp_path / "text", tmp_path / "nowhere"):
+            with pytest.raises((Corrupt, InvalidInput)):
+                await store.restore(source)
+        with pytest.raises(HoldfastError):
+            await store.backup(tmp_path / "no folder" / "backup.db")
+        assert [name for name in os.listdir(tmp_path) if "partial" in name] == []
+
+    async def test_durable_store_keeps_everything_over_a_restart(self, open_store: OpenStore) -> None:
+        async with closing(open_store()) as store:
+            if not store.capabilities.durable:
+                pytest.skip("keeps nothing when it is closed, and says so")
+            await write_history(store, BODIES)
+            before = (await must_read(store, "a"), await store.events(ANA, record=key("a")))
+        async with closing(open_store()) as store:
+            assert (await must_read(store, "a"), await store.events(ANA, record=key("a"))) == before
+            assert (await store.verify()).is_clean
+
+    async def test_two_users_of_one_place_see_each_others_commits(self, open_store: OpenStore) -> None:
+        async with closing(open_store()) as one:
+            if not one.capabilities.many_processes:
+                pytest.skip("serves one process only, and says so")
+            async with closing(open_store()) as two:
+                since = await two.wait(0)
+                await one.commit(ANA, change(put("a")))
+                while (await must_read(one, "a")) not in await two.read(SYSTEM, [Key("acme", "ana", "run", "a")]):
+                    since = await two.wait(since)
+                await two.commit(ANA, change(put("a", expect=1)))
+                assert (await must_read(one, "a")).version == 2

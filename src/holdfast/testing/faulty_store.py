@@ -1,0 +1,203 @@
+"""A store that fails on purpose: around any other store, by script or by seeded chance, counting what it did.
+
+Each fault must be seen to happen: `unseen()` names those of the script that never came to pass.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from holdfast.clock import Randomness
+from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
+from holdfast.store.protocol import Store
+from holdfast.store.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+)
+
+T = TypeVar("T")
+
+
+class Fault(enum.Enum):
+    """What can go wrong with one call."""
+
+    REFUSE = "refuse"
+    """Unavailable; nothing was done."""
+    LOSE_BEFORE = "lose before"
+    """CommitUnknown, and the change was not committed."""
+    LOSE_AFTER = "lose after"
+    """CommitUnknown, though the change was committed."""
+    DELAY = "delay"
+    """The call waits for `pause` first."""
+    STALE = "stale"
+    """The answer that the same call got before, if there is an older one."""
+
+
+_POSSIBLE: Mapping[str, frozenset[Fault]] = {
+    "read": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
+    "scan": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
+    "events": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
+    "commit": frozenset({Fault.REFUSE, Fault.DELAY, Fault.LOSE_BEFORE, Fault.LOSE_AFTER}),
+    "claim": frozenset({Fault.REFUSE, Fault.DELAY, Fault.LOSE_BEFORE, Fault.LOSE_AFTER}),
+    "wait": frozenset({Fault.REFUSE, Fault.DELAY}),
+}
+
+
+class When(NamedTuple):
+    """`fault` strikes the `nth` call (from 1) of `method`; of commits, only those for which `only` holds count."""
+
+    method: str
+    nth: int
+    fault: Fault
+    only: Callable[[Change], bool] | None = None
+
+
+async def _no_pause() -> None:
+    return None
+
+
+class FaultyStore:
+    """`inner`, with faults by `script`, or by `chance` at `rates` (0 to 1 per call), or both.
+
+    Example: `FaultyStore(MemoryStore(), script=[When("commit", 2, Fault.LOSE_AFTER)])`.
+    """
+
+    def __init__(
+        self,
+        inner: Store,
+        *,
+        script: Sequence[When] = (),
+        rates: Mapping[Fault, float] | None = None,
+        chance: Randomness | None = None,
+        pause: Callable[[], Awaitable[None]] = _no_pause,
+    ) -> None:
+        for when in script:
+            if when.fault not in _POSSIBLE.get(when.method, ()):
+                raise InvalidInput(f"faulty store: {when.method} cannot suffer {when.fault.value}")
+        if rates and chance is None:
+            raise InvalidInput("faulty store: expected chance (a seeded random.Random) to draw from, saw none")
+        self._inner = inner
+        self._script = list(script)
+        self._rates = dict(rates or {})
+        self._chance = chance
+        self._pause = pause
+        self._matches: Counter[int] = Counter()
+        self._answers: dict[tuple[str, str], list[Any]] = {}
+        self._struck: set[int] = set()
+        self.seen: Counter[Fault] = Counter()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._inner.capabilities
+
+    def now_s(self) -> float:
+        return self._inner.now_s()
+
+    def ailment(self) -> str | None:
+        return self._inner.ailment()
+
+    def unseen(self) -> list[When]:
+        """What the script asked for and did not happen: the test did not test it."""
+        return [when for number, when in enumerate(self._script) if number not in self._struck]
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        return await self._answer("read", (scope, tuple(keys)), lambda: self._inner.read(scope, keys))
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        return await self._answer(
+            "scan", (scope, query, after, limit), lambda: self._inner.scan(scope, query, after=after, limit=limit)
+        )
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: tuple[str, str] | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        return await self._answer(
+            "events",
+            (scope, record, stream, after, after_version, limit),
+            lambda: self._inner.events(
+                scope, record=record, stream=stream, after=after, after_version=after_version, limit=limit
+            ),
+        )
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        return await self._work("commit", lambda: self._inner.commit(scope, change), change)
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        return await self._work("claim", lambda: self._inner.claim(scope, claim), None)
+
+    async def wait(self, since: int) -> int:
+        return await self._work("wait", lambda: self._inner.wait(since), None)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    def __repr__(self) -> str:
+        done = ", ".join(f"{fault.value}: {count}" for fault, count in self.seen.items())
+        return f"FaultyStore({self._inner!r}, seen={{{done}}})"
+
+    async def _answer(self, method: str, arguments: tuple[Any, ...], call: Callable[[], Awaitable[T]]) -> T:
+        earlier: list[T] = self._answers.setdefault((method, repr(arguments)), [])
+        strikes = self._strikes(method, None)
+        answer = await self._carry_out(method, strikes, call)
+        if Fault.STALE in strikes and earlier and earlier[-1] != answer:
+            self._note(strikes, Fault.STALE)
+            return earlier[-1]
+        earlier[:] = [answer]
+        return answer
+
+    async def _work(self, method: str, call: Callable[[], Awaitable[T]], change: Change | None) -> T:
+        return await self._carry_out(method, self._strikes(method, change), call)
+
+    async def _carry_out(self, method: str, strikes: Mapping[Fault, int | None], call: Callable[[], Awaitable[T]]) -> T:
+        if Fault.DELAY in strikes:
+            self._note(strikes, Fault.DELAY)
+            await self._pause()
+        if Fault.REFUSE in strikes:
+            self._note(strikes, Fault.REFUSE)
+            raise Unavailable(f"faulty store: refuses this {method} on purpose")
+        if Fault.LOSE_BEFORE in strikes:
+            self._note(strikes, Fault.LOSE_BEFORE)
+            raise CommitUnknown(f"faulty store: lost this {method} on the way in, on purpose")
+        answer = await call()
+        if Fault.LOSE_AFTER in strikes:
+            self._note(strikes, Fault.LOSE_AFTER)
+            raise CommitUnknown(f"faulty store: lost the answer to this {method}, on purpose")
+        return answer
+
+    def _strikes(self, method: str, change: Change | None) -> dict[Fault, int | None]:
+        """The faults of this call, each with the number of its line in the script (None for those by chance)."""
+        strikes: dict[Fault, int | None] = {}
+        for fault, rate in self._rates.items():
+            if fault in _POSSIBLE[method] and self._chance is not None and self._chance.random() < rate:
+                strikes[fault] = None
+        for number, when in enumerate(self._script):
+            if when.method != method or (when.only and (change is None or not when.only(change))):
+                continue
+            self._matches[number] += 1
+            if self._matches[number] == when.nth:
+                strikes[when.fault] = number
+        return strikes
+
+    def _note(self, strikes: Mapping[Fault, int | None], fault: Fault) -> None:
+        self.seen[fault] += 1
+        if (number := strikes[fault]) is not None:
+            self._struck.add(number)
