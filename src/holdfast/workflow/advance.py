@@ -134,7 +134,7 @@ def ask_again(leaf: Leaf) -> Leaf:
 
 def ended(run: Run, final: str) -> Run:
     """The run in a final state of the whole chart."""
-    outcome = shown(final) or final
+    outcome = final
     status = "cancelled" if run.is_cancelled else "done"
     main, sub, detailed = spec_state(final)
     return replace(

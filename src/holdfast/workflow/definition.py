@@ -94,9 +94,10 @@ class Declaration:
         if spec.path in self.states:
             raise InvalidDefinition(f"workflow {self._name}: state {spec.path!r} is declared twice")
         for segment in spec.path.split("."):
-            if not segment.replace("_", "").replace("-", "").isalnum() or segment in ("_run", "_done"):
+            plain = segment.replace("~", "", 1).replace("_", "").replace("-", "")
+            if not plain.isalnum() or segment in ("_run", "_done"):
                 raise InvalidDefinition(
-                    f"workflow {self._name}: state {spec.path!r}: expected dotted names of letters, digits, - and _ "
+                    f"workflow {self._name}: state {spec.path!r}: expected dotted names of letters, digits, -, _ and one ~ "
                     f'(not "_run" or "_done", which are ours), saw {segment!r}'
                 )
         self.states[spec.path] = spec

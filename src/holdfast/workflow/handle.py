@@ -81,7 +81,7 @@ class RunHandle:
     @property
     def state(self) -> str:
         """Where the run is: the dotted path of its first active state, or of the final one it ended in."""
-        return shown(next(iter(self.run.leaves), "")) or self.run.outcome
+        return shown(next(iter(self.run.leaves), "") or self.run.outcome)
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class RunHandle:
 
     @property
     def outcome(self) -> str:
-        """The final state of a run that has ended, "" before."""
+        """The final state of a run that has ended, by its full name ("idle~closed"); "" before."""
         return self.run.outcome
 
     @property
@@ -200,4 +200,4 @@ class RunHandle:
 
 
 def _is_at(here: str, wanted: str) -> bool:
-    return here == wanted or here.startswith(wanted + ".")
+    return here == wanted or shown(here) == wanted or here.startswith(wanted + ".")

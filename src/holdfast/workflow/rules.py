@@ -130,6 +130,10 @@ def _escalate(
         return _with_released(decided(replace(run, status="failed"), rows, keep_status=True), released)
     origin = {path: f"{ERROR_STATE}:escalation"}
     decision = moved(built, run, taken, now, trigger="escalation", agent=agent, origin=origin)
+    if decision.rows[0].to_state == origin[path] and rows[-1].to_state == origin[path]:
+        # The chart has a state of that very name: the row that says "escalation" is its entry.
+        entry = replace(decision.rows[0], from_state=rows[-1].from_state, metadata=rows[-1].metadata)
+        return _with_released(replace(decision, rows=(*rows[:-1], entry, *decision.rows[1:])), released)
     return _with_released(replace(decision, rows=rows + decision.rows), released)
 
 

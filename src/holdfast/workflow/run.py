@@ -206,8 +206,11 @@ def visit_prefix(run_id: str, leaf: str, visit: int) -> str:
 
 
 def shown(path: str) -> str:
-    """A path as people see it: without the structural segments, which start with "_"."""
-    return ".".join(part for part in path.split(".") if not part.startswith("_"))
+    """A path as people see it: without structural segments, which start with "_", and without what follows a "~":
+    `idle~rejected` and `idle~closed` are two states that both show as `idle`."""
+    if "_" not in path and "~" not in path:
+        return path
+    return ".".join(part.partition("~")[0] for part in path.split(".") if not part.startswith("_"))
 
 
 def spec_state(path: str) -> tuple[str, str, str]:
