@@ -97,7 +97,7 @@ class Declaration:
             plain = segment.replace("~", "", 1).replace("_", "").replace("-", "")
             if not plain.isalnum() or segment in ("_run", "_done"):
                 raise InvalidDefinition(
-                    f"workflow {self._name}: state {spec.path!r}: expected dotted names of letters, digits, -, _ and one ~ "
+                    f"workflow {self._name}: state {spec.path!r}: expected dotted names of letters, digits, -, _ and ~ "
                     f'(not "_run" or "_done", which are ours), saw {segment!r}'
                 )
         self.states[spec.path] = spec
