@@ -86,10 +86,11 @@ class Memo:
     moves: dict[Any, Any] = field(default_factory=dict)
     microsteps: dict[Any, Any] = field(default_factory=dict)
     active: dict[tuple[str, ...], int] = field(default_factory=dict)
+    drawings: dict[str, Any] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Empty all tables: the next questions are answered from the rules again."""
-        for table in (self.moves, self.microsteps, self.active):
+        for table in (self.moves, self.microsteps, self.active, self.drawings):
             table.clear()
 
 
