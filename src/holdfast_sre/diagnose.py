@@ -11,26 +11,35 @@ from collections.abc import Sequence
 
 import msgspec
 
+from holdfast_sre.causes import weighed
 from holdfast_sre.findings import Finding, Rule
 from holdfast_sre.rules import CATALOGUE
-from holdfast_sre.snapshot import Snapshot
+from holdfast_sre.snapshot import Ref, Snapshot
+from holdfast_sre.symptoms import short_workloads
 
 RANKED_MAX = 5
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """The findings, most likely cause first, and what they rest on."""
+    """The findings, most likely cause first, and what they rest on.
+
+    `unexplained` are workloads short of replicas that no finding is about or explains.
+    """
 
     ranked: tuple[Finding, ...]
+    unexplained: tuple[Ref, ...]
     looked_at: tuple[str, ...]
     missing: tuple[str, ...]
 
 
 def diagnose(snapshot: Snapshot, rules: Sequence[Rule] = CATALOGUE) -> Diagnosis:
     """At most RANKED_MAX findings. Same snapshot, same answer."""
-    found = [finding for rule in rules for finding in rule.find(snapshot)]
+    found = rank([finding for rule in rules for finding in rule.find(snapshot)])
+    ranked = tuple(rank(weighed(snapshot, found))[:RANKED_MAX])
+    explained = {ref for finding in ranked for ref in (finding.object, *finding.victims)}
+    unexplained = tuple(ref for ref in short_workloads(snapshot) if ref not in explained)
     looked_at = tuple(f"{count} {what}" for what, count in _counts(snapshot).items() if count)
-    return Diagnosis(tuple(rank(found)[:RANKED_MAX]), looked_at, snapshot.missing)
+    return Diagnosis(ranked, unexplained, looked_at, snapshot.missing)
 
 
 def rank(findings: Sequence[Finding]) -> list[Finding]:

@@ -5,6 +5,7 @@ A finding blames fields of manifests (`blames`); a repair may touch these and no
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -35,6 +36,12 @@ ANY_ABSENT = "*"
 """As an object's name in a Field: whatever of that kind the last known good declares and the manifests do not."""
 
 
+def quote_line(source: object, text: str, pattern: re.Pattern[str]) -> Evidence:
+    """Evidence from a text of many lines: the first line that the pattern is in, else the first line."""
+    lines = text.splitlines() or [""]
+    return quote(source, next((line for line in lines if pattern.search(line)), lines[0]))
+
+
 class Field(msgspec.Struct, frozen=True):
     """A place in a manifest: the object and the path of a subtree, `""` for the whole object."""
 
@@ -55,7 +62,8 @@ class Finding(msgspec.Struct, frozen=True):
     """One judgement of one rule about one object.
 
     `confidence` lies in (0, 1). `blames` names the fields that hold the cause, empty where it is not in the manifests.
-    `remedy` is a patch that is safe without a last known good, empty where there is none.
+    `remedy` is a patch that is safe without a last known good, empty where there is none. `victims` are objects in
+    trouble now that the finding explains; the diagnosis fills them in.
     """
 
     rule: str
@@ -64,6 +72,7 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     blames: tuple[Field, ...] = ()
     remedy: tuple[Change, ...] = ()
+    victims: tuple[Ref, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ Keys with dots stay bare. Scalars are text; a null counts as absent, as it does 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -111,22 +112,17 @@ def _set_leaves(value: Any, path: str, wanted: Mapping[str, str | None]) -> Any:
 
 
 def _add_leaf(value: Any, path: str, text: str | None) -> Any:
-    """`value` with a new leaf; keys below the deepest existing container are split at dots, unless all are one key."""
-    head, dot, rest = path.partition(".")
-    is_item = "[" in head
+    """`value` with a new leaf. Below the deepest existing container the path is split at its dots."""
+    if path.startswith("["):
+        key, _, below = path[1:].partition("]")
+        items = _items(value)
+        item = items.get(key, {} if key.isdigit() else {"name": key})
+        items[key] = _add_leaf(item, below.removeprefix("."), text) if below else text
+        return list(items.values())
     table = dict(value) if isinstance(value, Mapping) else {}
-    whole = next((key for key in table if is_under(path, str(key)) and path != key), None)
-    if whole is None and (not dot or is_item):
-        table[path] = text
-    elif whole is None:
-        table[head] = _add_leaf({}, rest, text)
-    elif path[len(whole)] == "[":
-        key, _, below = path[len(whole) + 1 :].partition("]")
-        listed = _items(table[whole])
-        listed[key] = _add_leaf(listed.get(key, {"name": key}), below.lstrip("."), text) if below else text
-        table[whole] = list(listed.values())
-    else:
-        table[whole] = _add_leaf(table[whole], path[len(whole) + 1 :], text)
+    key = next((key for key in table if is_under(path, str(key))), re.split(r"[.[]", path, maxsplit=1)[0])
+    below = path[len(key) :].removeprefix(".")
+    table[key] = _add_leaf(table.get(key), below, text) if below else text
     return table
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
+
 from holdfast_sre.findings import Finding
 from holdfast_sre.opsbench import Incident
 
@@ -72,3 +76,25 @@ def fault_object(incident: Incident, finding: Finding) -> str:
     if ref.kind in ("Node", "Namespace"):
         return f"{ref.kind.lower()}/{ref.name}"
     return f"app/{incident.apps.get(ref, ref.name)}"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A root cause and an object in this vocabulary."""
+
+    root_cause: str
+    fault_object: str
+
+
+def answer(incident: Incident, finding: Finding) -> Answer:
+    """A finding in this vocabulary."""
+    return Answer(root_cause(finding), fault_object(incident, finding))
+
+
+def read_label(folder: Path) -> Answer | None:
+    """The ground truth of a folder, None where it has none. For scoring only: nothing that diagnoses may ask."""
+    path = folder / "metadata.json"
+    if not path.is_file():
+        return None
+    result = msgspec.json.decode(path.read_bytes()).get("result") or {}
+    cause, ref = result.get("root_cause"), result.get("fault_object")
+    return Answer(SYNONYMS.get(cause, cause), ref) if cause and ref else None

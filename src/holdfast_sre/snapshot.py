@@ -217,6 +217,18 @@ class Snapshot:
                 found.append((ref, service))
         return found
 
+    def workloads_behind(self, service: str) -> list[Ref]:
+        """The workloads that a service leads to: by the addresses of its endpoints, or by its selector."""
+        hosts = {address.rpartition(":")[0] for address in self.addresses_of(service) or ()}
+        selector = dig(self.manifest(Ref("Service", service)), "spec.selector") or {}
+        found = []
+        for workload in self.workloads:
+            labels = dig(self.manifest(workload), "spec.template.metadata.labels") or {}
+            is_selected = bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+            if is_selected or any(dig(pod, "status.podIP") in hosts for _, pod in self.pods_of(workload)):
+                found.append(workload)
+        return found
+
     def addresses_of(self, service: str) -> list[str] | None:
         """The ready addresses behind a service, as host:port; None where the endpoints were not recorded."""
         endpoints = self.live.get(Ref("Endpoints", service))

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from holdfast_sre.findings import Change, Field, Finding, Rule, quote
+from holdfast_sre.findings import Change, Evidence, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.snapshot import LogLine, Ref, Snapshot, containers_of, dig
 from holdfast_sre.symptoms import is_short, restarts
 
@@ -45,6 +45,12 @@ def _lines(snapshot: Snapshot, workload: Ref, pattern: re.Pattern[str]) -> list[
     return [line for line in snapshot.logs_of(workload.name) if pattern.search(line.text)]
 
 
+def _quoted(workload: Ref, lines: list[LogLine], pattern: re.Pattern[str]) -> Evidence:
+    if lines:
+        return quote_line(f"log of {workload.name}", lines[0].text, pattern)
+    return quote(workload, "is short of ready pods or restarts; its log says nothing about it")
+
+
 def _is_troubled(snapshot: Snapshot, workload: Ref) -> bool:
     return is_short(snapshot, workload) or any(restarts(pod) for _, pod in snapshot.pods_of(workload))
 
@@ -74,27 +80,27 @@ def _find_credentials(snapshot: Snapshot) -> Iterator[Finding]:
         if workload.kind == "StatefulSet" or not _is_troubled(snapshot, workload):
             continue
         lines = _lines(snapshot, workload, _DENIED)
-        for ref, secret in _secrets_of(snapshot, workload) if lines else ():
+        for ref, secret in _secrets_of(snapshot, workload):
             password = _setting(secret, _PASSWORD)
             if password is None:
                 continue
             usual = _others_value(snapshot, ref, secret, _PASSWORD, _HOST, _USER)
-            if usual == password[1]:
+            if usual == password[1] or not (lines or usual):
                 continue
             seen = (
                 "differs from the password of the other clients of the same server and user" if usual else "is refused"
             )
-            evidence = (quote(f"log of {workload.name}", lines[0].text), quote(ref, f"{password[0]} {seen}"))
+            evidence = (quote(ref, f"{password[0]} {seen}"), _quoted(workload, lines, _DENIED))
             user = _setting(secret, _USER)
             keys = [password[0], *([user[0]] if user else [])]
             blames = tuple(Field(ref, f"{part}.{key}") for key in keys for part in ("stringData", "data"))
-            yield Finding("database-credentials", workload, 0.95, evidence, blames)
+            yield Finding("database-credentials", workload, 0.95 if lines else 0.7, evidence, blames)
 
 
 def _find_port(snapshot: Snapshot) -> Iterator[Finding]:
     for workload in snapshot.workloads:
-        lines = _lines(snapshot, workload, _REFUSED) if _is_troubled(snapshot, workload) else []
-        for ref, secret in _secrets_of(snapshot, workload) if lines else ():
+        lines = _lines(snapshot, workload, _REFUSED)
+        for ref, secret in _secrets_of(snapshot, workload) if _is_troubled(snapshot, workload) else ():
             port, host = _setting(secret, _PORT), _setting(secret, _HOST)
             if port is None or host is None:
                 continue
@@ -105,12 +111,12 @@ def _find_port(snapshot: Snapshot) -> Iterator[Finding]:
                 continue
             right = next(iter(offered)) if len(offered) == 1 else usual
             evidence = (
-                quote(f"log of {workload.name}", lines[0].text),
+                _quoted(workload, lines, _REFUSED),
                 quote(ref, f"{port[0]}={port[1]}, but service {host[1]} offers {sorted(offered) or usual}"),
             )
             path = f"stringData.{port[0]}"
             remedy = (Change(str(ref), path, port[1], right),) if right else ()
-            yield Finding("database-port", workload, 0.95, evidence, (Field(ref, path),), remedy)
+            yield Finding("database-port", workload, 0.95 if lines else 0.7, evidence, (Field(ref, path),), remedy)
 
 
 def _server(snapshot: Snapshot, clients: list[Ref]) -> Ref | None:
@@ -124,12 +130,9 @@ def _server(snapshot: Snapshot, clients: list[Ref]) -> Ref | None:
     if not hosts:
         return None
     name = hosts.most_common(1)[0][0]
-    selector = dig(snapshot.manifest(Ref("Service", name)), "spec.selector") or {}
-    for workload in snapshot.workloads:
-        labels = dig(snapshot.manifest(workload), "spec.template.metadata.labels") or {}
-        is_behind = bool(selector) and bool(labels) and selector.get("app") == labels.get("app") is not None
-        if is_behind or workload.name == name:
-            return workload
+    behind = [ref for ref in snapshot.workloads if ref.name == name] or snapshot.workloads_behind(name)
+    if behind:
+        return behind[0]
     return Ref("Service", name)
 
 
@@ -140,7 +143,7 @@ def _find_server(snapshot: Snapshot, rule: str, pattern: re.Pattern[str], confid
     server = _server(snapshot, clients)
     if server is None:
         return
-    evidence = [quote(f"log of {ref.name}", told[ref][0].text) for ref in clients[:2]]
+    evidence = [_quoted(ref, told[ref], pattern) for ref in clients[:2]]
     evidence += [
         quote(event.about, event.message) for event in snapshot.events_under(server) if pattern.search(event.message)
     ][:1]
@@ -151,7 +154,7 @@ RULES = (
     Rule(
         id="database-credentials",
         title="The database refuses the credentials",
-        holds="a workload is short or restarts, its log says access denied, and its password is not that of its peers",
+        holds="a workload is short or restarts, and its password is refused or differs from that of its peers",
         mending="put back the credentials that worked; without a last known good a person sets them",
         proof="the connection pool starts and the pod is ready",
         repair="patch",
@@ -160,7 +163,7 @@ RULES = (
     Rule(
         id="database-port",
         title="The database's port is wrong in the settings",
-        holds="a workload is short or restarts, its log says refused, and the server's service does not offer the port",
+        holds="a workload is short or restarts, and the server's service does not offer the port of its settings",
         mending="put back the port, or take the only one that the service offers",
         proof="the connection pool starts and the pod is ready",
         repair="patch",

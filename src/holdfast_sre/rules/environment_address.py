@@ -40,7 +40,7 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
                 if int(port) in services.get(host, ()) or (host not in services and host in declared):
                     continue  # Right, or the service itself is what is missing.
                 complaints = _complaints(snapshot, workload.name, match["host"], port)
-                if complaints:
+                if complaints or host in services:
                     yield _finding(workload, container["name"], entry, services, host, port, complaints)
 
 
@@ -63,14 +63,15 @@ def _finding(
     if meant and len(ports) == 1:
         right = entry["value"].replace(f"{host}:{port}", f"{meant}:{next(iter(ports))}")
         remedy = (Change(str(workload), path, entry["value"], right),)
-    return Finding("environment-address", workload, 0.94, evidence, (Field(workload, path),), remedy)
+    confidence = 0.94 if complaints else 0.6
+    return Finding("environment-address", workload, confidence, evidence, (Field(workload, path),), remedy)
 
 
 RULES = (
     Rule(
         id="environment-address",
         title="An address in the environment leads to no service",
-        holds="a variable names a host and port that no service offers, and the container's log complains of it",
+        holds="a variable names a port that the service does not offer, or a host that the log complains of",
         mending="put back the variable, or take the only port of the service it names",
         proof="the complaints stop",
         repair="patch",

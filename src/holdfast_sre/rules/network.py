@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from holdfast_sre.causes import reach
 from holdfast_sre.findings import Finding, Rule, quote
 from holdfast_sre.snapshot import Ref, Signal, Snapshot, dig
 
@@ -39,22 +40,12 @@ def _worst(signals: list[Signal]) -> Signal:
     return max(signals, key=lambda signal: signal.current)
 
 
-def _reach(snapshot: Snapshot, name: str) -> set[str]:
-    """All services that one calls, directly or through others."""
-    found: set[str] = set()
-    ahead = list(snapshot.calls.get(name, ()))
-    while ahead:
-        callee = ahead.pop()
-        if callee not in found and callee != name:
-            found.add(callee)
-            ahead.extend(snapshot.calls.get(callee, ()))
-    return found
-
-
 def _is_explained(snapshot: Snapshot, slow: Slowness, name: str) -> bool:
     own = _worst(slow[name]).current
     return any(
-        _worst(slow[callee]).current >= EXPLAINED_SHARE * own for callee in _reach(snapshot, name) if callee in slow
+        _worst(slow[callee]).current >= EXPLAINED_SHARE * own
+        for callee in reach(snapshot.calls, name)
+        if callee in slow
     )
 
 
@@ -89,16 +80,15 @@ def _find_node(snapshot: Snapshot, *, is_loss: bool) -> Iterator[Finding]:
 
 def _find_pod(snapshot: Snapshot) -> Iterator[Finding]:
     slow = _slow(snapshot)
-    doubt = 0.3 if _retransmitting(snapshot) else 0.0
     causes = [name for name in slow if not _is_explained(snapshot, slow, name)]
     causes.sort(key=lambda name: (-_worst(slow[name]).current, name))
     for position, name in enumerate(causes):
         signal = _worst(slow[name])
-        victims = sorted(caller for caller in slow if name in _reach(snapshot, caller))
+        victims = sorted(caller for caller in slow if name in reach(snapshot.calls, caller))
         evidence = [quote(signal.subject, signal.text), quote(signal.subject, "no service that it calls is as slow")]
         if victims:
             evidence.append(quote(signal.subject, f"explains the latency of {', '.join(victims[:6])}"))
-        confidence = max(0.9 - doubt - 0.1 * position, 0.1)
+        confidence = max((0.5 if _retransmitting(snapshot) else 0.9) - 0.1 * position, 0.1)
         yield Finding("network-delay-pod", _workload(snapshot, name), confidence, tuple(evidence))
     if not causes:
         yield from _find_silent(snapshot)

@@ -50,4 +50,26 @@ def _rule(part: str) -> Rule:
     )
 
 
-RULES = tuple(_rule(part) for part in _AGENTS)
+def _find_not_ready(snapshot: Snapshot) -> Iterator[Finding]:
+    """Nodes that report no readiness, where nothing was recorded about the programs that would say why."""
+    watched = {agent.node for agent in snapshot.agents}
+    for ref, node in snapshot.of_kind("Node"):
+        for condition in dig(node, "status.conditions") or ():
+            is_down = condition.get("type") == "Ready" and condition.get("status") != "True"
+            if is_down and ref.name not in watched:
+                text = f"Ready is {condition.get('status')}: {condition.get('message', '')}"
+                yield Finding("node-not-ready", ref, 0.8, (quote(ref, text),))
+
+
+RULES = (
+    *(_rule(part) for part in _AGENTS),
+    Rule(
+        id="node-not-ready",
+        title="A node is not ready",
+        holds="the node's Ready condition is not True, and nothing is recorded about its programs",
+        mending="look at kubelet and container runtime on the node; cordon it meanwhile",
+        proof="the node is Ready, pods start",
+        repair="escalate",
+        find=_find_not_ready,
+    ),
+)

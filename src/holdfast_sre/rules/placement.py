@@ -12,6 +12,7 @@ from holdfast_sre.symptoms import container_path, events_by_reason, pending_pods
 
 _SPEC = "spec.template.spec"
 _ANTI_AFFINITY = "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"
+_CONDITION_TAINT = "untolerated taint {node.kubernetes.io/"
 _SIGNS: dict[Obstacle, str] = {
     "node-selector": "node affinity/selector",
     "node-affinity": "node affinity/selector",
@@ -41,7 +42,9 @@ def _find(snapshot: Snapshot, obstacle: Obstacle, rule: str) -> Iterator[Finding
         wanted = _wanted(snapshot, workload, obstacle)
         nodes = "; ".join(f"{verdict.node}: {', '.join(verdict.obstacles)}" for verdict in verdicts)
         evidence = (quote(pod, message), quote(workload, wanted), quote("nodes", nodes))
-        yield Finding(rule, workload, 0.95, evidence, _blames(snapshot, workload, obstacle))
+        # Taints of this prefix are the control plane's answer to a node in trouble: a symptom, not somebody's wish.
+        is_symptom = obstacle == "taint" and _CONDITION_TAINT in message
+        yield Finding(rule, workload, 0.4 if is_symptom else 0.95, evidence, _blames(snapshot, workload, obstacle))
 
 
 def _wanted(snapshot: Snapshot, workload: Ref, obstacle: Obstacle) -> str:

@@ -100,7 +100,7 @@ def _fault(found: _Failing) -> Fault | None:
     if handler is None:
         return None
     opened = {entry.get("containerPort") for entry in found.container.get("ports") or ()}
-    if any(sign in found.text for sign in _WRONG_PROTOCOL):
+    if handler == "httpGet" and any(sign in found.text for sign in _WRONG_PROTOCOL):
         return "protocol"
     if port is None or (opened and port not in opened):
         return "port"
@@ -119,9 +119,9 @@ def _is_hasty(probe: Manifest) -> bool:
 def _blames(found: _Failing, fault: Fault) -> tuple[Field, ...]:
     if fault == "timing":
         prefix = container_path(str(found.container["name"]))
-        # Both probes' timings say how long a start takes; a last known good holds them together.
-        probes = ("livenessProbe", "readinessProbe", "startupProbe")
-        return tuple(Field(found.workload, f"{prefix}.{probe}.{key}") for probe in probes for key in _TIMINGS)
+        # How long a start takes stands in every probe; a last known good holds these together.
+        others = [f"{prefix}.{probe}.initialDelaySeconds" for probe in ("readinessProbe", "startupProbe")]
+        return tuple(Field(found.workload, path) for path in [*(f"{found.path}.{key}" for key in _TIMINGS), *others])
     return tuple(Field(found.workload, f"{found.path}.{handler}") for handler in _HANDLERS)
 
 

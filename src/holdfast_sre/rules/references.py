@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from holdfast_sre.findings import Change, Field, Finding, Rule, quote
+from holdfast_sre.findings import Field, Finding, Rule, quote
 from holdfast_sre.manifest_paths import leaves
 from holdfast_sre.snapshot import Ref, Snapshot
 from holdfast_sre.symptoms import container_path, declared_container, events_by_reason, nearest, waiting
@@ -27,12 +27,15 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
             paths = _references(snapshot, workload, held.container, missing)
             if not paths or missing in snapshot.live:
                 continue
-            evidence = (quote(held.pod, match.string), quote(workload, f"{paths[0]} names {missing}, which is absent"))
+            evidence = [quote(held.pod, match.string), quote(workload, f"{paths[0]} names {missing}, which is absent")]
             orphan = _misnamed(snapshot, missing)
+            if orphan:
+                evidence.append(
+                    quote(orphan, "is declared, nobody uses it, and its name is nearly the one that is missing")
+                )
             blames = [Field(workload, path) for path in paths] + [Field(missing, "")]
             blames += [Field(orphan, "")] if orphan else []
-            remedy = _remedy(snapshot, workload, missing, paths)
-            yield Finding("reference-missing", workload, 0.96, evidence, tuple(blames), remedy)
+            yield Finding("reference-missing", workload, 0.96, tuple(evidence), tuple(blames))
             break
 
 
@@ -70,14 +73,6 @@ def _misnamed(snapshot: Snapshot, missing: Ref) -> Ref | None:
     unused = [name for name, ref in candidates.items() if not _is_used(snapshot, ref)]
     name = nearest(missing.name, unused, at_least=0.85)
     return candidates[name] if name else None
-
-
-def _remedy(snapshot: Snapshot, workload: Ref, missing: Ref, paths: list[str]) -> tuple[Change, ...]:
-    """Name the object that exists, is used by nobody and is nearly of that name; never invent the object."""
-    meant = _misnamed(snapshot, missing)
-    if meant is None or not snapshot.exists(meant):
-        return ()
-    return tuple(Change(str(workload), path, missing.name, meant.name) for path in paths)
 
 
 RULES = (

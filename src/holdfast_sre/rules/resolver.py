@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from holdfast_sre.findings import Change, Field, Finding, Rule, quote
+from holdfast_sre.findings import Change, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.manifest_paths import is_under, leaves
 from holdfast_sre.snapshot import Snapshot, pod_spec_of
 from holdfast_sre.symptoms import is_short, restarts, unreached
@@ -24,7 +24,7 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
         servers = (spec.get("dnsConfig") or {}).get("nameservers")
         evidence = [quote(workload, f"dnsPolicy None, name servers {servers}")]
         evidence += [
-            quote(f"log of {workload.name}", line.text)
+            quote_line(f"log of {workload.name}", line.text, _UNRESOLVED)
             for line in snapshot.logs_of(workload.name)
             if _UNRESOLVED.search(line.text)
         ][:2]

@@ -39,9 +39,9 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _remedy(snapshot: Snapshot, workload: Ref, account: str) -> tuple[Change, ...]:
-    """The account that is meant, where one bears the workload's own name or differs by a typing error only."""
+    """The existing account that differs by a typing error only."""
     existing = [ref.name for ref in snapshot.live if ref.kind == "ServiceAccount" and ref.name != "default"]
-    meant = workload.name if workload.name in existing else nearest(account, existing)
+    meant = nearest(account, existing, at_least=0.9)
     return (Change(str(workload), _PATH, account, meant),) if meant else ()
 
 

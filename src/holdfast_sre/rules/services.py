@@ -8,7 +8,7 @@ from typing import Any
 from holdfast_sre.findings import Change, Evidence, Field, Finding, Rule, quote
 from holdfast_sre.manifest_paths import leaves
 from holdfast_sre.snapshot import Manifest, Ref, Snapshot, containers_of, dig
-from holdfast_sre.symptoms import is_short, nearest, ready, unreached
+from holdfast_sre.symptoms import container_path, is_short, nearest, ready, unreached
 
 
 def _routes(snapshot: Snapshot) -> Iterator[tuple[Ref, Manifest, dict[str, str]]]:
@@ -133,7 +133,15 @@ def _find_target_port(snapshot: Snapshot) -> Iterator[Finding]:
                 quote(behind[0], f"is ready and opens only {sorted(str(number) for number in numbers | names)}"),
                 *_unreached(snapshot, ref),
             )
-            yield Finding("service-target-port", ref, 0.96, evidence, (Field(ref, path),), remedy)
+            blames = [Field(ref, path)]
+            if target not in numbers and not str(target).isdigit():
+                # A port's name stands on both sides; a last known good holds them together.
+                blames += [
+                    Field(workload, f"{container_path(str(item['name']))}.ports")
+                    for workload in behind
+                    for item in containers_of(snapshot.manifest(workload))
+                ]
+            yield Finding("service-target-port", ref, 0.96, evidence, tuple(blames), remedy)
 
 
 def _target_remedy(
@@ -160,7 +168,8 @@ def _find_protocol(snapshot: Snapshot) -> Iterator[Finding]:
             if protocol in spoken or not spoken:
                 continue
             path = f"spec.ports[{port.get('name') or index}].protocol"
-            remedy = Change(str(ref), path, leaves(service).get(path), min(spoken))
+            written = min(spoken)
+            remedy = Change(str(ref), path, leaves(service).get(path), None if written == "TCP" else written)
             evidence = (
                 quote(ref, f"port {port.get('port')} is served over {protocol}"),
                 quote(behind[0], f"is ready and opens its ports over {', '.join(sorted(spoken))}"),

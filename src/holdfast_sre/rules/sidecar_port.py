@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from holdfast_sre.findings import Change, Field, Finding, Rule, quote
+from holdfast_sre.findings import Change, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.snapshot import Snapshot, containers_of, dig
+from holdfast_sre.symptoms import is_short
 
 _ANNOTATIONS = "spec.template.metadata.annotations"
 _PORT_SETTING = re.compile(r"[Pp]ort\"?\s*[:=]\s*\"?([0-9]{1,5})")
@@ -24,22 +25,24 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
         for key, value in (dig(manifest, _ANNOTATIONS) or {}).items():
             taken = opened & set(_PORT_SETTING.findall(str(value)))
             lines = [line for line in snapshot.logs_of(workload.name) if _IN_USE.search(line.text)]
-            if not taken or not lines:
+            if not taken or not (lines or is_short(snapshot, workload)):
                 continue
             path = f"{_ANNOTATIONS}.{key}"
             evidence = (
                 quote(workload, f"annotation {key}: {value}; the container opens {', '.join(sorted(opened))}"),
-                quote(f"log of {workload.name}", lines[0].text),
+                quote_line(f"log of {workload.name}", lines[0].text, _IN_USE)
+                if lines
+                else quote(workload, "is short of ready pods"),
             )
             remedy = (Change(str(workload), path, str(value), None),)
-            yield Finding("sidecar-port", workload, 0.96, evidence, (Field(workload, path),), remedy)
+            yield Finding("sidecar-port", workload, 0.96 if lines else 0.8, evidence, (Field(workload, path),), remedy)
 
 
 RULES = (
     Rule(
         id="sidecar-port",
         title="The sidecar takes the application's port",
-        holds="an annotation gives the sidecar a port that a container opens, and the log says the port is in use",
+        holds="an annotation gives the sidecar a port that a container opens, and the log or unready pods tell of it",
         mending="put back the annotation",
         proof="the container listens and is ready",
         repair="patch",

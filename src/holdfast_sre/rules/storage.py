@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from holdfast_sre.findings import ANY_ABSENT, Field, Finding, Rule, quote
+from holdfast_sre.findings import ANY_ABSENT, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.quantities import quantity
 from holdfast_sre.snapshot import Manifest, Ref, Snapshot, containers_of, dig, pod_spec_of
 from holdfast_sre.symptoms import is_short
@@ -88,7 +88,8 @@ def _blames(snapshot: Snapshot, claim: Ref, volume: Ref, mismatch: Mismatch) -> 
         case "class":
             return (Field(claim, "spec.storageClassName"), Field(volume, "spec.storageClassName"))
         case "selector":
-            return (Field(claim, "spec.selector"), Field(volume, "metadata.labels"))
+            keys = dig(snapshot.manifest(claim), "spec.selector.matchLabels") or {}
+            return (Field(claim, "spec.selector"), *(Field(volume, f"metadata.labels.{key}") for key in keys))
         case "access-mode":
             return (Field(claim, "spec.accessModes"), Field(volume, "spec.accessModes"))
         case "capacity":
@@ -112,13 +113,10 @@ def _find_denied(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         lines = [line for line in snapshot.logs_of(workload.name) if _DENIED.search(line.text)]
         if lines:
-            spec = "spec.template.spec"
-            container, mount = mounts[0]
-            fields = [Field(workload, f"{spec}.securityContext"), Field(workload, f"{spec}.volumes[{mount['name']}]")]
-            fields.append(Field(workload, f"{spec}.containers[{container['name']}].securityContext"))
-            evidence = [quote(f"log of {workload.name}", line.text) for line in lines[:2]]
+            _, mount = mounts[0]
+            evidence = [quote_line(f"log of {workload.name}", line.text, _DENIED) for line in lines[:2]]
             evidence.append(quote(workload, f"mounts volume {mount['name']} at {mount.get('mountPath')}"))
-            yield Finding("volume-permission", workload, 0.93, tuple(evidence), tuple(fields))
+            yield Finding("volume-permission", workload, 0.93, tuple(evidence))
 
 
 _TITLES: dict[Mismatch, str] = {
@@ -148,9 +146,9 @@ RULES = (
         id="volume-permission",
         title="The process may not read or write its volume",
         holds="a short workload's log says permission denied, and it mounts a volume",
-        mending="put back the security context and the volume as they worked last",
+        mending="compare the owner of the files with the user of the process; data decides, not the manifest",
         proof="ready, and no such line",
-        repair="patch",
+        repair="escalate",
         find=_find_denied,
     ),
 )
