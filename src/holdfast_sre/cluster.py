@@ -12,7 +12,9 @@ from holdfast_sre.files import in_thread
 from holdfast_sre.findings import Finding
 from holdfast_sre.manifests import declared
 from holdfast_sre.ports import Health
-from holdfast_sre.rollout import Outlook, changed_objects, outlook, rolled_out
+from holdfast_sre.propose import as_if_applied
+from holdfast_sre.rollout import Outlook, changed_objects, outlook
+from holdfast_sre.rollout_effects import rolled_out
 from holdfast_sre.rules import CATALOGUE
 from holdfast_sre.snapshot import Snapshot, containers_of
 
@@ -81,7 +83,7 @@ class ReplayCluster:
             self._recorded,
             wanted,
             found_before=self._judge(self._recorded),
-            found_after=self._judge(self._recorded.with_declared(wanted)),
+            found_after=self._judge(as_if_applied(self._recorded, wanted)),
             images_seen=self._images_seen,
         )
         return rolled_out(self._recorded, wanted, plan), plan

@@ -43,7 +43,10 @@ class Comment(msgspec.Struct, frozen=True):
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A request for help with one service of one namespace. Title, text and comments are untrusted."""
+    """A request for help with one service of one namespace. Title, text and comments are untrusted.
+
+    `accept_key` is the key of the effect that took it.
+    """
 
     id: str
     title: str
@@ -52,6 +55,7 @@ class Ticket(msgspec.Struct, frozen=True):
     service: str = ""
     status: TicketStatus = "open"
     assignee: str | None = None
+    accept_key: str = ""
     comments: tuple[Comment, ...] = ()
 
 
@@ -110,7 +114,7 @@ class Diff(msgspec.Struct, frozen=True):
         return cls(text, DiffHash(hashlib.sha256(text.encode()).hexdigest()))
 
 
-class Proposal(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True):
     """What a branch shall hold: `base` with `files` laid over it (path to whole text, None removes the file).
 
     `expects` is the branch's head as last read, None where the branch shall not exist yet. The tree is made from `base`
@@ -146,8 +150,8 @@ class RepositoryPort(Protocol):
         """What `head` changed since it left `base`."""
         ...
 
-    async def propose(self, proposal: Proposal, *, key: str) -> Commit:
-        """Put the proposal on its branch, as one commit per key. Raises Conflict when the branch moved."""
+    async def propose(self, draft: Draft, *, key: str) -> Commit:
+        """Put the draft on its branch, as one commit per key. Raises Conflict when the branch moved."""
         ...
 
     async def revert(self, revision: Revision, *, branch: str, reason: str, key: str) -> Commit:

@@ -15,7 +15,7 @@ from holdfast import Conflict, InvalidInput, NotFound, Rejected
 from holdfast_sre import git_messages, git_trees
 from holdfast_sre.files import in_thread
 from holdfast_sre.git import Git, GitFailed, Identity
-from holdfast_sre.ports import Commit, Diff, Proposal, Revision
+from holdfast_sre.ports import Commit, Diff, Draft, Revision
 
 FILES_MAX = 5_000
 FILES_BYTES_MAX = 16 * 1024 * 1024
@@ -108,24 +108,24 @@ class GitRepository:
         output = await self._git.run("diff-tree", "-r", *_DIFF_FORMAT, left, head)
         return Diff.of(output.decode(errors="replace"))
 
-    async def propose(self, proposal: Proposal, *, key: str) -> Commit:
-        """Put the proposal on its branch, as one commit per key.
+    async def propose(self, draft: Draft, *, key: str) -> Commit:
+        """Put the draft on its branch, as one commit per key.
 
-        Raises Conflict when the branch is not where `proposal.expects` says, Rejected when nothing would change.
+        Raises Conflict when the branch is not where `draft.expects` says, Rejected when nothing would change.
         """
-        ref = await self._ref(proposal.branch)
-        await self._check(proposal.base)
+        ref = await self._ref(draft.branch)
+        await self._check(draft.base)
         if (done := await self._keyed(ref, key)) is not None:
             return done
-        head = await self._head(proposal.branch)
-        self._expect(proposal.branch, proposal.expects, head)
-        tree = await git_trees.tree_with(self._git, proposal.base, proposal.files)
-        if tree == await self._tree(proposal.base):
-            raise Rejected(f"branch {proposal.branch}: expected a change to {sorted(proposal.files)}, found none")
-        parents: tuple[Revision, ...] = (head or proposal.base,)
-        if head is not None and not await self._is_ancestor(proposal.base, head):
-            parents = (head, proposal.base)  # the base moved on: take it in, or its commits would show as ours
-        text = git_messages.message(proposal.subject, proposal.body, key=key)
+        head = await self._head(draft.branch)
+        self._expect(draft.branch, draft.expects, head)
+        tree = await git_trees.tree_with(self._git, draft.base, draft.files)
+        if tree == await self._tree(draft.base):
+            raise Rejected(f"branch {draft.branch}: expected a change to {sorted(draft.files)}, found none")
+        parents: tuple[Revision, ...] = (head or draft.base,)
+        if head is not None and not await self._is_ancestor(draft.base, head):
+            parents = (head, draft.base)  # the base moved on: take it in, or its commits would show as ours
+        text = git_messages.message(draft.subject, draft.body, key=key)
         return await self._commit(ref, head, tree, parents, text)
 
     async def merge(

@@ -51,8 +51,8 @@ class TicketFolder:
         return (await in_thread(self._find, ticket_id))[1]
 
     async def accept(self, ticket_id: str, *, assignee: str, key: str) -> Ticket:
-        """Take an open ticket. Accepting it again is no change; raises Conflict when another has it or it is ended."""
-        return await self._change(ticket_id, partial(accepted, assignee=assignee))
+        """Take an open ticket, once per key. Raises Conflict when somebody else has it or it is ended."""
+        return await self._change(ticket_id, partial(accepted, assignee=assignee, key=key))
 
     async def comment(self, ticket_id: str, text: str, *, by: str, key: str) -> Ticket:
         """Add a remark, once per key. Raises InvalidInput past 20,000 characters."""
@@ -93,15 +93,15 @@ class TicketFolder:
         return [_read(path) for path in paths]
 
 
-def accepted(ticket: Ticket, *, assignee: str) -> Ticket:
-    """The ticket taken by `assignee`."""
-    if ticket.status == "in_progress" and ticket.assignee == assignee:
+def accepted(ticket: Ticket, *, assignee: str, key: str) -> Ticket:
+    """The ticket taken by `assignee`, unless the key says that this was done."""
+    if key and ticket.accept_key == key:
         return ticket
     is_free = ticket.status == "open" and ticket.assignee in (None, assignee)
     if not is_free:
         seen = f"{ticket.status}, assigned to {ticket.assignee or 'nobody'}"
         raise Conflict(f"ticket {ticket.id}: expected it open and free for {assignee}, found it {seen}", seen=seen)
-    return msgspec.structs.replace(ticket, status="in_progress", assignee=assignee)
+    return msgspec.structs.replace(ticket, status="in_progress", assignee=assignee, accept_key=key)
 
 
 def commented(ticket: Ticket, *, comment: Comment) -> Ticket:

@@ -15,7 +15,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from holdfast import Rejected
 from holdfast_sre.findings import Change
 from holdfast_sre.yaml_nodes import end, entry_end, follow, is_flow, is_null, scalars, start
-from holdfast_sre.yaml_scalars import quoted, rendered
+from holdfast_sre.yaml_scalars import quoted, reblocked, rendered
 
 INDENT = 2
 
@@ -88,6 +88,8 @@ def _plan_change(plan: _Plan, node: MappingNode, change: Change) -> None:
         raise _cannot(change, "the value has an anchor, an alias or a tag")
     if change.after is None:
         plan.removed.add(id(found.node))
+    elif source.startswith("|") and (block := reblocked(source, str(found.node.value), change.after)) is not None:
+        plan.replaced[id(found.node)] = block
     else:
         line_end = "\n" if source.endswith("\n") else ""
         plan.replaced[id(found.node)] = rendered(change.path, change.after, old=source) + line_end

@@ -60,6 +60,24 @@ def _literal(text: str) -> str | None:
     return text if is_number else None
 
 
+def reblocked(source: str, before: str, after: str) -> str | None:
+    """A literal block (`|`) with another text of lines in it, None where the text does not fit its header.
+
+    `before` is the value that `source` has; header, indentation and the kept line ends stay.
+    """
+    header, _, body = source.partition("\n")
+    first = next((line for line in before.split("\n") if line.strip()), "")
+    written = next((line for line in body.split("\n") if line.strip()), "")
+    indent = written[: len(written) - len(first)]
+    is_same_end = before[len(before.rstrip("\n")) :] == after[len(after.rstrip("\n")) :]
+    is_plain = after.strip() and all(sign.isprintable() or sign == "\n" for sign in after)
+    if not is_same_end or not is_plain or indent.strip() or after.startswith((" ", "\n")):
+        return None
+    rest = body[len(body.rstrip("\n")) :]
+    lines = [indent + line if line else "" for line in after.rstrip("\n").split("\n")]
+    return header + "\n" + "\n".join(lines) + rest
+
+
 def quoted(text: str, *, quote: str = "") -> str:
     """Text as a YAML scalar: plain where every reader takes it for text, else in the wanted or in double quotes."""
     is_plain = _PLAIN.fullmatch(text) is not None and _NOT_TEXT.fullmatch(text) is None

@@ -283,6 +283,25 @@ def test_a_file_that_does_not_parse_is_named() -> None:
         apply({**FILES, "odd.yaml": "kite: [\n"}, [change("spec.replicas", "2", "3")], namespace="sky")
 
 
+CONFIG = "kind: ConfigMap\nmetadata:\n  name: c\ndata:\n  app.conf: |\n    a = 1\n    b = 2\n\n    [c]\n  other: x\n"
+
+
+def test_one_line_of_a_block_of_text_is_one_line_of_the_diff() -> None:
+    lines = changed_lines(
+        change("data.app.conf", "a = 1\nb = 2\n\n[c]\n", "a = 1\nb = 3\n\n[c]\n", "ConfigMap/c"), text=CONFIG
+    )
+    assert lines == ["-    b = 2", "+    b = 3"]
+
+
+@pytest.mark.parametrize("after", ["one line", "  a\nb\n", "a\nb", "a\x00\nb\n", "", "\n\na\n"])
+def test_text_that_does_not_fit_the_block_is_written_in_quotes(after: str) -> None:
+    new = apply(
+        {"c.yaml": CONFIG}, [change("data.app.conf", "a = 1\nb = 2\n\n[c]\n", after, "ConfigMap/c")], namespace="s"
+    )
+    values = leaves(declared({"c.yaml": new["c.yaml"] or ""}, "s")[Ref("ConfigMap", "c")])
+    assert (values["data.app.conf"], values["data.other"]) == (after, "x")
+
+
 def test_items_of_a_list_document_can_be_changed() -> None:
     text = "kind: List\nitems:\n- kind: A\n  metadata:\n    name: a\n  size: 1\n"
     assert changed_lines(change("size", "1", "2", "A/a"), text=text) == ["-  size: 1", "+  size: 2"]

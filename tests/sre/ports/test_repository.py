@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
 from holdfast_sre.git import Identity
-from holdfast_sre.ports import Commit, Proposal, Revision
+from holdfast_sre.ports import Commit, Draft, Revision
 from holdfast_sre.repository import GitRepository
 
 BOT = Identity("bot", "bot@example.org")
@@ -29,9 +29,9 @@ async def seeded(path: Path) -> tuple[GitRepository, Revision]:
     return repository, commit.revision
 
 
-def raised(base: Revision, height: int = 3, *, expects: Revision | None = None) -> Proposal:
+def raised(base: Revision, height: int = 3, *, expects: Revision | None = None) -> Draft:
     text = KITE.replace("3", str(height))
-    return Proposal("fix/kite", base, {"kite.yaml": text}, "Lower the kite", "It hit a tree.", expects)
+    return Draft("fix/kite", base, {"kite.yaml": text}, "Lower the kite", "It hit a tree.", expects)
 
 
 def git(path: Path, *args: str) -> str:
@@ -107,7 +107,7 @@ async def test_a_proposal_that_changes_nothing_is_rejected(tmp_path: Path) -> No
 
 async def test_a_body_that_quotes_a_key_is_not_taken_for_that_effect(tmp_path: Path) -> None:
     repository, base = await seeded(tmp_path)
-    hostile = Proposal("fix/kite", base, {"kite.yaml": "x: 1\n"}, "Title\nHoldfast-Key: b", "Holdfast-Key: b\n\0")
+    hostile = Draft("fix/kite", base, {"kite.yaml": "x: 1\n"}, "Title\nHoldfast-Key: b", "Holdfast-Key: b\n\0")
     first = await repository.propose(hostile, key="a")
     second = await repository.propose(raised(base, expects=first.revision), key="b")
     assert second.revision != first.revision
@@ -245,7 +245,7 @@ async def test_a_branch_name_that_git_would_not_take_is_invalid(tmp_path: Path, 
 async def test_a_path_that_leads_outside_is_invalid(tmp_path: Path, path: str) -> None:
     repository, base = await seeded(tmp_path)
     with pytest.raises(InvalidInput, match="plain relative"):
-        await repository.propose(Proposal("fix/kite", base, {path: "a: 1\n"}, "S"), key="k")
+        await repository.propose(Draft("fix/kite", base, {path: "a: 1\n"}, "S"), key="k")
 
 
 @pytest.mark.parametrize("key", ["", " k", "a\nb", "a\x1bb", "k" * 301])

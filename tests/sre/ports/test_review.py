@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
 from holdfast_sre.git import Identity
-from holdfast_sre.ports import Decision, DiffHash, Proposal, PullRequest, ReviewRequest, Revision, Verdict
+from holdfast_sre.ports import Decision, DiffHash, Draft, PullRequest, ReviewRequest, Revision, Verdict
 from holdfast_sre.repository import GitRepository
 from holdfast_sre.review import LocalReviews, approvers, decided
 
@@ -32,8 +32,8 @@ class Desk:
 
     async def propose(self, height: int, expects: Revision | None) -> Revision:
         files: dict[str, str | None] = {"kite.yaml": f"height: {height}\n"}
-        proposal = Proposal("fix/kite", self.base, files, "Lower", "", expects)
-        return (await self.repository.propose(proposal, key=f"height-{height}")).revision
+        draft = Draft("fix/kite", self.base, files, "Lower", "", expects)
+        return (await self.repository.propose(draft, key=f"height-{height}")).revision
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_numbers_go_on_after_the_highest(desk: Desk) -> None:
     first = await desk.open()
     await desk.reviews.decide(1, verdict(first, "reject"))
     files: dict[str, str | None] = {"kite.yaml": "height: 1\n"}
-    await desk.repository.propose(Proposal("fix/other", desk.base, files, "Other"), key="o")
+    await desk.repository.propose(Draft("fix/other", desk.base, files, "Other"), key="o")
     other = await desk.reviews.offer(ReviewRequest("fix/other", "main", "Other"), key="other")
     assert other.number == 2
 

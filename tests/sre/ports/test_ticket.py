@@ -50,7 +50,7 @@ async def test_an_effect_changes_its_fields_and_leaves_the_rest_of_the_file(tmp_
     tickets = folder(tmp_path)
     await tickets.accept("INC-7", assignee="bot", key="accept")
     text = (tmp_path / "INC-7.yaml").read_text()
-    assert text == TICKET + "status: in_progress\n"
+    assert text == TICKET + "status: in_progress\naccept_key: accept\n"
 
 
 async def test_a_remark_is_made_once_per_key(tmp_path: Path) -> None:
@@ -68,6 +68,13 @@ async def test_remarks_of_many_at_once_are_all_kept(tmp_path: Path) -> None:
     await asyncio.gather(*(TicketFolder(tmp_path).comment("INC-7", str(n), by="b", key=f"k{n}") for n in range(12)))
     ticket = await TicketFolder(tmp_path).read("INC-7")
     assert sorted(int(comment.text) for comment in ticket.comments) == list(range(12))
+
+
+async def test_repeating_an_acceptance_after_the_end_changes_nothing(tmp_path: Path) -> None:
+    tickets = folder(tmp_path)
+    await tickets.accept("INC-7", assignee="bot", key="a")
+    ended = await tickets.finish("INC-7", "closed", "mended", by="bot", key="end")
+    assert await tickets.accept("INC-7", assignee="bot", key="a") == ended
 
 
 async def test_accepting_twice_is_accepting_once_and_anothers_ticket_is_refused(tmp_path: Path) -> None:
