@@ -85,6 +85,10 @@ class Memos:
     async def durable(self) -> None:
         """Until every memo kept so far is in the store. Raises Fenced where this process lost the run."""
         self._flush()
+        await self.landed()
+
+    async def landed(self) -> None:
+        """Until every memo on its way is in the store; those held back stay so. Raises Fenced as `durable` does."""
         while self._flights:
             await asyncio.gather(*self._flights)
 
