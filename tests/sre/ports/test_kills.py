@@ -29,8 +29,7 @@ WORKER = textwrap.dedent(
     from pathlib import Path
     from holdfast_sre.cluster import Condition
     from holdfast_sre.deployment import GitOpsFolder, LiveFolder
-    from holdfast_sre.deployment import LiveFolder
-from holdfast_sre.git import Identity
+    from holdfast_sre.git import Identity
     from holdfast_sre.ports import Decision, Draft, ReviewRequest
     from holdfast_sre.repository import GitRepository
     from holdfast_sre.review import LocalReviews
@@ -67,7 +66,7 @@ async def run_until_killed(root: Path, base: str, after_s: float | None) -> bool
         sys.executable, "-c", WORKER, str(root), base, TEXT.format(3), stdout=subprocess.PIPE, process_group=0
     )
     assert worker.stdout is not None
-    await worker.stdout.readline()
+    assert await worker.stdout.readline() == b"started\n"
     try:
         async with asyncio.timeout(after_s):
             await worker.wait()
