@@ -10,9 +10,12 @@ from holdfast.chart.check import Finding, check
 from holdfast.chart.compile import compile
 from holdfast.chart.configuration import Configuration, Timer, accepts_timer, adopt, restore
 from holdfast.chart.definition import ChartDef, Join, StateDef, TimerDef, TransitionDef
+from holdfast.chart.mermaid import to_mermaid
 from holdfast.chart.queries import enabled_targets, events_accepted, events_leading_to
 from holdfast.chart.rules import Taken
+from holdfast.chart.shown import shown
 from holdfast.chart.step import DroppedTimer, Step, start, step
+from holdfast.chart.svg import to_svg
 from holdfast.chart.tree import Chart, Guard
 
 __all__ = [
@@ -37,6 +40,9 @@ __all__ = [
     "events_accepted",
     "events_leading_to",
     "restore",
+    "shown",
     "start",
     "step",
+    "to_mermaid",
+    "to_svg",
 ]

@@ -15,9 +15,11 @@ WORD_CHARS_MAX = 36
 STEP = 10
 
 # What a place costs.
+OUTSIDE = 200.0
 ON_BOX = 100.0
 ON_WORD = 80.0
 ON_TITLE = 40.0
+ON_HEAD = 20.0
 ON_EDGE = 12.0
 ACROSS_LINE = 4.0
 OFF_MIDDLE = 0.02
@@ -59,6 +61,10 @@ def place_labels(
         if box.shape == "group" and box.label
     ]
     lines = [(edge, area) for edge, _, corners in paths for area in _lines(corners)]
+    width, height = boxes[0].width, boxes[0].height
+    outside = [_Area(-999, -999, 0, height), _Area(width, -999, width + 999, height)]
+    heads = [_Area(x - 8, y - 8, x + 8, y + 8) for _, _, corners in paths for x, y in corners[-1:]]
+    fixed = [(OUTSIDE, outside), (ON_BOX, solid), (ON_TITLE, titles), (ON_HEAD, heads)]
     placed: list[Placed] = []
     words: list[_Area] = []
     for edge, text, corners in paths:
@@ -66,7 +72,14 @@ def place_labels(
             continue
         text = text if len(text) <= WORD_CHARS_MAX else text[: WORD_CHARS_MAX - 1] + "…"
         others = [area for other, area in lines if other != edge]
-        costs = [(ON_BOX, solid), (ON_WORD, words), (ON_TITLE, titles), (ON_EDGE, others)]
+        costs = [
+            (OUTSIDE, outside),
+            (ON_BOX, solid),
+            (ON_WORD, words),
+            (ON_TITLE, titles),
+            (ON_HEAD, heads),
+            (ON_EDGE, others),
+        ]
         options = list(_options(corners, len(text) * WORD_CHAR_WIDTH + 4))
         _, (x, y), area = min(
             (cost + sum(price for price, areas in costs for each in areas if each.meets(area)), middle, area)

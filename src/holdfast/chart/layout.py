@@ -26,7 +26,7 @@ PADDING = 20
 NODE_GAP = 20
 ROW_GAP = 30
 COLUMN_GAP = 50
-FOLD_GAP = 40
+FOLD_GAP = 50
 FOLDS_MAX = 3
 UNFOLDED_MAX = 8
 TRACKS_MAX = 3
@@ -123,7 +123,7 @@ class _Planner:
         """A state laid out with all that is inside."""
         shape = shape_of(node)
         if shape == "leaf":
-            width = _up(len(node.name) * CHAR_WIDTH + 2 * GRID + (GRID if node.kind == "final" else 0), 2 * GRID)
+            width = _up(len(node.name) * CHAR_WIDTH + 3 * GRID + (GRID if node.kind == "final" else 0), 2 * GRID)
             return _Block(width, LEAF_HEIGHT)
         if shape != "group":
             return _Block(DOT, DOT)

@@ -54,7 +54,10 @@ class Router:
         start, goal = self.boxes[source], self.boxes[target]
         goals = {cell * 4 + (way + 2) % 4: cost for cell, way, cost in self._ports(goal, start)}
         starts = {cell * 4 + way: cost for cell, way, cost in self._ports(start, goal)}
-        for limit in (self.boxes[around], self.boxes[0]):
+        if source == target:  # around the upper right corner, so that there is something to see
+            starts = {state: cost for state, cost in starts.items() if state & 3 == RIGHT}
+            goals = {state: cost for state, cost in goals.items() if state & 3 == DOWN}
+        for limit in (self.boxes[around], self.boxes[0]) if source != target else (self.boxes[0],):
             cells = self._search(starts, goals, limit, goal)
             if cells:
                 self._note(cells)

@@ -43,6 +43,8 @@ STYLE = """
 .hf-group.hf-visited > rect { fill: #2563eb; fill-opacity: .035; stroke: #93c5fd; }
 .hf-visited.hf-group text { fill: #1d4ed8; }
 .hf-visited circle { stroke: #3b82f6; }
+.hf-visited .hf-inner { fill: none; }
+.hf-dot.hf-visited .hf-inner { fill: #3b82f6; }
 .hf-taken path { stroke: #2563eb; stroke-width: 2; }
 .hf-taken .hf-head { fill: #2563eb; stroke: none; }
 .hf-word.hf-taken { fill: #1d4ed8; font-weight: 600; }
@@ -52,7 +54,7 @@ STYLE = """
 .hf-group.hf-active > rect { stroke: #2563eb; stroke-width: 1.5; }
 .hf-leaf.hf-failed rect { fill: #fef2f2; stroke: #dc2626; stroke-width: 1.8; }
 .hf-leaf.hf-failed text { fill: #b91c1c; font-weight: 600; }
-.hf-group.hf-failed > rect { stroke: #dc2626; stroke-width: 1.5; }
+.hf-group.hf-failed > rect { stroke: #dc2626; stroke-width: 1.8; }
 """
 
 
@@ -73,10 +75,10 @@ def to_svg(
 ) -> str:
     """The chart as SVG text, for a file or inside HTML. The same arguments always give the same text.
 
-    `path_taken` are transitions that were taken (`Step.taken` of a run's steps): their edges, sources and targets
-    are marked. `active` and `failed` are paths of states, marked with all that is around them. Names of states are
-    without structural segments. Raises InvalidInput for paths that the chart does not have. The first drawing of a
-    chart costs about a second for 50 states, the next ones little.
+    `path_taken` are transitions that were taken (`Step.taken` of a run's steps): their edges, sources and targets are
+    marked. `active` are paths of states, marked with all that is around them; `failed` marks just the states named.
+    Names are without structural segments. Raises InvalidInput for paths that the chart does not have. The first
+    drawing of a chart costs about 0.1 s for 50 states, the next ones about 1 ms.
     """
     drawing = _drawing(chart)
     marks = _marks(chart, path_taken, active, failed)
@@ -85,9 +87,10 @@ def to_svg(
     groups = [number for number, box in drawing.boxes.items() if number and box.shape == "group"]
     others = [number for number, box in drawing.boxes.items() if number and box.shape != "group"]
     title = escape(f"{chart.name} version {chart.version}")
-    size = f'viewBox="0 0 {canvas.width} {canvas.height}" width="{canvas.width}" height="{canvas.height}"'
+    size = f'width="{canvas.width}" height="{canvas.height}" viewBox="0 0 {canvas.width} {canvas.height}"'
+    fit = 'style="max-width:100%;height:auto"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="hf-chart" role="img" aria-label="{title}" {size}>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="hf-chart" role="img" aria-label="{title}" {size} {fit}>',
         f"<title>{title}</title><style>{STYLE}</style>",
         f'<rect class="hf-back" width="{canvas.width}" height="{canvas.height}" rx="10"/>',
         *(_group(chart, number, drawing.boxes[number], marks) for number in groups),
@@ -123,7 +126,7 @@ def _drawing(chart: Chart) -> _Drawing:
 
 def _marks(chart: Chart, path_taken: Sequence[Taken], active: Iterable[str], failed: Iterable[str]) -> dict[int, str]:
     """The style classes of each state."""
-    visited, now, broken = 0, _around(chart, active), _around(chart, failed)
+    visited, now, broken = 0, _around(chart, active), _exactly(chart, failed)
     for each in path_taken:
         source = chart.node(each.source)
         visited |= _around(chart, (each.source,))
@@ -136,6 +139,10 @@ def _marks(chart: Chart, path_taken: Sequence[Taken], active: Iterable[str], fai
         for number in bits(states):
             classes[number] = classes.get(number, "") + name
     return classes
+
+
+def _exactly(chart: Chart, paths: Iterable[str]) -> int:
+    return sum(1 << number for number in {chart.node(path).number for path in paths})
 
 
 def _around(chart: Chart, paths: Iterable[str]) -> int:
