@@ -134,7 +134,7 @@ class RunContext:
 
     `data` is the run's data as the workflow's type, to be changed in place or replaced; it is stored when the handler
     returns. `input` is what the run was started with. `attempt` counts this visit's attempts from 1. `signal` is the
-    last signal taken: a dict of name, by, about, at, data.
+    last signal taken: a dict of name, by, about, at, data. `reason`: why the run was escalated, resumed or cancelled.
     """
 
     def __init__(
@@ -152,6 +152,7 @@ class RunContext:
         self.visit = leaf.visit
         self.attempt = leaf.attempts + 1
         self.signal = run.signal
+        self.reason = run.reason
         self.user = user
 
     @property

@@ -1,0 +1,47 @@
+"""What a run of the bot knows: one plain record that grows from state to state and is stored with each."""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast_sre.changelog import Edit
+from holdfast_sre.findings import Change, Finding
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What there was to look at, and what was missing; `revision` is the manifests' head at that time."""
+
+    revision: str
+    looked_at: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Incident(msgspec.Struct):
+    """The data of a run. Empty until the state that finds it out has been left."""
+
+    ticket_id: str = ""
+    title: str = ""
+    namespace: str = ""
+    service: str = ""
+    problem: str = ""
+    repository: str = ""
+    collected: Collected | None = None
+    findings: tuple[Finding, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    culprit: Edit | None = None
+    cause: Finding | None = None
+    chosen_by: str = ""
+    confidence: float = 0.0
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    checks: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+    branch: str = ""
+    pull: int = 0
+    diff: str = ""
+    diff_hash: str = ""
+    approved_by: str = ""
+    merged: str = ""
+    deployment: str = ""
+    validation: str = ""
+    outcome: str = ""
