@@ -304,6 +304,7 @@ class Actor:
             user = UserExecutionContext(user=run.user, tenant=run.tenant, run=run.id)
             context = RunContext(self._runtime, run, path, leaf, memos, data, user)
             outcome = await spec.handler(context)
+            memos.rest()
             await memos.landed()  # a memo that came after the transition would belong to nobody
             after = codec.encode(context.data, what=f"data of run {run.id} after {shown(path)}")
             base = bytes(run.data)

@@ -43,7 +43,7 @@ class Memos:
         self._held: list[Put] = []
         self._notes: list[Row] = []
         self._flights: set[asyncio.Task[None]] = set()
-        self._is_flush_due = False
+        self._due_flush: asyncio.Handle | None = None
 
     async def load(self) -> int:
         """Read what earlier attempts left; how many there were."""
@@ -92,6 +92,12 @@ class Memos:
         while self._flights:
             await asyncio.gather(*self._flights)
 
+    def rest(self) -> None:
+        """The handler returned: what is still held goes with its decision, in one commit."""
+        if self._due_flush is not None:
+            self._due_flush.cancel()
+            self._due_flush = None
+
     def take_held(self) -> tuple[list[Put], list[Row]]:
         """What is still held, to be written with a decision or forgotten with the visit."""
         held, notes, self._held, self._notes = self._held, self._notes, [], []
@@ -105,12 +111,11 @@ class Memos:
         return Key(self._run_key.tenant, self._run_key.user, MEMO, memo_id)
 
     def _flush_soon(self) -> None:
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self._due_flush is None:
+            self._due_flush = asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._is_flush_due = False
+        self.rest()
         if self._held or self._notes:
             held, notes = self.take_held()
             flight = self._runtime.tasks.start(self._write(held, notes), name="memos")
