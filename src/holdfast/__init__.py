@@ -1,5 +1,7 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
+from holdfast.chart import to_mermaid, to_svg
+from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
     CommitUnknown,
@@ -75,6 +77,7 @@ __all__ = [
     "Status",
     "SyncEngine",
     "SyncRun",
+    "SystemClock",
     "TicketProcessingSubState",
     "Unavailable",
     "UnknownWorkflow",
@@ -87,4 +90,6 @@ __all__ = [
     "health_of",
     "open_store",
     "set_up_logs",
+    "to_mermaid",
+    "to_svg",
 ]

@@ -47,7 +47,8 @@ def moved(
     """The run after an accepted step. `origin` replaces the from-text of a leaf that is shown in error handling."""
     left = {path: leaf for path, leaf in run.leaves.items() if path in taken.exited}
     kept = {path: leaf for path, leaf in run.leaves.items() if path not in taken.exited}
-    entered = [path for path in taken.entered if path in built.leaf_specs]
+    active = set(taken.configuration.leaves)  # what was entered and left again on the way is told by the rows alone
+    entered = [path for path in dict.fromkeys(taken.entered) if path in active and path in built.leaf_specs]
     visits = taken.configuration.visits
     data = built.decode_data(run.data) if any(_wants_data(built.leaf_specs[path]) for path in entered) else None
     for path in entered:
