@@ -199,12 +199,13 @@ class Actor:
         self._stored, decision = await self._runtime.commit_decision(
             self._stored,
             replace(decision, rows=notes + decision.rows),
-            owner=self._runtime.process_id,
+            owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
         )
         self._act(decision)
-        self.has_progressed.set()
+        if self.run.status != "suspect":
+            self.has_progressed.set()
 
     def _as_failure(self, occurrence: on.Occurrence, error: HoldfastError, now: float) -> Decision:
         """What makes no sense is a failure of the leaf it came from, else of the first one."""
@@ -257,7 +258,7 @@ class Actor:
         """Take up whatever the run stands at; after a death, count it first."""
         if self.run.configuration.chart_hash != self._built.chart.hash or self.run.version != self._built.version:
             await self._judge(on.Moved(version=self._built.version, states=self._mapping()))
-        if self._origin in (Origin.RECOVERED, Origin.SUSPECT):
+        if self._is_inherited:
             found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
             if self._origin is Origin.RECOVERED:
                 was_alone = self.run.status == "suspect"
@@ -265,7 +266,7 @@ class Actor:
         if not self._can_work():
             return
         for path, leaf in self.run.leaves.items():
-            if leaf.lock is not None and self._origin is Origin.RECOVERED and leaf.phase in ("working", "locking"):
+            if leaf.lock is not None and self._is_inherited and leaf.phase in ("working", "locking"):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
@@ -274,6 +275,15 @@ class Actor:
 
     def _can_work(self) -> bool:
         return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+
+    @property
+    def _is_inherited(self) -> bool:
+        """Whether the run was last worked on by a process that died: what it held must be asked for anew."""
+        return self._origin in (Origin.RECOVERED, Origin.SUSPECT)
+
+    def _must_wait_alone(self, decision: Decision) -> bool:
+        """A suspect that was not taken alone is put back in line until its turn comes."""
+        return decision.run.status == "suspect" and self._origin is not Origin.SUSPECT
 
     def _mapping(self) -> dict[str, str]:
         return dict(self._built.migrations.get(self.run.version, {}))

@@ -376,7 +376,7 @@ class Client:
         after, _ = await self.runtime.commit_decision(
             stored,
             decision,
-            owner=self.runtime.process_id if has_place else "",
+            owner=self.runtime.process_id if has_place and decision.run.status != "suspect" else "",
             guard=False,
             raise_epoch=True,
             extra=extra,

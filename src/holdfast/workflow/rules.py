@@ -267,7 +267,8 @@ def _died(built: Built, run: Run, event: on.Died, now: float) -> Decision:
     if deaths >= event.deaths_max - 1:
         after = replace(counted, status="suspect")
         return decided(after, (Row(name="suspected", metadata=facts),), keep_status=True)
-    return decided(counted, (Row(name="recovered", metadata=facts),))
+    cleared = replace(counted, status="running") if run.status == "suspect" else counted
+    return decided(cleared, (Row(name="recovered", metadata=facts),))
 
 
 def _directed(built: Built, run: Run, event: on.Directed, now: float) -> Decision:

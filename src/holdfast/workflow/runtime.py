@@ -156,7 +156,7 @@ class Runtime:
                 due=after.due,
                 queue=after.queue,
                 labels=after.record_labels(),
-                owner=owner if owner is None or _keeps_owner(stored.run, after) else "",
+                owner=owner if owner is None or _keeps_owner(after) else "",
                 raise_epoch=raise_epoch,
             )
             change = Change(
@@ -271,11 +271,9 @@ class Runtime:
         return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
 
 
-def _keeps_owner(before: Run, after: Run) -> bool:
-    """A run stays owned while it has work here; one that has just come under suspicion is put back in line."""
-    if after.status == "suspect":
-        return before.status == "suspect" and after.has_work
-    return after.status == "running" and after.has_work
+def _keeps_owner(after: Run) -> bool:
+    """A run stays owned while it has work here."""
+    return after.status in ("running", "suspect") and after.has_work
 
 
 def holder_of(run: Run, path: str, visit: int) -> str:
