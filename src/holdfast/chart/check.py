@@ -108,7 +108,8 @@ def _join_text(known: Reach, join: Node, waiting: Node) -> str:
 def _unheard_join(known: Reach, node: Node) -> Iterator[Finding]:
     if node.kind != "parallel" or node.join == Join() or not known.has(node.number):
         return
-    if not any(reach.is_taken_by(known, DONE_PREFIX + node.path, other, node) for other in known.live):
+    written = (transition for other in known.chart.nodes for transition in other.transitions)
+    if not any(reach.is_taken_by(known, DONE_PREFIX + node.path, transition, node) for transition in written):
         yield Finding(
             "unheard_join", node.path, f"{node.path!r} declares a join, but no transition takes its done event"
         )

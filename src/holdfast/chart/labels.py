@@ -50,21 +50,10 @@ class _Area(NamedTuple):
         )
 
 
-def place_labels(
-    paths: Sequence[tuple[tuple[int, int], str, list[Point]]], boxes: Mapping[int, Box]
-) -> tuple[Placed, ...]:
-    """A place for the words of each path that has any: (edge, words, corners). Earlier ones go first."""
-    solid = [_Area(box.x, box.y, box.right, box.bottom) for box in boxes.values() if box.shape != "group"]
-    titles = [
-        _Area(box.x + 8, box.y + 6, box.x + 16 + len(box.label) * 7, box.y + 24)
-        for box in boxes.values()
-        if box.shape == "group" and box.label
-    ]
+def place_labels(paths: Sequence[Worded], boxes: Mapping[int, Box]) -> tuple[Placed, ...]:
+    """A place for the words of each path that has any; earlier ones go first."""
+    fixed = _obstacles(paths, boxes)
     lines = [(edge, area) for edge, _, corners in paths for area in _lines(corners)]
-    width, height = boxes[0].width, boxes[0].height
-    outside = [_Area(-999, -999, 0, height), _Area(width, -999, width + 999, height)]
-    heads = [_Area(x - 8, y - 8, x + 8, y + 8) for _, _, corners in paths for x, y in corners[-1:]]
-    fixed = [(OUTSIDE, outside), (ON_BOX, solid), (ON_TITLE, titles), (ON_HEAD, heads)]
     placed: list[Placed] = []
     words: list[_Area] = []
     for edge, text, corners in paths:
@@ -72,22 +61,28 @@ def place_labels(
             continue
         text = text if len(text) <= WORD_CHARS_MAX else text[: WORD_CHARS_MAX - 1] + "…"
         others = [area for other, area in lines if other != edge]
-        costs = [
-            (OUTSIDE, outside),
-            (ON_BOX, solid),
-            (ON_WORD, words),
-            (ON_TITLE, titles),
-            (ON_HEAD, heads),
-            (ON_EDGE, others),
-        ]
-        options = list(_options(corners, len(text) * WORD_CHAR_WIDTH + 4))
+        costs = [*fixed, (ON_WORD, words), (ON_EDGE, others)]
         _, (x, y), area = min(
             (cost + sum(price for price, areas in costs for each in areas if each.meets(area)), middle, area)
-            for cost, middle, area in options
+            for cost, middle, area in _options(corners, len(text) * WORD_CHAR_WIDTH + 4)
         )
         words.append(area)
         placed.append(Placed(edge, text, x, y))
     return tuple(placed)
+
+
+def _obstacles(paths: Sequence[Worded], boxes: Mapping[int, Box]) -> list[tuple[float, list[_Area]]]:
+    """What words keep off, with the cost of each."""
+    width, height = boxes[0].width, boxes[0].height
+    outside = [_Area(-width, 0, 0, height), _Area(width, 0, 2 * width, height)]
+    solid = [_Area(box.x, box.y, box.right, box.bottom) for box in boxes.values() if box.shape != "group"]
+    titles = [
+        _Area(box.x + 8, box.y + 6, box.x + 16 + len(box.label) * 7, box.y + 24)
+        for box in boxes.values()
+        if box.shape == "group" and box.label
+    ]
+    heads = [_Area(x - 8, y - 8, x + 8, y + 8) for _, _, corners in paths for x, y in corners[-1:]]
+    return [(OUTSIDE, outside), (ON_BOX, solid), (ON_TITLE, titles), (ON_HEAD, heads)]
 
 
 def _options(corners: list[Point], width: float) -> Iterator[tuple[float, tuple[float, float], _Area]]:
