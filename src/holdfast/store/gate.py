@@ -58,11 +58,15 @@ def check_query(query: Query, limit: int) -> None:
 def check_claim(claim: Claim) -> None:
     """Raises InvalidInput for a claim that means nothing."""
     check_limit("claim", claim.limit)
-    _check_texts([claim.owner, claim.kind], "claim", may_be_empty=False)
-    _check_texts([*claim.from_owners, *claim.queues, *claim.statuses, *claim.ids], "claim", may_be_empty=True)
+    _check_texts([claim.kind], "claim", may_be_empty=False)
+    _check_texts(
+        [claim.owner, *claim.from_owners, *claim.queues, *claim.statuses, *claim.ids], "claim", may_be_empty=True
+    )
     _check_due("claim", claim.due_until)
     if not claim.from_owners:
         raise InvalidInput('claim: expected from_owners to name at least one owner ("" is nobody), saw none')
+    if not claim.owner and "" in claim.from_owners:
+        raise InvalidInput("claim: expected an owner to take for, or owners to give back from; saw nobody and nobody")
 
 
 def check_events(record: Key | None, stream: Stream | None, limit: int) -> Key:

@@ -230,7 +230,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """Take up to `limit` records for `owner`: those owned by one of `from_owners` ("" = nobody).
 
     Only of `queues` and `statuses`; with `due_until`, only those due by then; with `ids`, only these. Each one taken
-    gets `owner` and an epoch one higher; its version stays. Earliest due first, then oldest.
+    gets `owner` and an epoch one higher; its version stays. Earliest due first, then oldest. With `owner=""` it gives
+    back what `from_owners` had: nobody owns it then, and what they still try to write is refused.
     """
 
     kind: str

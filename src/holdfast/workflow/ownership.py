@@ -20,11 +20,12 @@ from holdfast.errors import Conflict, HoldfastError, Unavailable
 from holdfast.ids import uuid7
 from holdfast.store.liveness import FileLiveness, Life
 from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Delete, Key, Put, Query, Scope
-from holdfast.workflow.run import PROCESS
+from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, Scope
+from holdfast.workflow.run import PROCESS, RUN
 
 LEASE_TTL_S = 5.0
 HEARTBEAT_S = 1.0
+RELEASE_BATCH = 1000
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
@@ -116,13 +117,19 @@ class Ownership:
             return
 
     async def end(self) -> None:
-        """Give the lease back."""
-        if not self.is_shared:
-            return
-        with contextlib.suppress(HoldfastError):  # otherwise the lease lapses by itself
-            await self._write(Delete(key=_key(self.process_id), expect=None))
+        """Give back the runs, then the lease. Where that cannot be done, the lease lapses and others take over."""
+        with contextlib.suppress(HoldfastError):
+            await self._give_back_runs()
+            if self.is_shared:
+                await self._write(Delete(key=_key(self.process_id), expect=None))
         if self._life is not None:
             self._life.release()
+
+    async def _give_back_runs(self) -> None:
+        """An orderly end is no death: whoever takes these runs up goes on without counting one."""
+        claim = Claim(kind=RUN, owner="", from_owners=(self.process_id,), limit=RELEASE_BATCH)
+        while len(await self._store.claim(Scope.system(), claim)) == RELEASE_BATCH:
+            continue
 
     def _is_alive_here(self, body: bytes) -> bool:
         """False only where a file lock proves a death on this host; another host's word is its lease."""

@@ -54,6 +54,15 @@ class ClaimingContract(Contract):
             await store.commit(ANA, change(put("a", expect=1, epoch=1)))
         await store.commit(ANA, change(put("a", expect=1, epoch=2)))
 
+    async def test_claim_for_nobody_gives_back(self, store: Store) -> None:
+        await store.commit(ANA, change(put("a", owner="me", raise_epoch=True), put("b", owner="you")))
+        (given,) = await store.claim(SYSTEM, claim("", from_owners=("me",)))
+        assert (given.key, given.owner, given.epoch, given.version) == (key("a"), "", 2, 1)
+        assert (await must_read(store, "b")).owner == "you"
+        with pytest.raises(Fenced):
+            await store.commit(ANA, change(put("a", expect=1, epoch=1)))
+        assert ids(await store.claim(SYSTEM, claim("next"))) == ["a"]
+
     async def test_claim_filters(self, store: Store) -> None:
         await store.commit(
             ANA,
