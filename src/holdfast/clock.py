@@ -53,6 +53,11 @@ def system_randomness() -> Randomness:
     return random.SystemRandom()
 
 
+def seeded_randomness(seed: int) -> Randomness:
+    """Chance that repeats: the same seed draws the same. For tests and simulations."""
+    return random.Random(seed)
+
+
 def utc(time_s: float) -> datetime:
     """The aware UTC datetime of epoch seconds."""
     return datetime.fromtimestamp(time_s, UTC)

@@ -1,1 +1,12 @@
-"""What our tests and our users' tests need. It may import everything; nothing imports it."""
+"""What our tests and our users' tests need. It may import everything; nothing imports it.
+
+`Lab` runs the real engine under a virtual clock; `FaultyStore` makes a store fail on purpose; `conformance` is the
+contract of a store as tests.
+"""
+
+from holdfast.testing.faulty_store import Fault, FaultyStore, When
+from holdfast.testing.lab import Lab
+from holdfast.testing.virtual_clock import Gate, VirtualClock
+from holdfast.testing.watched import WatchedStore
+
+__all__ = ["Fault", "FaultyStore", "Gate", "Lab", "VirtualClock", "WatchedStore", "When"]

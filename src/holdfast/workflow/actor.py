@@ -27,7 +27,7 @@ from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, signal_put, waiting_signals
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, encode_run, shown, where_of
-from holdfast.workflow.runtime import Runtime, Stored, holder_of
+from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
 from holdfast.workflow.steps import Memos, RunContext
 
 
@@ -83,6 +83,13 @@ class Actor:
     def is_resting(self) -> bool:
         """Whether nothing happens here before time passes or somebody sends something."""
         return self._is_resting and not self._wake.is_set() and not self._visits
+
+    @property
+    def handlers(self) -> list[str]:
+        """The visits whose handlers are at work, named as `current_visit` names them."""
+        return [
+            holder_of(self.run, path, visit.number) for path, visit in self._visits.items() if not visit.task.done()
+        ]
 
     @property
     def epoch(self) -> int:
@@ -305,6 +312,7 @@ class Actor:
         """One attempt of a handler: whatever comes of it becomes an occurrence."""
         run, spec = self.run, self._built.spec_of(path)
         assert spec.handler is not None
+        current_visit.set(holder_of(run, path, leaf.visit))
         occurrence: on.Occurrence
         try:
             if not is_new:

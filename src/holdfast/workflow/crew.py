@@ -82,6 +82,10 @@ class Crew:
         """Whether no actor has anything to do before time passes or somebody sends something."""
         return all(actor.is_resting for actor in self._actors.values())
 
+    def handlers(self) -> list[str]:
+        """The visits whose handlers are at work here."""
+        return [name for actor in self._actors.values() for name in actor.handlers]
+
     async def _live(self, run_id: str, actor: Actor) -> None:
         try:
             await actor.live()

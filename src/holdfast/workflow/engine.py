@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any
@@ -42,7 +43,7 @@ class Engine:
     Entering it has started recovery. `runs_max` bounds the runs worked on at once (further ones wait in line),
     `deaths_max` is how many deaths of its process without progress set a run aside. `is_cold` re-reads everything
     before each decision: slow, for tests. `works=False` gives the door alone: it reads, sends and decides, but works
-    on no run.
+    on no run. `executor` runs the sync functions of steps; without one they share the loop's default threads.
 
     Example::
 
@@ -63,6 +64,7 @@ class Engine:
         heartbeat_s: float = HEARTBEAT_S,
         works: bool = True,
         is_cold: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         if runs_max < 1 or deaths_max < 2:
             raise InvalidInput(f"engine: expected runs_max >= 1 and deaths_max >= 2, saw {runs_max} and {deaths_max}")
@@ -79,6 +81,7 @@ class Engine:
         self._heartbeat_s = heartbeat_s
         self._works = works
         self._is_cold = is_cold
+        self._executor = executor
         self._workflows = _by_queue(workflows)
         self._exit = AsyncExitStack()
         self._inside: _Inside | None = None
@@ -122,6 +125,7 @@ class Engine:
             self._workflows,
             process_id=ownership.process_id,
             is_cold=self._is_cold,
+            executor=self._executor,
         )
         inside = _Inside(runtime, ownership, runs_max=self._runs_max if self._works else 0, deaths_max=self._deaths_max)
         if self._works:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -43,6 +45,9 @@ ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
 BACKOFF_S = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 
+current_visit: ContextVar[str] = ContextVar("current_visit", default="")
+"""The visit whose handler the running code belongs to, or "": for looking on, as the lab does. It gives no rights."""
+
 
 class Stored(NamedTuple):
     """A run as it stands in the store, with what a write must expect."""
@@ -68,7 +73,8 @@ class Watcher:
 
 
 class Runtime:
-    """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision."""
+    """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision.
+    `executor` runs the sync functions of steps; None is the loop's own."""
 
     def __init__(
         self,
@@ -80,6 +86,7 @@ class Runtime:
         *,
         process_id: str,
         is_cold: bool = False,
+        executor: Executor | None = None,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -89,6 +96,7 @@ class Runtime:
         self.workflows = workflows
         self.process_id = process_id
         self.is_cold = is_cold
+        self.executor = executor
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
         self._numbers = itertools.count(1)

@@ -13,6 +13,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from typing import Any, Literal
 
 import msgspec
@@ -204,7 +205,7 @@ class RunContext:
         faults.point("step")
         if _wants_key(function):
             kwargs["key"] = self.key_of(name, once=once, key=key)
-        result = await _call(function, args, kwargs)
+        result = await _call(function, args, kwargs, self._runtime.executor)
         body = codec.encode(result, what=f"result of step {name}")
         if self._memos.is_known(memo):
             raise WorkflowError(
@@ -273,12 +274,14 @@ def _memo_name(name: str, key: str | None) -> str:
     return name if key is None else f"{name}/{key}"
 
 
-async def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], executor: Executor | None
+) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*args, **kwargs)
     context = contextvars.copy_context()
     call = functools.partial(context.run, function, *args, **kwargs)
-    result = await asyncio.get_running_loop().run_in_executor(None, call)
+    result = await asyncio.get_running_loop().run_in_executor(executor, call)
     return await result if inspect.isawaitable(result) else result
 
 
