@@ -47,7 +47,14 @@ class Entry(Generic[Waiter]):
 class Intake(Generic[Waiter]):
     """The queue in front of a writer."""
 
-    def __init__(self, *, rows_max: int = QUEUE_ROWS_MAX, bytes_max: int = QUEUE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        rows_max: int = QUEUE_ROWS_MAX,
+        bytes_max: int = QUEUE_BYTES_MAX,
+        batch_changes_max: int = BATCH_CHANGES_MAX,
+    ) -> None:
+        self._batch_changes_max = batch_changes_max
         self._rows_max = rows_max
         self._bytes_max = bytes_max
         self._lanes: dict[Sender, deque[Entry[Waiter]]] = {}
@@ -110,7 +117,7 @@ class Intake(Generic[Waiter]):
         return f"Intake(changes={self._count}, rows={self._rows}, bytes={self._bytes}, senders={len(self._lanes)})"
 
     def _would_overfill(self, changes: int, rows: int, size: int) -> bool:
-        return changes >= BATCH_CHANGES_MAX or rows > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX
+        return changes >= self._batch_changes_max or rows > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX
 
     def _remove(self, sender: Sender, entry: Entry[Waiter]) -> None:
         lane = self._lanes.pop(sender)

@@ -35,7 +35,7 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(file.name.split("_")[0]), file.name.removesuffix(".sql"), file.read_text()) for file in found]
 
 
-def connect(path: Path, mode: Mode) -> sqlite3.Connection:
+def connect(path: Path, mode: Mode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from any one thread at a time. Raises the store's errors."""
     if sqlite3.sqlite_version_info < SQLITE_LEAST:
         least = ".".join(map(str, SQLITE_LEAST))
@@ -48,7 +48,7 @@ def connect(path: Path, mode: Mode) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"file:{urllib.parse.quote(str(path))}?mode={mode}",
             uri=True,
-            timeout=BUSY_TIMEOUT_S,  # set before the switch to WAL, which two openers may attempt at once
+            timeout=busy_timeout_s,  # set before the switch to WAL, which two openers may attempt at once
             isolation_level=None,
             check_same_thread=False,
             cached_statements=STATEMENTS_MAX,

@@ -71,6 +71,7 @@ class SqliteStore:
         process: str = "",
         payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
         turn_timeout_s: float = TURN_TIMEOUT_S,
+        busy_timeout_s: float = schema.BUSY_TIMEOUT_S,
     ) -> None:
         self._path = path.absolute()
         self._clock = clock or SystemClock()
@@ -85,7 +86,7 @@ class SqliteStore:
             self._reader = schema.connect(self._path, "ro")
         else:
             name = f"process {os.getpid()}" + (f" ({process})" if process else "")
-            self._writer = self._open_writer(name, executor, turn_timeout_s)
+            self._writer = self._open_writer(name, turn_timeout_s, busy_timeout_s)
             self._reader = schema.connect(self._path, "rw")
         self._reading = threading.Lock()
         self._read_executor = executor or self._own_executor("reader")
@@ -227,11 +228,11 @@ class SqliteStore:
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._path)!r}, ailment={self.ailment()!r})"
 
-    def _open_writer(self, name: str, executor: Executor | None, turn_timeout_s: float) -> Writer:
-        connection = schema.connect(self._path, "rwc")
+    def _open_writer(self, name: str, turn_timeout_s: float, busy_timeout_s: float) -> Writer:
+        connection = schema.connect(self._path, "rwc", busy_timeout_s=busy_timeout_s)
         with translated(self._path), schema.closed_on_error(connection):
             schema.migrate(connection, self._path)
-            self._write_executor = executor or self._own_executor("writer")
+            self._write_executor = self._executor or self._own_executor("writer")
             return Writer(
                 connection,
                 path=self._path,

@@ -25,6 +25,8 @@ _DAMAGED = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged; run verify, then restore a backup",
     sqlite3.SQLITE_NOTADB: "not an SQLite database: a wrong file, or a damaged one; check the URL or restore a backup",
 }
+# SQLITE_ERROR is what a function says of its argument, such as an index on JSON of a row that was damaged.
+_OF_A_VALUE = (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR)
 
 
 def translate(error: sqlite3.Error, path: Path) -> HoldfastError:
@@ -57,7 +59,7 @@ def is_payload_fault(error: BaseException) -> bool:
         return False
     if isinstance(error, sqlite3.InterfaceError | sqlite3.DataError | sqlite3.IntegrityError):
         return True
-    return primary_code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH)
+    return primary_code(error) in _OF_A_VALUE
 
 
 def is_certainly_undone(error: sqlite3.Error) -> bool:

@@ -197,7 +197,7 @@ class Writer:
         try:
             with self._transaction() as connection:
                 result = job(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:
             return _Answer(waiter, None, self._refusal(error))
         except HoldfastError as error:
             return _Answer(waiter, None, error)

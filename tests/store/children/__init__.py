@@ -1,0 +1,1 @@
+"""Programs that the store's tests run as processes of their own, to kill, stop and starve them."""
