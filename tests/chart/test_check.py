@@ -36,6 +36,16 @@ def region(name: str, *, ends: bool = True) -> StateDef:
         ),
         pytest.param((group("a", leaf("x"), on=(on("e", "end"),)), END), [], id="a way out further up"),
         pytest.param(
+            (
+                group(
+                    "a", leaf("w", on("e", "a.x"), on("f", "a.end")), leaf("x"), END, on=(on("done.state.a", "end"),)
+                ),
+                END,
+            ),
+            [("dead_end", "a.x")],
+            id="what ends by another child does not lead out",
+        ),
+        pytest.param(
             (parallel("p", group("l", leaf("x")), group("r", leaf("y", on("e", "end")))), END),
             [],
             id="another region leads out",
