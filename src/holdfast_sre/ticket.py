@@ -46,6 +46,10 @@ class TicketFolder:
         tickets = await in_thread(self._all)
         return tuple(ticket for ticket in tickets if ticket.assignee == assignee and ticket.status == "open")
 
+    async def all(self) -> tuple[Ticket, ...]:
+        """Every ticket, by id, whoever has it and however it stands. Raises as `assigned` does."""
+        return tuple(await in_thread(self._all))
+
     async def read(self, ticket_id: str) -> Ticket:
         """Raises NotFound for an unknown id, InvalidInput for a file that is no ticket."""
         return (await in_thread(self._find, ticket_id))[1]

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 
+import structlog
+
 from holdfast import faults
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import Corrupt, HoldfastError
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
@@ -29,6 +31,8 @@ CLAIM_BATCH = 200
 HINT_PAUSE_S = 0.05
 """Hints of other processes' commits are answered at most this often."""
 
+log = structlog.get_logger("holdfast.recovery")
+
 
 class RecoveryManager:
     """Takes up runs for one engine. `sweep_s`: how often to look for dead peers on a shared store."""
@@ -41,6 +45,7 @@ class RecoveryManager:
         self._nudged = asyncio.Event()
         self._appointment: Appointment | None = None
         self._has_new_dead = True
+        self._has_strays = False
         self.sweeps = 0
         self.is_sweeping = False
         self.last_problem: str | None = None
@@ -60,6 +65,12 @@ class RecoveryManager:
         """Something may be there to take up: sweep soon."""
         self._nudged.set()
 
+    def strayed(self) -> None:
+        """Runs may be ours while nobody works on them: an actor gave up on a store that was away, or the answer to a
+        claim was lost. Look for them soon."""
+        self._has_strays = True
+        self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self.nudge)
+
     @property
     def is_resting(self) -> bool:
         """Whether no sweep runs or is asked for."""
@@ -78,9 +89,9 @@ class RecoveryManager:
         while True:
             try:
                 await self.recover_active_workflows()
-            except Unavailable as error:
+            except HoldfastError as error:
                 self.last_problem = str(error)
-                self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self.nudge)
+                self.strayed()
             await self._nudged.wait()
             self._nudged.clear()
 
@@ -97,8 +108,9 @@ class RecoveryManager:
             self.nudge()
 
     async def _hint(self, tick: int) -> int:
-        await self._runtime.clock.sleep(HINT_PAUSE_S if self._ownership.has_peers else self._sweep_s)
-        if not self._ownership.has_peers:
+        is_busy_alone = len(self._crew) > 0 and not self._ownership.has_peers
+        await self._runtime.clock.sleep(self._sweep_s if is_busy_alone else HINT_PAUSE_S)
+        if is_busy_alone:  # the hints would be our own commits; whoever else writes (a command line) can wait a moment
             return tick
         try:
             async with asyncio.timeout(self._sweep_s):
@@ -122,6 +134,9 @@ class RecoveryManager:
             self._has_new_dead = True
             if not await self._has_runs(process_id):
                 await self._ownership.forget(process_id)
+        if self._has_strays:
+            for run_id in await self._strays(queues):
+                yield run_id
         async for run_id in self._claim_all(("",), queues, ("running",)):
             yield run_id
         async for run_id in self._claim_all(("",), queues, ("waiting",), due_until=self._runtime.store.now_s()):
@@ -159,6 +174,22 @@ class RecoveryManager:
                 yield run_id
             if len(taken) < limit:
                 return
+
+    async def _strays(self, queues: tuple[str, ...]) -> list[str]:
+        """Claim from ourselves the runs that are ours and have no actor."""
+        self._has_strays = False
+        me = self._runtime.process_id
+        taken: list[str] = []
+        after: str | None = None
+        query = Query(kind=RUN, statuses=("running", "waiting", "suspect"), queues=queues, owner=me)
+        while True:
+            page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=CLAIM_BATCH)
+            ids = tuple(record.key.id for record in page.records if self._crew.find(record.key.id) is None)
+            if ids:
+                claim = Claim(kind=RUN, owner=me, from_owners=(me,), ids=ids, limit=len(ids))
+                taken += self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.CLAIMED)
+            if (after := page.next) is None:
+                return taken
 
     async def _suspects(self, queues: tuple[str, ...]) -> AsyncRuns:
         """One suspect at a time: only a death in that loneliness can set a run aside."""
@@ -198,6 +229,8 @@ class RecoveryManager:
         if found is None or found.owner or found.status != "waiting":
             return False
         run = Stored.of(found).run
+        if run.queue not in self._runtime.workflows:
+            return False  # migrated since the signal was sent, to a version that this process does not know
         if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
             return False
         return await self.claim_one(run)
@@ -211,7 +244,11 @@ class RecoveryManager:
     def _launch(self, records: Iterable[Record], origin: Origin) -> list[str]:
         launched = []
         for record in records:
-            self._crew.launch(Stored.of(record), origin)
+            try:
+                self._crew.launch(Stored.of(record), origin)
+            except Corrupt as error:  # one unreadable run must not keep those claimed with it from running
+                log.error("run cannot be read", run=record.key.id, error=error.message)
+                continue
             launched.append(record.key.id)
         return launched
 

@@ -1,0 +1,26 @@
+"""`holdfast-sre`: the bot's command line."""
+
+from __future__ import annotations
+
+import typer
+
+from holdfast_sre import commands_diagnosis, commands_run
+
+app = typer.Typer(
+    name="holdfast-sre",
+    help="An SRE bot: ticket in, cause found, repair as a pull request, approval, deployment, proof, ticket closed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+commands_run.register(app)
+commands_diagnosis.register(app)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
