@@ -55,7 +55,10 @@ def differences(
 
 
 def replace_subtrees(manifest: Manifest, source: Manifest, prefixes: Sequence[str]) -> Manifest:
-    """A copy of `manifest` in which each subtree named by a prefix is as in `source` (absent there, absent here)."""
+    """A copy of `manifest` in which each subtree named by a prefix is as in `source` (absent there, absent here).
+
+    A subtree inside a list item is left alone unless both have the item: half an item is worse than none.
+    """
     taken = _take(manifest, source, "", prefixes)
     return taken if isinstance(taken, dict) else {}
 
@@ -65,18 +68,25 @@ def _take(ours: Any, theirs: Any, path: str, prefixes: Sequence[str]) -> Any:
         return copied(theirs)
     if not any(is_under(prefix, path) for prefix in prefixes):
         return copied(ours)
-    if _is_list(ours) or _is_list(theirs):
-        mine, other = _items(ours), _items(theirs)
-        merged = [_take(mine.get(key), other.get(key), f"{path}[{key}]", prefixes) for key in {**mine, **other}]
+    if _is_list(ours) or (ours is None and _is_list(theirs)):
+        mine, others = _items(ours), _items(theirs)
+        merged = [_take_item(mine, others, key, f"{path}[{key}]", prefixes) for key in {**mine, **others}]
         return [item for item in merged if item is not None] or None
-    if isinstance(ours, Mapping) or isinstance(theirs, Mapping):
+    if isinstance(ours, Mapping) or (ours is None and isinstance(theirs, Mapping)):
         left, right = _keys(ours), _keys(theirs)
         grown = {
             key: _take(left.get(key), right.get(key), f"{path}.{key}" if path else str(key), prefixes)
             for key in {**left, **right}
         }
         return {key: item for key, item in grown.items() if item is not None} or None
-    return ours
+    return copied(ours)
+
+
+def _take_item(mine: Mapping[str, Any], others: Mapping[str, Any], key: str, path: str, prefixes: Sequence[str]) -> Any:
+    is_whole = any(is_under(path, prefix) for prefix in prefixes)
+    if is_whole or (key in mine and key in others):
+        return _take(mine.get(key), others.get(key), path, prefixes)
+    return copied(mine.get(key))
 
 
 def apply_changes(manifests: Mapping[Ref, Manifest], changes: Iterable[Change]) -> dict[Ref, Manifest]:

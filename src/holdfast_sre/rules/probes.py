@@ -120,7 +120,8 @@ def _blames(found: _Failing, fault: Fault) -> tuple[Field, ...]:
     if fault == "timing":
         prefix = container_path(str(found.container["name"]))
         # How long a start takes stands in every probe; a last known good holds these together.
-        others = [f"{prefix}.{probe}.initialDelaySeconds" for probe in ("readinessProbe", "startupProbe")]
+        present = [probe for probe in ("readinessProbe", "startupProbe") if found.container.get(probe)]
+        others = [f"{prefix}.{probe}.initialDelaySeconds" for probe in present]
         return tuple(Field(found.workload, path) for path in [*(f"{found.path}.{key}" for key in _TIMINGS), *others])
     return tuple(Field(found.workload, f"{found.path}.{handler}") for handler in _HANDLERS)
 

@@ -28,6 +28,13 @@ def _matches(selector: dict[str, str], labels: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in selector.items())
 
 
+def _selects_something(snapshot: Snapshot, selector: dict[str, str]) -> bool:
+    """Whether a workload's template or a live pod matches: operators label pods of their own accord."""
+    pods = (dig(pod, "metadata.labels") or {} for _, pod in snapshot.of_kind("Pod"))
+    templates = (_labels(snapshot, workload) for workload in snapshot.workloads)
+    return any(_matches(selector, labels) for labels in (*templates, *pods))
+
+
 def _is_ready(snapshot: Snapshot, workload: Ref) -> bool:
     return ready(snapshot.live.get(workload, {})) > 0 and not is_short(snapshot, workload)
 
@@ -45,9 +52,7 @@ def _meant(snapshot: Snapshot, service: Ref, selector: dict[str, str]) -> Ref | 
 
 def _find_selector(snapshot: Snapshot) -> Iterator[Finding]:
     for ref, _, selector in _routes(snapshot):
-        if snapshot.addresses_of(ref.name) or any(
-            _matches(selector, _labels(snapshot, workload)) for workload in snapshot.workloads
-        ):
+        if snapshot.addresses_of(ref.name) or _selects_something(snapshot, selector):
             continue
         meant = _meant(snapshot, ref, selector)
         if meant is None or not _is_ready(snapshot, meant):
