@@ -43,10 +43,10 @@ class Router:
         self.is_blocked = bytearray(size)
         self.prices = ([1.0] * size, [1.0] * size)
         self.ports = [0] * size
-        for number, box in boxes.items():
-            if number and box.shape == "group":
+        for box in boxes.values():
+            if box.shape == "group":
                 self._add_group(box)
-            elif number:
+            else:
                 self._add_solid(box)
 
     def route(self, source: int, target: int, around: int) -> list[Point]:
