@@ -108,10 +108,13 @@ class RecoveryManager:
             self.nudge()
 
     async def _hint(self, tick: int) -> int:
-        is_busy_alone = len(self._crew) > 0 and not self._ownership.has_peers
-        await self._runtime.clock.sleep(self._sweep_s if is_busy_alone else HINT_PAUSE_S)
-        if is_busy_alone:  # the hints would be our own commits; whoever else writes (a command line) can wait a moment
-            return tick
+        until = self._runtime.clock.time_s() + self._sweep_s
+        await self._runtime.clock.sleep(HINT_PAUSE_S)
+        while len(self._crew) > 0 and not self._ownership.has_peers:
+            # Busy and alone: the hints would be our own commits. Who else writes (a command line) can wait a moment.
+            if self._runtime.clock.time_s() >= until:
+                return tick
+            await self._runtime.clock.sleep(HINT_PAUSE_S)
         try:
             async with asyncio.timeout(self._sweep_s):
                 return await self._runtime.store.wait(tick)
