@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -14,9 +15,13 @@ import pytest
 
 from holdfast import faults
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
+from holdfast.store.intake import Intake
 from holdfast.store.outcome import commit_surely
 from holdfast.store.records import Change
 from holdfast.store.sqlite import SqliteStore
+from holdfast.store.turn import Turn
+from holdfast.store.wakeup import Wakeup
+from holdfast.store.writer import Writer
 from holdfast.testing.conformance.samples import ANA, SYSTEM, StepClock, change, event, key, must_read, put, read_one
 
 
@@ -25,14 +30,14 @@ class HeldExecutor(Executor):
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(2)
-        self._held: list[Callable[[], None]] = []
+        self._held: list[tuple[Future[Any], Callable[[], Any]]] = []
         self._is_held = False
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         if not self._is_held:
             return self._threads.submit(fn, *args, **kwargs)
         future: Future[Any] = Future()
-        self._held.append(lambda: future.set_result(fn(*args, **kwargs)))
+        self._held.append((future, functools.partial(fn, *args, **kwargs)))
         return future
 
     def hold(self) -> None:
@@ -40,12 +45,19 @@ class HeldExecutor(Executor):
 
     def let_go(self) -> None:
         self._is_held = False
-        for work in self._held:
-            self._threads.submit(work)
+        for future, work in self._held:
+            self._threads.submit(work).add_done_callback(functools.partial(pass_on, future))
         self._held.clear()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._threads.shutdown(wait, cancel_futures=cancel_futures)
+
+
+def pass_on(to: Future[Any], done: Future[Any]) -> None:
+    if error := done.exception():
+        to.set_exception(error)
+    else:
+        to.set_result(done.result())
 
 
 async def in_one_batch(store: SqliteStore, executor: HeldExecutor, changes: list[Change]) -> list[Any]:
@@ -134,7 +146,7 @@ async def test_dead_writer_fails_everybody_fast_and_says_why(tmp_path: Path, exe
 async def test_executor_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         store = SqliteStore(tmp_path / "store.db", executor=threads)
-    with pytest.raises(Unavailable, match="executor"):
+    with pytest.raises(Unavailable, match="new futures after shutdown"):
         await store.commit(ANA, change(put("a")))
 
 
@@ -191,3 +203,51 @@ async def test_reading_goes_on_while_the_writer_is_busy(tmp_path: Path, executor
     versions = [record.version for record in await store.read(SYSTEM, [key(f"w{n}") for n in range(50)]) if record]
     assert min(versions) > 0
     await store.close()
+
+
+class Unsynced(sqlite3.Connection):
+    """A connection whose next commit cannot say whether it reached the disk."""
+
+    is_failing = False
+
+    def execute(self, sql: str, /, *parameters: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT" and self.is_failing:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+        return super().execute(sql, *parameters)
+
+
+async def test_writer_stops_where_the_disk_does_not_say_what_it_holds(tmp_path: Path) -> None:
+    """After a sync that failed nothing is known of the file: what was in the batch is unknown, the rest is refused."""
+    path = tmp_path / "store.db"
+    await SqliteStore(path).close()
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Unsynced)
+    executor = HeldExecutor()
+    writer = Writer(
+        connection,
+        path=path,
+        executor=executor,
+        turn=Turn(path, name="me", timeout_s=1),
+        clock=StepClock(),
+        wakeup=Wakeup(),
+        intake=Intake(batch_changes_max=2),
+    )
+    connection.is_failing = True
+    executor.hold()
+    async with asyncio.TaskGroup() as group:
+        work = asyncio.gather(
+            *(writer.commit(ANA, change(put(f"a{number}")), 2) for number in range(4)), return_exceptions=True
+        )
+        task = group.create_task(asyncio.wait([work]))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        executor.let_go()
+    assert task.done()
+    assert [type(answer) for answer in work.result()] == [CommitUnknown, CommitUnknown, Unavailable, Unavailable]
+    assert "outcome is unknown" in (writer.ailment() or "")
+    connection.is_failing = False
+    with pytest.raises(Unavailable, match="outcome is unknown"):
+        await writer.commit(ANA, change(put("b")), 2)
+    await writer.close()
+    executor.shutdown()

@@ -144,7 +144,7 @@ class SqliteStore:
                 try:
                     taken.append(claimed(checked(record), claim.owner))
                 except Corrupt as error:  # one damaged record must not keep everybody else's from running
-                    log.error("record_damaged", key=str(record.key), error=error.message)
+                    log.error("damaged_record_not_claimed", key=str(record.key), error=error.message)
             tables.put_rows(connection, taken, {record.key: row_of(record) for record in taken})
             return taken
 
@@ -218,10 +218,9 @@ class SqliteStore:
             return
         self._is_closed = True
         self._wakeup.advance()
-        loop = asyncio.get_running_loop()
         if self._writer is not None:
-            await loop.run_in_executor(self._write_executor, self._writer.stop)
-        await loop.run_in_executor(self._read_executor, self._close_reader)
+            await self._writer.close()
+        await self._in_executor(self._close_reader)
         for executor in self._own_executors:
             executor.shutdown(wait=False)
 
@@ -232,11 +231,10 @@ class SqliteStore:
         connection = schema.connect(self._path, "rwc", busy_timeout_s=busy_timeout_s)
         with translated(self._path), schema.closed_on_error(connection):
             schema.migrate(connection, self._path)
-            self._write_executor = self._executor or self._own_executor("writer")
             return Writer(
                 connection,
                 path=self._path,
-                executor=self._write_executor,
+                executor=self._executor or self._own_executor("writer"),
                 turn=Turn(self._path, name=name, timeout_s=turn_timeout_s),
                 clock=self._clock,
                 wakeup=self._wakeup,

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -67,10 +67,11 @@ class Writer:
         self._clock = clock
         self._wakeup = wakeup
         self._lock = threading.Lock()
-        self._intake: Intake[_Waiter] = intake or Intake()
+        self._intake: Intake[_Waiter] = Intake() if intake is None else intake
         self._jobs: deque[tuple[Job[Any], _Waiter]] = deque()
         self._is_draining = False
         self._writing = threading.Lock()
+        self._is_closed = False
         self._end: str | None = None
         self._trouble: str | None = None
         self._seen_version = self._data_version()
@@ -85,7 +86,7 @@ class Writer:
         with self._lock:
             self._check_alive()
             self._intake.put(sender, Entry(change, waiter, payload_bytes=payload_bytes))
-            self._start()
+        self._start()
         answer: Commit = await waiter.future
         return answer
 
@@ -95,7 +96,7 @@ class Writer:
         with self._lock:
             self._check_alive()
             self._jobs.append((job, waiter))
-            self._start()
+        self._start()
         result: T = await waiter.future
         return result
 
@@ -113,12 +114,18 @@ class Writer:
         if is_news:
             self._wakeup.advance()
 
-    def stop(self) -> None:
-        """Take nothing more, commit what is queued, close. Blocks; for the executor."""
+    async def close(self) -> None:
+        """Take nothing more, commit what is queued, let go of the file."""
         with self._lock:
-            if self._end is None:
-                self._end = "the store is closed"
-        self._drain()
+            self._is_closed = True
+            self._is_draining = True
+        try:
+            last = self._executor.submit(self._drain)
+        except RuntimeError as error:  # it was shut down before us
+            self._die(error)
+        else:
+            last.add_done_callback(self._drained)
+            await asyncio.wait([asyncio.wrap_future(last)])
         with self._writing:
             self._connection.close()
             self._turn.close()
@@ -127,24 +134,29 @@ class Writer:
         return f"Writer({str(self._path)!r}, queued={len(self._intake)}, ailment={self.ailment()!r})"
 
     def _check_alive(self) -> None:
-        if self._end is not None:
-            raise Unavailable(f"{self._path}: {self._end}", path=str(self._path))
+        if self._is_closed or self._end is not None:
+            raise Unavailable(f"{self._path}: {self._end or 'the store is closed'}", path=str(self._path))
 
     def _start(self) -> None:
-        if not self._is_draining:
-            try:
-                self._executor.submit(self._drain)
-            except RuntimeError as error:
-                raise Unavailable(f"{self._path}: its executor takes no more work ({error})") from error
+        with self._lock:
+            if self._is_draining:
+                return
             self._is_draining = True
+        try:
+            self._executor.submit(self._drain).add_done_callback(self._drained)
+        except RuntimeError as error:  # it was shut down
+            self._die(error)
 
     def _drain(self) -> None:
-        """Write until nothing waits. Whatever this does not expect ends the writer, and everybody is told."""
-        try:
-            with self._writing:
-                while self._drain_once():
-                    pass
-        except BaseException as error:
+        """Write until nothing waits."""
+        with self._writing:
+            while self._drain_once():
+                if self._end is not None:
+                    self._fail_all()
+
+    def _drained(self, drain: Future[None]) -> None:
+        """Whatever a drain does not expect ends the writer, and everybody is told."""
+        if (error := drain.exception()) is not None:
             log.error("writer_died", path=str(self._path), error=repr(error))
             self._die(error)
 
@@ -200,10 +212,13 @@ class Writer:
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             return _Answer(waiter, None, self._refusal(error))
         except HoldfastError as error:
+            if isinstance(error, Unavailable):
+                self._trouble = error.message
             return _Answer(waiter, None, error)
         except BaseException as error:
             _deliver([_Answer(waiter, None, self._death(error))])
             raise
+        self._trouble = None
         self._wakeup.advance()
         return _Answer(waiter, result, None)
 
@@ -245,16 +260,20 @@ class Writer:
         return refusal
 
     def _die(self, error: BaseException) -> None:
+        self._end = self._end or _words_of_death(error)
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        """Tell everybody who waits that nothing will be written any more."""
         with self._lock:
-            if self._end is None:
-                self._end = f"its writer died of {type(error).__name__}: {error}; restart this process"
             self._is_draining = False
             waiters = [entry.waiter for entry in self._intake.take_all()] + [waiter for _, waiter in self._jobs]
             self._jobs.clear()
-        _deliver([_Answer(waiter, None, self._death(error)) for waiter in waiters])
+        words = f"{self._path}: {self._end}"
+        _deliver([_Answer(waiter, None, Unavailable(words, path=str(self._path))) for waiter in waiters])
 
     def _death(self, error: BaseException) -> Unavailable:
-        death = Unavailable(f"{self._path}: its writer died of {type(error).__name__}: {error}; restart this process")
+        death = Unavailable(f"{self._path}: {_words_of_death(error)}", path=str(self._path))
         death.__cause__ = error
         return death
 
@@ -266,6 +285,10 @@ class Writer:
 def _waiter() -> _Waiter:
     loop = asyncio.get_running_loop()
     return _Waiter(loop, loop.create_future())
+
+
+def _words_of_death(error: BaseException) -> str:
+    return f"its writer died of {type(error).__name__}: {error}; restart this process"
 
 
 def _copy(error: HoldfastError) -> HoldfastError:
