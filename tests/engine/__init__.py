@@ -1,0 +1,1 @@
+"""The workflow engine from outside: what it promises, whatever happens to it."""

@@ -1,0 +1,120 @@
+"""What a database says once the dust has settled: every run with its journal, checked against each other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, NamedTuple
+
+from holdfast import codec
+from holdfast.store import journal
+from holdfast.store.open import OpenStore, open_store
+from holdfast.store.protocol import Store
+from holdfast.store.records import Event, Query, Record, Scope
+from holdfast.workflow.run import MEMO, RUN, Run, decode_run
+
+PAGE = 1000
+
+
+class Told(NamedTuple):
+    """One journal row. `source` and `target` are empty unless it is a transition."""
+
+    name: str
+    source: str
+    target: str
+    trigger: str
+    agent: str
+    change_id: str
+    facts: dict[str, Any]
+
+
+class Found(NamedTuple):
+    """A run as it stands, with its journal."""
+
+    run: Run
+    owner: str
+    epoch: int
+    rows: list[Told]
+
+    @property
+    def transitions(self) -> list[tuple[str, str]]:
+        """(from, to) of each transition, in order."""
+        return [(row.source, row.target) for row in self.rows if row.name == "transition"]
+
+    def count(self, name: str) -> int:
+        """How many journal rows have this name."""
+        return sum(row.name == name for row in self.rows)
+
+
+def examine(url: str) -> dict[str, Found]:
+    """All runs by ticket id, after checking that the whole store is sound and each run is as its journal says."""
+
+    async def look() -> dict[str, Found]:
+        store = open_store(url)
+        try:
+            return await found_in(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
+
+
+def memo_names(url: str) -> list[str]:
+    """The ids of all memos that the store holds, sorted."""
+
+    async def look() -> list[str]:
+        store = open_store(url)
+        try:
+            page = await store.scan(Scope.system(), Query(kind=MEMO), limit=PAGE)
+            return [record.key.id for record in page.records]
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
+
+
+async def found_in(store: OpenStore) -> dict[str, Found]:
+    """As `examine`, in a store that is open."""
+    verification = await store.verify()
+    assert verification.is_clean, [str(problem) for problem in verification.problems]
+    found = {}
+    for record in await all_runs(store):
+        events = await store.events(Scope.system(), record=record.key, limit=PAGE)
+        _check_last_row(record, events)
+        run = decode_run(record.body)
+        found[run.ticket_id] = Found(run, record.owner, record.epoch, [_told(event) for event in events])
+    return found
+
+
+async def all_runs(store: Store) -> list[Record]:
+    """The record of every run."""
+    records: list[Record] = []
+    after: str | None = None
+    while True:
+        page = await store.scan(Scope.system(), Query(kind=RUN), after=after, limit=PAGE)
+        records += page.records
+        if page.next is None:
+            return records
+        after = page.next
+
+
+def _check_last_row(record: Record, events: list[Event]) -> None:
+    """The state row is what the last journal row made of it."""
+    told = [event for event in events if event.delta]
+    assert told, f"{record.key}: no journal row tells how it came to be"
+    assert told[-1].version == record.version, f"{record.key}: row of {told[-1].version}, record of {record.version}"
+    rebuilt = journal.rebuilt(events)
+    assert rebuilt is not None
+    assert rebuilt.body == codec.decode(record.body), f"{record.key}: its journal tells another body"
+
+
+def _told(event: Event) -> Told:
+    body = codec.decode(event.body)
+    return Told(
+        event.name,
+        body.get("from", ""),
+        body.get("to", ""),
+        body.get("trigger", ""),
+        body["agent"],
+        event.change_id,
+        body["metadata"],
+    )
