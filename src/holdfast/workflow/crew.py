@@ -51,6 +51,8 @@ class Crew:
         run_id = stored.run.id
         old = self._actors.get(run_id)
         if old is not None:
+            if old.epoch > stored.epoch:
+                return old  # it was claimed anew before its launch: the later claim counts
             old.lose()
         actor = Actor(self._runtime, stored, origin, deaths_max=self._deaths_max)
         self._actors[run_id] = actor

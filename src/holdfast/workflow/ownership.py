@@ -7,6 +7,7 @@ lease gone when it wakes; what it still tries to write is refused by the epoch.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import Callable
@@ -16,9 +17,10 @@ import msgspec
 
 from holdfast import codec
 from holdfast.clock import Clock, Randomness
-from holdfast.errors import Conflict, HoldfastError, Unavailable
+from holdfast.errors import Conflict, HoldfastError
 from holdfast.ids import uuid7
 from holdfast.store.liveness import FileLiveness, Life
+from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, Scope
 from holdfast.workflow.run import PROCESS, RUN
@@ -55,6 +57,7 @@ class Ownership:
         self._heartbeat_s = heartbeat_s
         self._info = ProcessInfo(uuid7(clock, randomness), socket.gethostname(), os.getpid(), clock.time_s())
         self._version = ABSENT
+        self._numbers = itertools.count(1)
         self._renewed_at = 0.0
         folder = store.capabilities.lock_folder
         self._liveness = FileLiveness(Path(folder)) if folder is not None else None
@@ -86,13 +89,12 @@ class Ownership:
         """Renew the lease for ever; `on_lost` is called when others declared this process dead."""
         while True:
             await self._clock.sleep(self._heartbeat_s)
+            is_late = self.lease_left_s() <= 0
             try:
-                await self._renew()
-            except Conflict:
-                self._version = ABSENT
-                on_lost()
-            except Unavailable:
-                continue
+                if not await self._renewed() or is_late:
+                    on_lost()
+            except HoldfastError:
+                continue  # tried again with the next beat; until the lease lapses nobody minds
 
     async def dead(self) -> list[str]:
         """The ids of processes whose death is proven, or whose lease lapsed."""
@@ -138,6 +140,17 @@ class Ownership:
             return True
         return self._liveness.is_alive(info.id)
 
+    async def _renewed(self) -> bool:
+        """Renew the lease; False where it had to be taken anew, because somebody else wrote or removed it."""
+        try:
+            await self._renew()
+        except Conflict:
+            found = (await self._store.read(Scope.system(), [_key(self.process_id)]))[0]
+            self._version = ABSENT if found is None else found.version
+            await self._renew()
+            return False
+        return True
+
     async def _renew(self) -> None:
         now = self._store.now_s()
         put = Put(
@@ -151,8 +164,8 @@ class Ownership:
         self._renewed_at = now
 
     async def _write(self, write: Put | Delete) -> int:
-        change = Change(change_id=f"{self.process_id}:lease:{self._store.now_s():.6f}", writes=(write,))
-        return (await self._store.commit(Scope.system(), change)).versions[0]
+        change = Change(change_id=f"{self.process_id}:lease:{next(self._numbers)}", writes=(write,))
+        return (await commit_surely(self._store, Scope.system(), change)).versions[0]
 
 
 def _key(process_id: str) -> Key:

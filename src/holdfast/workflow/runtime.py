@@ -44,6 +44,8 @@ from holdfast.workflow.run import MEMO, RUN, Run, decode_run, encode_run, queue_
 ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
 BACKOFF_S = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+PATIENCE_S = 2.0
+"""How long a commit waits for a store that says it is ailing."""
 
 current_visit: ContextVar[str] = ContextVar("current_visit", default="")
 """The visit whose handler the running code belongs to, or "": for looking on, as the lab does. It gives no rights."""
@@ -123,12 +125,16 @@ class Runtime:
         return Stored.of(record)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
-        """Commit, waiting out a store that is away; the outcome of a lost answer is looked up."""
+        """Commit, waiting out a store that is away; the outcome of a lost answer is looked up.
+
+        Raises Unavailable when the store has ailed for PATIENCE_S seconds.
+        """
+        began_at = self.clock.time_s()
         for attempt in itertools.count():
             try:
                 return await commit_surely(self.store, scope, change)
             except Unavailable:
-                if self.store.ailment() is not None and attempt >= len(BACKOFF_S):
+                if self.store.ailment() is not None and self.clock.time_s() - began_at >= PATIENCE_S:
                     raise
                 await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
         raise AssertionError("unreachable")
