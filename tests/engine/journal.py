@@ -1,0 +1,51 @@
+"""What the tests of the engine read of a journal, and what must hold of every journal whatever was done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast import Engine, RunHandle, codec
+from holdfast.store import journal
+from holdfast.store.protocol import Store
+from holdfast.store.records import Event, Query, Scope
+from holdfast.workflow.decision import TRANSITION
+from holdfast.workflow.run import ACTIVE, RUN, decode_run, spec_text
+
+
+def facts(event: Event) -> dict[str, Any]:
+    """The stored body of a journal row."""
+    return codec.decode(event.body, dict[str, Any])
+
+
+async def moves(run: RunHandle) -> list[str]:
+    """The transitions of a run as "from -trigger-> to", in order."""
+    bodies = [facts(event) for event in await run.history() if event.name == TRANSITION]
+    return [f"{body['from']} -{body['trigger']}-> {body['to']}".strip() for body in bodies]
+
+
+async def told(run: RunHandle, name: str) -> list[dict[str, Any]]:
+    """The metadata of a run's journal rows of one name, in order."""
+    return [facts(event)["metadata"] for event in await run.history() if event.name == name]
+
+
+async def check_everything(store: Store) -> None:
+    """Every digest and chain is right, and every run is what its own journal says, by both of its words for it."""
+    verification = await store.verify()  # type: ignore[attr-defined]
+    assert verification.is_clean, verification.problems
+    page = await store.scan(Scope.system(), Query(kind=RUN), limit=1000)
+    for record in page.records:
+        events = await store.events(Scope.system(), record=record.key, limit=10_000)
+        assert journal.rebuild(events) == codec.decode(record.body), f"{record.key} is not what its journal says"
+        assert events[-1].version == record.version
+        run = decode_run(record.body)
+        assert run.status == record.status
+        assert run.due == record.due
+        last = [facts(event) for event in events if event.name == TRANSITION][-1:]
+        if last and run.is_ended:
+            assert last[0]["to"] == spec_text(run.outcome)
+
+
+async def live_runs(engine: Engine) -> int:
+    """How many runs have not ended."""
+    page = await engine.store.scan(Scope.system(), Query(kind=RUN, statuses=ACTIVE), limit=1000)
+    return len(page.records)
