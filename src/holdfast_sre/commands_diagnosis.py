@@ -30,6 +30,7 @@ from holdfast_sre.findings import Change, Evidence
 from holdfast_sre.incident_folders import Case, find_cases
 from holdfast_sre.manifest_files import load_folder
 from holdfast_sre.manifest_paths import leaves
+from holdfast_sre.manifest_shapes import shape_fault
 from holdfast_sre.opsbench import Incident, read_incident
 from holdfast_sre.opsbench_labels import Answer, answer, read_label
 from holdfast_sre.propose import Manifests, propose
@@ -209,10 +210,16 @@ def _examine(paths: list[Path], tell: Callable[[Examined], None]) -> None:
 
 
 def _load_baseline(folder: Path | None) -> Manifests | None:
+    if folder is None:
+        return None
     try:
-        return None if folder is None else load_folder(folder)
+        last_good = load_folder(folder)
     except InvalidInput as error:
         _fail(error)
+    faults = [fault for ref, manifest in last_good.items() if (fault := shape_fault(ref, manifest))]
+    if faults:
+        _fail(InvalidInput(f"{folder}: expected manifests of the API's shape, saw {faults[0]}", faults=faults))
+    return last_good
 
 
 def _load_oracle(path: Path | None) -> dict[str, Repair] | None:

@@ -108,6 +108,5 @@ def listed_events(text: str) -> Iterator[Event]:
         kind, _, name = row.get("OBJECT", "").partition("/")
         if name:
             about = Ref(_KINDS.get(kind, kind), name)
-            yield Event(
-                about, row["TYPE"], row["REASON"], row.get("MESSAGE", ""), age_s=age_s(row.get("LAST SEEN", ""))
-            )
+            kind, reason, message = (row.get(heading, "") for heading in ("TYPE", "REASON", "MESSAGE"))
+            yield Event(about, kind, reason, message, age_s=age_s(row.get("LAST SEEN", "")))

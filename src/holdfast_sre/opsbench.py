@@ -22,6 +22,7 @@ from holdfast import InvalidInput
 from holdfast_sre.kubectl_objects import endpoints, named, parse_described
 from holdfast_sre.kubectl_text import described_events, listed_events, table
 from holdfast_sre.manifest_files import load_manifests
+from holdfast_sre.manifest_shapes import shape_fault
 from holdfast_sre.opsbench_signals import failures_in, lines_in, signals_in
 from holdfast_sre.snapshot import Event, LogLine, Manifest, NodeAgent, Probe, Ref, Snapshot
 
@@ -173,12 +174,16 @@ def _read_resources(parts: _Parts, arguments: dict[str, Any], value: Any) -> Non
     if resource == "events":
         parts.events.extend(listed_events(value))
     elif resource == "endpoints":
-        for row in table(value):
+        for row in _named_rows(value):
             parts.live[Ref("Endpoints", row["NAME"])] = endpoints(row["NAME"], row.get("ENDPOINTS", ""))
     elif resource in _KINDS:
-        for row in table(value):
+        for row in _named_rows(value):
             ref = Ref(_KINDS[resource], row["NAME"])
             parts.live.setdefault(ref, named(ref))
+
+
+def _named_rows(text: str) -> list[dict[str, str]]:
+    return [row for row in table(text) if row.get("NAME")]
 
 
 def _read_description(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:
@@ -200,8 +205,12 @@ def _read_manifests(parts: _Parts, arguments: dict[str, Any], value: Any) -> Non
         parts.missing.append(error.message)
         return
     for ref, manifest in found:
-        parts.declared[ref] = manifest
-        parts.apps[ref] = app
+        fault = shape_fault(ref, manifest)
+        if fault:
+            parts.missing.append(f"manifests of {app}: {fault}")
+        else:
+            parts.declared[ref] = manifest
+            parts.apps[ref] = app
 
 
 @lru_cache(maxsize=MANIFEST_TEXTS_MAX)
@@ -233,9 +242,10 @@ def _edges(service: str, text: str) -> Iterator[tuple[str, str]]:
 
 def _read_connectivity(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:
     if isinstance(value, str) and value.strip():
-        port = int(arguments.get("port") or 0)
+        port = arguments.get("port")
         reached = "Connection Succeeded" in value
-        parts.probes.append(Probe(str(arguments.get("service_name", "")), port, reached, value))
+        service = str(arguments.get("service_name", ""))
+        parts.probes.append(Probe(service, port if isinstance(port, int) else 0, reached, value))
 
 
 def _read_agent(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:

@@ -30,7 +30,11 @@ _PREFIXES: tuple[tuple[str, SignalKind], ...] = (
 
 def _alerts(report: Any) -> Iterator[dict[str, Any]]:
     alerts = report.get("alerts") if isinstance(report, Mapping) else None
-    yield from (alert for alert in alerts or () if isinstance(alert, dict))
+    yield from (alert for alert in _listed(alerts) if isinstance(alert, dict))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def signals_in(report: Any) -> Iterator[Signal]:
@@ -38,7 +42,7 @@ def signals_in(report: Any) -> Iterator[Signal]:
     for alert in _alerts(report):
         kind = "Node" if alert.get("type") == "Node" else "Service"
         subject = Ref(kind, str(alert.get("name", "")))
-        for text in alert.get("evidence") or ():
+        for text in _listed(alert.get("evidence")):
             yield from _signals(subject, str(text))
 
 
@@ -82,7 +86,9 @@ def lines_in(workload: str, value: Any) -> Iterator[LogLine]:
         value = _decoded(value)
     if isinstance(value, Mapping) and isinstance(value.get("patterns"), list):
         for pattern in value["patterns"][:LINES_PER_WORKLOAD_MAX]:
-            yield LogLine(workload, str(pattern.get("sample", "")), int(pattern.get("count", 1)))
+            if isinstance(pattern, Mapping):
+                count = pattern.get("count")
+                yield LogLine(workload, str(pattern.get("sample", "")), count if isinstance(count, int) else 1)
         return
     groups = value.values() if isinstance(value, Mapping) else [value]
     for group in groups:

@@ -78,10 +78,14 @@ def _changes(snapshot: Snapshot, finding: Finding, last_good: Manifests | None) 
 def restored(declared: Manifests, last_good: Manifests, blames: Iterable[Field]) -> tuple[Change, ...]:
     """The leaves in which the blamed fields differ from the last known good.
 
-    A field of an object that the last known good does not have is left alone. A whole object goes only together with
-    one that comes: a misnamed object is replaced, nothing is just deleted.
+    A field of an object that the last known good does not have is left alone, and so is a whole object that both have.
+    A whole object goes only together with one that comes: a misnamed object is replaced, nothing is just deleted.
     """
-    fields = list(_expanded(declared, last_good, blames))
+    fields = [
+        field
+        for field in _expanded(declared, last_good, blames)
+        if field.path or (field.object in declared) != (field.object in last_good)
+    ]
     coming = any(not field.path and field.object not in declared for field in fields if field.object in last_good)
     usable = [field for field in fields if field.object in last_good or (not field.path and coming)]
     by_object: dict[Ref, list[str]] = {}

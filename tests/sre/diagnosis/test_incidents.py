@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from holdfast import InvalidInput
@@ -19,6 +23,7 @@ from holdfast_sre.diagnose import diagnose
 from holdfast_sre.incident_folders import find_cases
 from holdfast_sre.opsbench import read_incident
 from holdfast_sre.opsbench_labels import answer, read_label
+from holdfast_sre.propose import propose
 from holdfast_sre.snapshot import Ref, dig
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
@@ -181,6 +186,76 @@ def test_manifests_that_do_not_parse_are_missing_not_fatal(tmp_path: Path) -> No
     snapshot = read_incident(write_incident(tmp_path / "x", cache)).snapshot
     assert any("manifests of oven: expected YAML" in text for text in snapshot.missing)
     assert [line.text for line in snapshot.logs] == ["plain text"]
+
+
+TEXTS = st.sampled_from(
+    ["", "NAME   READY\noven   0/1", "Name: oven", "x\ny   z", "a: [", '{"patterns": [1]}', "\x1b[2J"]
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.integers(), TEXTS),
+    lambda below: st.lists(below) | st.dictionaries(TEXTS, below),
+    max_leaves=5,
+)
+KEYS = st.sampled_from(
+    [
+        *(
+            f'GetResources:{{"resource_type": "{kind}", "name": ""}}'
+            for kind in ("pods", "endpoints", "events", "nodes")
+        ),
+        *(f'DescribeResource:{{"resource_type": "{kind}", "name": "x"}}' for kind in ("pods", "nodes", "services")),
+        'GetAppYAML:{"app_name": "x"}',
+        'GetErrorLogs:{"service_name": "x"}',
+        'CheckServiceConnectivity:{"service_name": "x", "port": "y"}',
+        "CheckNodeServiceStatus:[]",
+        "GetServiceDependencies:{",
+        "Nobody:knows",
+    ]
+)
+
+
+@given(cache=st.dictionaries(KEYS, VALUES), alerts=st.fixed_dictionaries({"alerts": VALUES}))
+def test_no_content_breaks_the_reader(cache: dict[str, Any], alerts: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = write_incident(Path(name) / "x", cache)
+        (folder / "alert.json").write_text(json.dumps(alerts))
+        diagnose(read_incident(folder).snapshot)
+
+
+WORKLOAD: dict[str, Any] = {
+    "kind": "Deployment",
+    "metadata": {"name": "x"},
+    "spec": {"template": {"spec": {"containers": [{"name": "app", "env": [{"name": "A"}], "ports": [{}]}]}}},
+}
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Every place in a manifest."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+@pytest.mark.parametrize("path", list(places(WORKLOAD)), ids=str)
+@pytest.mark.parametrize("garbage", [3, "text", [7], {"k": 7}, None], ids=str)
+def test_a_manifest_of_another_shape_is_told_not_fatal(
+    tmp_path: Path, path: tuple[str | int, ...], garbage: Any
+) -> None:
+    manifest: Any = [copy.deepcopy(WORKLOAD)]
+    parent = manifest
+    for key in (0, *path)[:-1]:
+        parent = parent[key]
+    parent[(0, *path)[-1]] = garbage
+    text = json.dumps(manifest[0])  # JSON is YAML.
+    cache = {'GetAppYAML:{"app_name":"x"}': text, 'GetErrorLogs:{"service_name":"x"}': "Permission denied"}
+    snapshot = read_incident(write_incident(tmp_path / "x", cache)).snapshot
+    propose(snapshot, diagnose(snapshot), last_good=snapshot.declared)
+
+
+def test_the_place_of_another_shape_is_named(tmp_path: Path) -> None:
+    text = json.dumps({**WORKLOAD, "spec": {"template": {"spec": {"containers": 3}}}})
+    snapshot = read_incident(write_incident(tmp_path / "x", {'GetAppYAML:{"app_name":"x"}': text})).snapshot
+    assert any("Deployment/x: Expected `array`" in part and "containers" in part for part in snapshot.missing)
 
 
 def test_one_broken_incident_does_not_silence_the_others(tmp_path: Path, app: typer.Typer) -> None:

@@ -126,6 +126,12 @@ def test_a_misnamed_object_is_replaced_and_nothing_is_just_deleted() -> None:
     assert restored({wrong: misnamed, right: SECRET}, {right: SECRET}, blames) == ()
 
 
+def test_a_whole_object_that_both_have_is_left_alone() -> None:
+    right = Ref("Secret", "oven-db")
+    drifted = {**SECRET, "metadata": {"name": "oven-db", "labels": {"drift": "yes"}}}
+    assert restored({right: SECRET}, {right: drifted}, [Field(right, "")]) == ()
+
+
 def test_a_field_of_an_object_that_the_last_good_lacks_is_left_alone() -> None:
     assert restored({OVEN: {"spec": {"replicas": 5}}}, {}, [Field(OVEN, "spec.replicas")]) == ()
 
