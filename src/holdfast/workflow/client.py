@@ -389,6 +389,8 @@ class Client:
     def _take_up(self, stored: Stored, origin: Origin) -> None:
         if stored.owner == self.runtime.process_id:
             self._crew.launch(stored, origin)
+        if after.run.status == "waiting":
+            await self._recovery.look_into_inbox(after.run)
         else:
             self._crew.lose(stored.run.id)
             self._recovery.released(stored)

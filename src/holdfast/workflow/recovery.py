@@ -19,7 +19,7 @@ from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
-from holdfast.workflow.inbox import EARLY, NEW
+from holdfast.workflow.inbox import EARLY, NEW, waiting_signals
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.run import RUN, SIGNAL, Run, decode_signal
@@ -237,6 +237,16 @@ class RecoveryManager:
         if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
             return False
         return await self.claim_one(run)
+    async def look_into_inbox(self, run: Run) -> bool:
+        """Take up an unowned run if a signal that was kept can be judged now; False where there is none."""
+        built = self._runtime.built(run)
+        if not built.acceptors:
+            return False
+        for signal, _ in await waiting_signals(self._runtime, run):
+            if admit(built, run, signal).verdict is not Verdict.EARLY:
+                return await self.claim_one(run)
+        return False
+
 
     async def claim_one(self, run: Run) -> bool:
         """Claim one unowned run and start its actor; False where somebody else was first."""
