@@ -115,8 +115,10 @@ def manual_workflow() -> Workflow:
     """
 
     def wait(workflow: Workflow, state: Working) -> None:
-        to = "done" if state.to is None else state.to
-        workflow.wait(state.path, on={"done": to} if isinstance(to, str) else to, sla=state.sla)
+        if state.to is None:  # a region hears a signal of its own, or both would end at once
+            workflow.wait(state.path, on={f"{state.name}_done": "done"}, sla=state.sla)
+        else:
+            workflow.wait(state.path, on={"done": state.to} if isinstance(state.to, str) else state.to, sla=state.sla)
 
     return _declared(wait)
 

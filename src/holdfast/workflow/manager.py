@@ -27,7 +27,7 @@ from holdfast.locks import Lease
 from holdfast.store.records import Key
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import ERROR_STATE
-from holdfast.workflow.build import CANCEL, DONE_STATE, Built, done_event
+from holdfast.workflow.build import CANCEL, DONE_STATE, Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.decision import TRANSITION
 from holdfast.workflow.engine import Engine
@@ -155,12 +155,13 @@ def _event_to(built: Built, run: Run, target: Target, trigger: str) -> str:
         if event == CANCEL and trigger != "cancel":
             continue
         taken = step(built.chart, run.configuration, event)
-        if taken.is_accepted and any(_arrives(path, target) for path in taken.entered):
+        entered = [path for path in taken.configuration.leaves if path in taken.entered]
+        if taken.is_accepted and any(_arrives(path, target) for path in entered):
             found[event] = taken.configuration.leaves
     if not found:
         others = [path for path in run.leaves if not _is_target(path, target)]
         if len(others) == 1 and len(run.leaves) == 2:  # side by side: going on to one region completes the other
-            return done_event(built.spec_of(others[0]).path, "done")
+            return _completion(built, run, others[0], target)
         raise _invalid(run, target)
     named = [event for event in found if trigger and trigger in (event, event.rpartition("/")[2])]
     if named:
@@ -173,6 +174,16 @@ def _event_to(built: Built, run: Run, target: Target, trigger: str) -> str:
             "name one as trigger_event"
         )
     return next(iter(choices))
+
+
+def _completion(built: Built, run: Run, region: str, target: Target) -> str:
+    """The event that completes one active region and leaves the other one alone."""
+    for event in events_accepted(built.chart, run.configuration):
+        taken = step(built.chart, run.configuration, event)
+        others_stay = all(path in taken.configuration.leaves for path in run.leaves if path != region)
+        if taken.is_accepted and region in taken.exited and others_stay:
+            return event
+    raise _invalid(run, target)
 
 
 def _arrives(path: str, target: Target) -> bool:
