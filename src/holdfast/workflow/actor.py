@@ -80,6 +80,11 @@ class Actor:
         return self._stored
 
     @property
+    def is_lost(self) -> bool:
+        """Whether somebody else owns the run now, so that what is `stored` here is the past."""
+        return self._is_lost
+
+    @property
     def is_resting(self) -> bool:
         """Whether nothing happens here before time passes or somebody sends something."""
         return self._is_resting and not self._wake.is_set() and not self._visits

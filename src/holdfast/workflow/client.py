@@ -158,6 +158,11 @@ class Client:
         """The run of a key as it stands."""
         return await self.runtime.load(self.scope, key)
 
+    def at_hand(self, run_id: str) -> Stored | None:
+        """How a run that is worked on here stands, without a read; None where only the store can tell."""
+        actor = self._crew.find(run_id)
+        return None if actor is None or actor.is_lost or self.runtime.is_cold else actor.stored
+
     async def runs(
         self,
         *,

@@ -23,6 +23,8 @@ class Door(Protocol):
 
     async def load(self, key: Key) -> Stored: ...
 
+    def at_hand(self, run_id: str) -> Stored | None: ...
+
     async def send(
         self,
         run_id: str,
@@ -182,7 +184,12 @@ class RunHandle:
     async def _changes(self) -> AsyncIterator[None]:
         watcher = self._door.runtime.watch(self.id)
         try:
-            await self.refresh()
+            # Only after the watcher stands: what is at hand now may be old, but then it is told what came since.
+            at_hand = self._door.at_hand(self.id)
+            if at_hand is None:
+                await self.refresh()
+            else:
+                self._stored = at_hand
             while True:
                 yield
                 await watcher.changed.wait()

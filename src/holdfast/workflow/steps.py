@@ -91,7 +91,9 @@ class Memos:
     async def landed(self) -> None:
         """Until every memo on its way is in the store; those held back stay so. Raises Fenced as `durable` does."""
         while self._flights:
-            await asyncio.gather(*self._flights)
+            flight = next(iter(self._flights))  # nearly always the only one; `gather` would cost a turn of the loop
+            await flight
+            self._flights.discard(flight)
 
     def rest(self) -> None:
         """The handler returned: what is still held goes with its decision, in one commit."""
