@@ -121,9 +121,11 @@ class Actor:
                 elif self._is_idle() and not await self._reclaim():
                     return
         except (Fenced, Conflict):
-            pass  # the run moved on without us: whoever moved it goes on
+            self._is_lost = True  # the run moved on without us: whoever moved it goes on
         finally:
             self._end()
+            if self._is_lost:
+                self._runtime.look_at(self.run.id)
 
     # -- what to judge next -------------------------------------------------------------------------------------
 

@@ -42,6 +42,9 @@ class Crew:
     def __len__(self) -> int:
         return len(self._actors)
 
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._actors
+
     def find(self, run_id: str) -> Actor | None:
         """The actor of a run, if it lives here."""
         return self._actors.get(run_id)

@@ -101,8 +101,7 @@ class RecoveryManager:
         while True:
             tick = await self._hint(tick)
             try:
-                if self._ownership.has_peers:
-                    await self._heed()
+                await self._heed()
             except HoldfastError as error:
                 self.last_problem = str(error)
             self.nudge()
@@ -126,7 +125,7 @@ class RecoveryManager:
             actor = self._crew.find(run_id)
             if actor is not None:
                 actor.lose() if word == "lost" else actor.poke()
-        self._runtime.look_again()
+        self._runtime.look_again(but=self._crew)
 
     async def _sweep(self) -> AsyncRuns:
         queues = knows(self._runtime.workflows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -217,14 +217,20 @@ class Runtime:
             watcher.latest = stored
             watcher.changed.set()
 
-    def look_again(self) -> None:
-        """Other processes committed something: every watcher and lock waiter looks for itself."""
-        for watching in self._watchers.values():
-            for watcher in watching:
-                watcher.latest = None
-                watcher.changed.set()
+    def look_again(self, *, but: Container[str]) -> None:
+        """Other processes may have committed something: the watchers of all runs, `but` of those that are worked on
+        here, and everybody who waits for a lock look for themselves."""
+        for run_id in self._watchers:
+            if run_id not in but:
+                self.look_at(run_id)
         for key in tuple(self.lock_watchers):
             self.lock_changed(key)
+
+    def look_at(self, run_id: str) -> None:
+        """Somebody else moves this run now: its watchers look for themselves."""
+        for watcher in self._watchers.get(run_id, ()):
+            watcher.latest = None
+            watcher.changed.set()
 
     def lock_changed(self, key: Key) -> None:
         """Somebody released or took this lock: its local waiters look again."""
