@@ -1,6 +1,8 @@
 """What people see of a chart: names without structure, edges with their words.
 
-A path segment that begins with "_" is structure: it is needed by the rules and hidden from people.
+A path segment that begins with "_" is structure: it is needed by the rules and hidden from people. What follows a
+"~" tells apart states of one name: `idle~closed` shows as `idle`. An event that begins with "/" is machinery; people
+are told its last word, and nothing where that is "done".
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ class Edge(NamedTuple):
 
 
 def shown(path: str) -> str:
-    """The path without structural segments: "a._both.b" is "a.b"."""
-    return ".".join(segment for segment in path.split(".") if not segment.startswith("_"))
+    """The path as people see it: "a._both.b" is "a.b", "idle~closed" is "idle"."""
+    if "_" not in path and "~" not in path:
+        return path
+    return ".".join(segment.partition("~")[0] for segment in path.split(".") if not segment.startswith("_"))
 
 
 def label(node: Node) -> str:
@@ -54,7 +58,9 @@ def words(chart: Chart, transition: Transition) -> str:
             said.append(after[descriptor])
         elif descriptor.startswith(DONE_PREFIX):
             said.append("all done" if descriptor == DONE_PREFIX + source.path else f"{descriptor} done")
+        elif descriptor.startswith("/"):
+            said.append(descriptor.rpartition("/")[2].removesuffix("done"))
         else:
             said.append(descriptor.removeprefix(DEADLINE_PREFIX))
     guard = f"[{transition.guard}]" if transition.guard else ""
-    return " ".join(filter(None, (" or ".join(dict.fromkeys(said)), guard)))
+    return " ".join(filter(None, (" or ".join(filter(None, dict.fromkeys(said))), guard)))

@@ -1,6 +1,6 @@
 """From a declaration to a chart: the one place that knows how workflow words become statechart words.
 
-A handler's result is the event `/done/PATH/OUTCOME`, a timer `/after/PATH/N`, giving up `/escalate/PATH`, cancelling
+A handler's result is the event `/done/PATH/OUTCOME`, a timer `/after/PATH/N`, giving up `/escalate/PATH/error`, cancelling
 `/cancel`. Users' signals are plain names and cannot begin with "/". A working leaf that completes its parent goes to
 a structural final state `_done`; as a region of a parallel it is wrapped, so that `analysis.k8s` becomes
 `analysis.k8s._run` and `analysis.k8s._done`.
@@ -50,7 +50,7 @@ def done_event(path: str, outcome: str) -> str:
 
 def escalate_event(path: str) -> str:
     """The event of error handling that gave up on a state."""
-    return f"/escalate/{path}"
+    return f"/escalate/{path}/error"
 
 
 def after_event(path: str, number: int) -> str:

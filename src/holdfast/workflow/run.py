@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from holdfast import codec
-from holdfast.chart import Configuration
+from holdfast.chart import Configuration, shown
 from holdfast.errors import Corrupt, InvalidInput
 from holdfast.store.records import Key
 
@@ -203,14 +203,6 @@ def queue_of(workflow: str, version: int) -> str:
 def visit_prefix(run_id: str, leaf: str, visit: int) -> str:
     """What the ids of all memos of one visit of one leaf start with."""
     return f"{run_id}/{leaf}#{visit}/"
-
-
-def shown(path: str) -> str:
-    """A path as people see it: without structural segments, which start with "_", and without what follows a "~":
-    `idle~rejected` and `idle~closed` are two states that both show as `idle`."""
-    if "_" not in path and "~" not in path:
-        return path
-    return ".".join(part.partition("~")[0] for part in path.split(".") if not part.startswith("_"))
 
 
 def spec_state(path: str) -> tuple[str, str, str]:
