@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -147,6 +148,14 @@ class Stage:
         """End whatever still runs."""
         for process in self._processes:
             process.abandon()
+
+
+async def until(holds: Callable[[], bool], what: str) -> None:
+    """Until `holds`, in this process, letting others run meanwhile."""
+    limit = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < limit, f"no {what} within {LIMIT_S:g} s"
+        await asyncio.sleep(LOOK_S)
 
 
 @contextmanager

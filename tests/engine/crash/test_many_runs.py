@@ -1,0 +1,34 @@
+"""Very many active runs, their process killed: the next one on the host makes progress at once and ends them all."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.engine.crash.findings import examine
+from tests.engine.crash.processes import Stage
+
+RUNS = 10_000
+FIRST_PROGRESS_S_MAX = 1.0
+
+
+@pytest.mark.alone
+@pytest.mark.slow
+def test_recovery_of_many_runs_makes_progress_within_a_second(stage: Stage) -> None:
+    dead = stage.start("many", starts=RUNS)
+    dead.until_line("busy")
+    dead.kill()
+    began_at = time.monotonic()
+    stage.start("many", awaits=RUNS).finish()
+    whole_s = time.monotonic() - began_at
+    (progress,), (finished,) = stage.ledger.keys("progress"), stage.ledger.keys("finished")
+    print(
+        f"{RUNS} active runs: first progress {progress} s after the engine's entry, all ended after {finished} s;"
+        f" the whole process, start of Python included: {whole_s:.1f} s"
+    )
+    assert float(progress) < FIRST_PROGRESS_S_MAX
+    found = examine(stage.url)
+    assert len(found) == RUNS
+    assert {run.run.status for run in found.values()} == {"done"}
+    assert {run.count("recovered") for run in found.values()} == {1}
