@@ -37,15 +37,19 @@ def write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
     return found
 
 
+def verify(source: Path) -> Verification:
+    """What a backup holds, all of it checked. Raises Corrupt for a damaged one, Unavailable for another schema."""
+    with opened(source) as connection, translated(source):
+        return _verified(connection, source)
+
+
 @contextlib.contextmanager
-def opened(source: Path) -> Iterator[tuple[sqlite3.Connection, Verification]]:
-    """A connection to a backup that was verified. Raises Corrupt for a damaged one, Unavailable for another schema."""
-    connection = schema.connect(source, "ro")
-    with contextlib.closing(connection):
+def opened(source: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a backup, for reading."""
+    with contextlib.closing(schema.connect(source, "ro")) as connection:
         with translated(source):
             schema.check_version(connection, source)
-            found = _verified(connection, source)
-        yield connection, found
+        yield connection
 
 
 def save(contents: Contents, connection: sqlite3.Connection, path: Path) -> None:

@@ -44,7 +44,7 @@ def check_read(keys: Sequence[Key]) -> None:
     if len(keys) > PAGE_MAX:
         raise InvalidInput(f"read: expected at most {PAGE_MAX} keys, saw {len(keys)}; read in pages", seen=len(keys))
     for key in keys:
-        _check_texts(key, f"{key}", may_be_empty=True)
+        _check_texts(key, key, may_be_empty=True)
 
 
 def check_query(query: Query, limit: int) -> None:
@@ -96,11 +96,11 @@ def _check_keys(scope: Scope, keys: Sequence[Key], change_id: str) -> None:
                 key=key,
                 scope=scope,
             )
-        _check_texts(key[:2], f"{key}", may_be_empty=True)
-        _check_texts(key[2:], f"{key}", may_be_empty=False)
+        _check_texts(key[:2], key, may_be_empty=True)
+        _check_texts(key[2:], key, may_be_empty=False)
 
 
-def _check_texts(texts: Iterable[str], what: str, *, may_be_empty: bool) -> None:
+def _check_texts(texts: Iterable[str], what: object, *, may_be_empty: bool) -> None:
     for text in texts:
         if not isinstance(text, str):
             raise InvalidInput(f"{what}: expected text, saw {type(text).__name__}")
@@ -109,7 +109,7 @@ def _check_texts(texts: Iterable[str], what: str, *, may_be_empty: bool) -> None
         if len(text) > TEXT_CHARS_MAX:
             raise InvalidInput(f"{what!s:.80}: expected at most {TEXT_CHARS_MAX} signs, saw {len(text)}")
         if "\0" in text or not (text.isascii() or _is_unicode(text)):
-            raise InvalidInput(f"{what!a:.80}: expected text without NUL and lone surrogates, saw {text!a:.80}")
+            raise InvalidInput(f"{str(what)!a:.80}: expected text without NUL and lone surrogates, saw {text!a:.80}")
 
 
 def _is_unicode(text: str) -> bool:
@@ -157,17 +157,17 @@ def _check_payloads(change: Change, bytes_max: int) -> int:
 
 
 def _check_fields(put: Put) -> None:
-    _check_texts((put.status, put.queue, put.owner or ""), f"{put.key}", may_be_empty=True)
+    _check_texts((put.status, put.queue, put.owner or ""), put.key, may_be_empty=True)
     if put.labels:
         _check_labels(put.key, put.labels)
-    _check_due(f"{put.key}", put.due)
+    _check_due(put.key, put.due)
 
 
 def _check_labels(key: Key, labels: Mapping[str, str]) -> None:
     _check_texts([*labels, *labels.values()], f"label of {key}", may_be_empty=True)
 
 
-def _check_due(what: str, due: float | None) -> None:
+def _check_due(what: object, due: float | None) -> None:
     if due is not None and not abs(due) <= TIME_S_MAX:
         raise InvalidInput(f"{what}: expected due as epoch seconds before the year 2106, saw {due}", seen=str(due))
 

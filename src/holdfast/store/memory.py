@@ -163,7 +163,8 @@ class MemoryStore:
 
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         self._check_open()
-        with archive.opened(source) as (connection, found), self._lock:
+        found = archive.verify(source)
+        with archive.opened(source) as connection, self._lock:
             if not overwrite:
                 archive.check_empty(is_empty=not (self._contents.rows or self._contents.journals))
             self._contents = archive.loaded(connection, incarnation=self._contents.incarnation)

@@ -13,6 +13,8 @@ from holdfast.store.tables import BEYOND_EVERY_ID, EVENT, RECORD, microseconds
 
 _TELLING = {("run", "ticket"): "run_ticket"}
 """Labels that few records share, and their index. Without statistics SQLite would rather go through all of a tenant."""
+_BY_ID = {"run": "run_workflow"}
+"""Kinds whose records are claimed by id from any user, and their index."""
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -114,7 +116,8 @@ def claim(scope: Scope, claim: Claim) -> Select:
         where.add("id IN (SELECT value FROM json_each(?))", codec.encode(claim.ids, bytes_max=1 << 30).decode())
     if claim.due_until is not None:
         where.add("due_us <= ?", microseconds(claim.due_until))
-    return where.select(RECORD, "records", "due_us IS NULL, due_us, written_us, id, tenant, user", claim.limit)
+    table = f"records INDEXED BY {_BY_ID[claim.kind]}" if claim.ids and claim.kind in _BY_ID else "records"
+    return where.select(RECORD, table, "due_us IS NULL, due_us, written_us, id, tenant, user", claim.limit)
 
 
 def events(record: Key | None, stream: Stream | None, after: Position | None, after_version: int, limit: int) -> Select:

@@ -80,19 +80,22 @@ class SqliteStore:
         self._executor = executor
         self._is_closed = False
         self._wakeup = Wakeup()
-        self._own_executors: list[ThreadPoolExecutor] = []
-        self._writer: Writer | None = None
-        if read_only:
-            self._reader = schema.connect(self._path, "ro")
-        else:
-            name = f"process {os.getpid()}" + (f" ({process})" if process else "")
-            self._writer = self._open_writer(name, turn_timeout_s, busy_timeout_s)
-            self._reader = schema.connect(self._path, "rw")
         self._reading = threading.Lock()
+        self._own_executors: list[ThreadPoolExecutor] = []
         self._read_executor = executor or self._own_executor("reader")
-        with translated(self._path), schema.closed_on_error(self._reader):
-            schema.check_version(self._reader, self._path)
-            self._seen_version = self._data_version()
+        self._writer: Writer | None = None
+        with contextlib.ExitStack() as opened:
+            if not read_only:
+                name = f"process {os.getpid()}" + (f" ({process})" if process else "")
+                connection = schema.connect(self._path, "rwc", busy_timeout_s=busy_timeout_s)
+                opened.callback(connection.close)
+                self._writer = self._open_writer(connection, Turn(self._path, name=name, timeout_s=turn_timeout_s))
+            self._reader = schema.connect(self._path, "ro" if read_only else "rw")
+            opened.callback(self._reader.close)
+            with translated(self._path):
+                schema.check_version(self._reader, self._path)
+                self._seen_version = self._data_version()
+            opened.pop_all()  # all is well: it stays open
 
     @property
     def path(self) -> Path:
@@ -206,36 +209,39 @@ class SqliteStore:
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         writer = self._writing()
 
-        def replace(connection: sqlite3.Connection) -> Verification:
-            with archive.opened(source) as (backup, found):
+        def replace(connection: sqlite3.Connection) -> None:
+            with archive.opened(source) as backup:
                 archive.replace(connection, backup, overwrite=overwrite)
-                return found
 
-        return await writer.run(replace)
+        found = await asyncio.get_running_loop().run_in_executor(self._executor, archive.verify, source)
+        await writer.run(replace)
+        return found
 
     async def close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
         self._wakeup.advance()
-        if self._writer is not None:
-            await self._writer.close()
-        await self._in_executor(self._close_reader)
-        for executor in self._own_executors:
-            executor.shutdown(wait=False)
+        try:
+            if self._writer is not None:
+                await self._writer.close()
+        finally:
+            with self._reading:
+                self._reader.close()
+            for executor in self._own_executors:
+                executor.shutdown(wait=False)
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self._path)!r}, ailment={self.ailment()!r})"
 
-    def _open_writer(self, name: str, turn_timeout_s: float, busy_timeout_s: float) -> Writer:
-        connection = schema.connect(self._path, "rwc", busy_timeout_s=busy_timeout_s)
-        with translated(self._path), schema.closed_on_error(connection):
+    def _open_writer(self, connection: sqlite3.Connection, turn: Turn) -> Writer:
+        with translated(self._path):
             schema.migrate(connection, self._path)
             return Writer(
                 connection,
                 path=self._path,
                 executor=self._executor or self._own_executor("writer"),
-                turn=Turn(self._path, name=name, timeout_s=turn_timeout_s),
+                turn=turn,
                 clock=self._clock,
                 wakeup=self._wakeup,
             )
@@ -275,7 +281,11 @@ class SqliteStore:
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
     async def _in_executor(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._read_executor, work)
+        try:
+            result = asyncio.get_running_loop().run_in_executor(self._read_executor, work)
+        except RuntimeError as error:
+            raise Unavailable(f"{self._path}: the executor takes no more work ({error})") from error
+        return await result
 
     def _look(self) -> None:
         """Count one up if another process has committed."""
@@ -291,10 +301,6 @@ class SqliteStore:
     def _data_version(self) -> int:
         version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
         return version
-
-    def _close_reader(self) -> None:
-        with self._reading:
-            self._reader.close()
 
 
 def _records(connection: sqlite3.Connection, asked: select.Select) -> list[Record]:

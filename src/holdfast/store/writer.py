@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sqlite3
 import threading
 from collections import defaultdict, deque
@@ -32,6 +33,8 @@ from holdfast.store.wakeup import Wakeup
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
+DRAIN_BATCHES_MAX = 64
+"""Batches written before others who share the executor have their turn."""
 log = structlog.get_logger(__name__)
 
 
@@ -120,7 +123,7 @@ class Writer:
             self._is_closed = True
             self._is_draining = True
         try:
-            last = self._executor.submit(self._drain)
+            last = self._executor.submit(self._drain, batches_max=None)
         except RuntimeError as error:  # it was shut down before us
             self._die(error)
         else:
@@ -142,21 +145,30 @@ class Writer:
             if self._is_draining:
                 return
             self._is_draining = True
+        self._submit()
+
+    def _submit(self) -> None:
         try:
-            self._executor.submit(self._drain).add_done_callback(self._drained)
+            self._executor.submit(self._drain, batches_max=DRAIN_BATCHES_MAX).add_done_callback(self._drained)
         except RuntimeError as error:  # it was shut down
             self._die(error)
 
-    def _drain(self) -> None:
-        """Write until nothing waits."""
+    def _drain(self, *, batches_max: int | None) -> bool:
+        """Write until nothing waits, or for `batches_max` batches; whether something may be left."""
         with self._writing:
-            while self._drain_once():
+            for _ in itertools.count() if batches_max is None else range(batches_max):
+                if not self._drain_once():
+                    return False
                 if self._end is not None:
                     self._fail_all()
+            return True
 
-    def _drained(self, drain: Future[None]) -> None:
-        """Whatever a drain does not expect ends the writer, and everybody is told."""
-        if (error := drain.exception()) is not None:
+    def _drained(self, drain: Future[bool]) -> None:
+        """Go on if something is left. Whatever a drain does not expect ends the writer, and everybody is told."""
+        if (error := drain.exception()) is None:
+            if drain.result():
+                self._submit()
+        else:
             log.error("writer_died", path=str(self._path), error=repr(error))
             self._die(error)
 

@@ -99,6 +99,7 @@ commands = st.one_of(
     st.tuples(st.just("scan"), scopes, queries),
     st.tuples(st.just("claim"), scopes, claims),
     st.tuples(st.just("events"), scopes, keys),
+    st.tuples(st.just("read"), scopes, st.lists(keys, max_size=6)),
     st.tuples(st.just("trim"), st.integers(1, 3), st.none()),
 )
 
@@ -113,6 +114,8 @@ async def answer(store: AdminStore, command: Sequence[Any]) -> Any:
             first = await store.scan(scope, query, limit=2)
             rest = await store.scan(scope, query, after=first.next, limit=100) if first.next else None
             return first, rest
+        case ["read", scope, its_keys]:
+            return await store.read(scope, its_keys)
         case ["claim", scope, claim]:
             return await store.claim(scope, claim)
         case ["events", scope, key]:
