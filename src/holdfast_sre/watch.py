@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -51,43 +50,37 @@ class Watch:
         world = await open_world(self._workspace.folder)
         workflow = workflow_for(world)
         await self._worker.start(faults=self._faults)
-        keeper = asyncio.ensure_future(self._keep_worker())
         try:
             async with Engine(self._workspace.store_url, workflow, works=False) as engine:
-                run = await self._to_the_end(engine, keeper)
+                run = await self._beside_a_worker(engine)
                 is_verified = await self._verified(engine)
                 await self._report(run, workflow, is_verified=is_verified)
                 return run
         finally:
-            keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeper
             await self._worker.stop()
 
     # -- following ----------------------------------------------------------------------------------------------
 
-    async def _to_the_end(self, engine: Engine, keeper: asyncio.Future[None]) -> RunHandle:
-        with self._console.status("the bot starts ...") as status:
-            run = await self._found(engine, keeper)
-            follow = asyncio.ensure_future(self._follow_journal(engine, run, status))
-            await asyncio.wait([follow, keeper], return_when=asyncio.FIRST_COMPLETED)
-            if not follow.done():
-                follow.cancel()
-                with suppress(asyncio.CancelledError):
-                    await follow
-                keeper.result()  # raises why the worker could not be kept running
-            follow.result()
+    async def _beside_a_worker(self, engine: Engine) -> RunHandle:
+        """Follow the run while the worker is kept running. Raises why it could not be."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(self._keep_worker())
+                with self._console.status("the bot starts ...") as status:
+                    run = await self._found(engine)
+                    await self._follow_journal(engine, run, status)
+                keeper.cancel()
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         return await run.refresh()
 
-    async def _found(self, engine: Engine, keeper: asyncio.Future[None]) -> RunHandle:
+    async def _found(self, engine: Engine) -> RunHandle:
         """The run of the ticket, once the worker has started it."""
         until_s = self._clock.time_s() + FIND_MAX_S
         while True:
             try:
                 return await engine.get(self._workspace.ticket_id, user=USER)
             except NotFound:
-                if keeper.done():
-                    keeper.result()
                 if self._clock.time_s() > until_s:
                     raise
             await self._clock.sleep(FIND_S)

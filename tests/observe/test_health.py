@@ -1,0 +1,95 @@
+"""Health is judged from facts, and an engine's own facts say what is wrong and what to do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import structlog
+
+from holdfast import Check, Engine, Health, InvalidInput, Status, Workflow, health_of, set_up_logs
+from holdfast.observe.rules import Facts, judge, worst
+
+WELL = Facts(
+    store_ailment=None,
+    is_durable=True,
+    lease_left_s=4.0,
+    sweep_problem=None,
+    is_recovery_running=True,
+    active_runs=3,
+    free_places=7,
+)
+
+
+@dataclass
+class Case:
+    name: str
+    facts: dict[str, object]
+    status: Status
+    check: str = ""
+    others: dict[str, object] = field(default_factory=dict)
+
+
+CASES = [
+    Case("well", {}, Status.GREEN),
+    Case("dead writer", {"store_ailment": "the writer died"}, Status.RED, "store"),
+    Case("lapsed lease", {"lease_left_s": -0.5}, Status.RED, "lease"),
+    Case("no recovery", {"is_recovery_running": False}, Status.RED, "recovery"),
+    Case("store away", {"sweep_problem": "locked"}, Status.DEGRADED, "recovery"),
+    Case("no place", {"free_places": 0}, Status.DEGRADED, "places"),
+    Case("a run stopped", {"problems": {"run 1": "OSError"}}, Status.DEGRADED, "run 1"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_each_fact_shows_in_its_check_with_advice(case: Case) -> None:
+    facts = Facts(**({name: getattr(WELL, name) for name in WELL.__struct_fields__} | case.facts))  # type: ignore[arg-type]
+    health = judge(facts)
+    assert health.status is case.status
+    bad = [check for check in health.checks if check.status is not Status.GREEN]
+    assert [check.name for check in bad] == ([case.check] if case.check else [])
+    assert all(check.advice for check in bad)
+
+
+def test_the_verdict_is_as_bad_as_the_worst_check() -> None:
+    assert worst([]) is Status.GREEN
+    assert worst([Status.GREEN, Status.RED, Status.DEGRADED]) is Status.RED
+
+
+def idle_workflow() -> Workflow:
+    workflow = Workflow("idle")
+    workflow.wait("wait", start=True, on={"go": "end"})
+    workflow.final("end")
+    return workflow
+
+
+@pytest.mark.parametrize("place", ["memory", "sqlite"])
+async def test_an_open_engine_is_green_and_says_what_it_stands_on(tmp_path: Path, place: str) -> None:
+    url = "memory:" if place == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
+    async with Engine(url, idle_workflow()) as engine:
+        health = health_of(engine)
+        assert isinstance(health, Health)
+        assert health.status is Status.GREEN, health
+        checks: dict[str, Check] = {check.name: check for check in health.checks}
+        assert ("not durable" in checks["store"].seen) is (place == "memory")
+        assert ("not needed" in checks["lease"].seen) is (place == "memory")
+
+
+def test_logs_are_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        set_up_logs(level="info", form="json")
+        structlog.get_logger("test").info("run taken up", run="r-1")
+        structlog.get_logger("test").debug("not shown")
+        (line,) = capsys.readouterr().err.splitlines()
+        told = json.loads(line)
+        assert (told["event"], told["run"], told["level"]) == ("run taken up", "r-1", "info")
+        assert told["timestamp"].endswith("Z")
+    finally:
+        structlog.reset_defaults()
+
+
+def test_an_unknown_log_level_is_named() -> None:
+    with pytest.raises(InvalidInput, match="loud"):
+        set_up_logs(level="loud")
