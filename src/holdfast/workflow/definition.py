@@ -76,7 +76,6 @@ class StateSpec:
     about: Callable[[Any], str] | None = None
     timeout_s: float | None = None
     sla_s: float | None = None
-    needs: tuple[str, ...] = ()
     on_error: str | None = None
     is_start: bool = False
     is_deep: bool = True

@@ -87,7 +87,6 @@ class Workflow:
         lock: Callable[[Any], LockName] | None = None,
         timeout_s: float | None = None,
         sla: str | float | None = None,
-        needs: tuple[str, ...] | list[str] = (),
         on_error: str | None = None,
     ) -> Callable[[HandlerT], HandlerT]:
         """Declare a working state; decorates its handler, an async function of one context.
@@ -95,13 +94,13 @@ class Workflow:
         `to`: where it goes when the handler returns None, or a target per returned name; without it the state
         completes its parent. `on`: signals that may interrupt it. `timeout_s`: bound of one attempt. `sla`: usual
         longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, held
-        for the visit. `needs`: breakers it depends on. `on_error`: where it goes when its retries are spent.
+        for the visit. `on_error`: where it goes when its retries are spent.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
             self.add_state(
                 path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock,
-                timeout_s=timeout_s, sla=sla, needs=needs, on_error=on_error,
+                timeout_s=timeout_s, sla=sla, on_error=on_error,
             )  # fmt: skip
             return handler
 
@@ -120,10 +119,10 @@ class Workflow:
         lock: Callable[[Any], LockName] | None = None,
         timeout_s: float | None = None,
         sla: str | float | None = None,
-        needs: tuple[str, ...] | list[str] = (),
         on_error: str | None = None,
     ) -> None:
         """The same as `state`, for a handler that exists already."""
+        self._built = None
         self._declaration.work(
             path,
             handler,
@@ -135,7 +134,6 @@ class Workflow:
             lock=lock,
             timeout_s=timeout_s,
             sla_s=seconds_of(sla),
-            needs=tuple(needs),
             on_error=on_error,
         )
 
