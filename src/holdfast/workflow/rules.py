@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from holdfast import codec, patch
 from holdfast.chart import Timer as ChartTimer
-from holdfast.chart import accepts_timer, step
+from holdfast.chart import accepts_timer, shown, step
 from holdfast.errors import ErrorSeverity, ErrorType, WorkflowError
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import (
@@ -29,7 +29,7 @@ from holdfast.workflow.advance import (
 from holdfast.workflow.build import Built, done_event, escalate_event
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import DONE, Retry
-from holdfast.workflow.run import Failure, Leaf, Run, shown, spec_text
+from holdfast.workflow.run import Failure, Leaf, Run, spec_text
 
 
 def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> Decision:
@@ -105,8 +105,9 @@ def _failed(built: Built, run: Run, event: on.Failed, now: float) -> Decision:
             run, leaves={**run.leaves, event.leaf: failing}, retry_count=attempts, max_retries=retry.max_retries
         )
         return decided(after, row.rows("retry", attempt=attempts, wait_s=round(wait, 3)))
+    lock = None if leaf.lock is None else replace(leaf.lock, token=0)
     failing = replace(
-        leaf, phase="failing", attempts=attempts, retry_at=None, deadline_at=None, failure=event.failure, lock=None
+        leaf, phase="failing", attempts=attempts, retry_at=None, deadline_at=None, failure=event.failure, lock=lock
     )
     reason = f"{event.failure.kind}: {event.failure.message}"
     spent = replace(
@@ -369,9 +370,8 @@ class _ErrorRows:
 
 
 def _with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
-    return replace(
-        decision, released=decision.released + tuple(pair for pair in released if pair not in decision.released)
-    )
+    known = {path for path, _ in decision.released}
+    return replace(decision, released=decision.released + tuple(pair for pair in released if pair[0] not in known))
 
 
 def _extended(built: Built, run: Run, now: float) -> float | None:
