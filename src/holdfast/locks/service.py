@@ -7,7 +7,7 @@ third of that; a holder that could not renew in time is told through `Lease.lost
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from holdfast.clock import Clock, Randomness
@@ -48,15 +48,24 @@ class Lease:
 
 
 class LockService:
-    """Locks of one store. `poll_s` is how often a waiter looks without a hint."""
+    """Locks of one store. `on_changed` hears of each lock that was written here; `poll_s` is how often a waiter looks
+    without a hint."""
 
     def __init__(
-        self, store: Store, clock: Clock, randomness: Randomness, tasks: Supervisor, *, poll_s: float = 1.0
+        self,
+        store: Store,
+        clock: Clock,
+        randomness: Randomness,
+        tasks: Supervisor,
+        *,
+        on_changed: Callable[[Key], None],
+        poll_s: float = 1.0,
     ) -> None:
         self._store = store
         self._clock = clock
         self._randomness = randomness
         self._tasks = tasks
+        self._on_changed = on_changed
         self._poll_s = poll_s
 
     @asynccontextmanager
@@ -171,4 +180,5 @@ class LockService:
             await self._store.commit(Scope.of_tenant(context.tenant), change)
         except Conflict:
             return False
+        self._on_changed(put.key)
         return True

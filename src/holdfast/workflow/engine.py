@@ -255,7 +255,9 @@ class _Inside:
             on_crashed=self._crashed,
         )
         self.recovery = RecoveryManager(runtime, self.crew, ownership)
-        self.locks = LockService(runtime.store, runtime.clock, runtime.randomness, runtime.tasks)
+        self.locks = LockService(
+            runtime.store, runtime.clock, runtime.randomness, runtime.tasks, on_changed=runtime.lock_changed
+        )
 
     def begin(self) -> None:
         """Start recovery and, on a shared store, the heartbeat and the look-out for peers."""
