@@ -1,4 +1,4 @@
-"""Failures: retried on the dot, kept apart from what succeeded, escalated where declared, else stopped and resumable."""
+"""Failures: retried on the dot, apart from what succeeded; escalated where declared, else stopped and resumable."""
 
 from __future__ import annotations
 

@@ -56,9 +56,7 @@ async def test_a_region_that_is_done_is_not_run_again_while_another_retries_and_
     assert (world.calls["code ended"], world.calls["k8s ended"], world.calls["logs ended"]) == (2, 1, 1)
     assert world.calls["logs stopped"] == 0
     assert run.data == dict.fromkeys(REGIONS, "done")
-    assert [move for move in await moves(run) if "decide" in move.partition(">")[2]] == [
-        "analysis -analysis.done-> decide"
-    ]
+    assert len([move for move in await moves(run) if move.endswith("-analysis.done-> decide")]) == 1
 
 
 @pytest.mark.parametrize("order", list(permutations(REGIONS)), ids="-".join)

@@ -1,0 +1,248 @@
+"""Locks: one visit at a time, first come first served, with a token that only grows; given back in the leaving commit."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast import InvalidInput, Retry, RunContext, Unavailable, Workflow
+from holdfast.locks import LOCK
+from holdfast.store.records import Query, Scope
+from holdfast.testing import Gate, Lab
+from tests.engine.journal import told
+from tests.engine.labs import OpenLab, World, nothing
+
+
+def repair(world: World, gates: dict[str, Gate]) -> Workflow:
+    """Repairs the repository that the input names, one run at a time; its label opens the gate it waits at."""
+    workflow = Workflow("repair", data=dict, retry=Retry(attempts_max=2, jitter=0))
+
+    @workflow.state("read", start=True, to="repair")
+    async def read(ctx: RunContext) -> None:
+        ctx.data.update(ctx.input)
+
+    @workflow.state("repair", to="review", on={"skip": "review"}, lock=lambda data: ("repository", data["repo"]))
+    async def work(ctx: RunContext) -> None:
+        world.do(ctx.data["name"])
+        ctx.data["token"] = ctx.token
+        if ctx.data.get("fails", 0) >= ctx.attempt:
+            raise ConnectionError("push failed")
+        await gates[ctx.data["name"]].wait()
+
+    workflow.wait("review", on={"merge": "end"})
+    workflow.final("end")
+    return workflow
+
+
+async def opened(open_lab: OpenLab, world: World, *names: str) -> tuple[Lab, dict[str, Gate]]:
+    lab = await open_lab()
+    gates = {name: lab.gate() for name in names}
+    await lab.restart(repair(world, gates))
+    return lab, gates
+
+
+async def test_the_second_run_waits_and_gets_a_higher_token(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    one = await lab.start("repair", {"name": "one", "repo": "company/service"})
+    two = await lab.start("repair", {"name": "two", "repo": "company/service"})
+    await lab.settle()
+    assert world.calls == {"one": 1}
+    assert ((await two.refresh()).state, two.status) == ("repair", "running")
+    gates["one"].open()
+    await lab.settle()
+    assert world.calls == {"one": 1, "two": 1}
+    gates["two"].open()
+    await lab.settle()
+    assert (await one.refresh()).data["token"] < (await two.refresh()).data["token"]
+    assert [row["lock"] for row in await told(two, "lock-granted")] == ["repository/company/service"]
+
+
+async def test_other_repositories_do_not_wait(open_lab: OpenLab) -> None:
+    world = World()
+    lab, _ = await opened(open_lab, world, "one", "two")
+    await lab.start("repair", {"name": "one", "repo": "company/one"})
+    await lab.start("repair", {"name": "two", "repo": "company/two"})
+    await lab.settle()
+    assert world.calls == {"one": 1, "two": 1}
+
+
+async def test_first_come_first_served_across_users(open_lab: OpenLab) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    world = World()
+    lab, gates = await opened(open_lab, world, *names)
+    for name in names:
+        await lab.engine.start("repair", {"name": name, "repo": "r"}, user=f"user-{name}")
+        await lab.settle()
+    for done, name in enumerate(names, start=1):
+        assert list(world.calls) == names[:done]
+        gates[name].open()
+        await lab.settle()
+
+
+@pytest.mark.parametrize("way", ["pause", "cancel", "skip"])
+async def test_a_run_that_leaves_gives_the_lock_back(open_lab: OpenLab, way: str) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    one = await lab.start("repair", {"name": "one", "repo": "r"})
+    await lab.start("repair", {"name": "two", "repo": "r"})
+    await lab.settle()
+    match way:
+        case "pause":
+            await one.pause(by="ops")
+        case "cancel":
+            await one.cancel(by="ops")
+        case _:
+            await (await one.refresh()).send("skip", by="ops")
+    await lab.settle()
+    assert world.calls == {"one": 1, "two": 1}
+    if way == "pause":
+        await one.resume(by="ops")
+        await lab.settle()
+        assert world.calls["one"] == 1, "it asks again, behind the one that holds it now"
+        gates["two"].open()
+        await lab.settle()
+        assert world.calls["one"] == 2
+        assert len(await told(one, "lock-granted")) == 2
+
+
+async def test_a_run_that_stops_waiting_leaves_the_line(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two", "three")
+    await lab.start("repair", {"name": "one", "repo": "r"})
+    two = await lab.start("repair", {"name": "two", "repo": "r"})
+    await lab.start("repair", {"name": "three", "repo": "r"})
+    await lab.settle()
+    await two.cancel(by="ops")
+    gates["one"].open()
+    await lab.settle()
+    assert world.calls == {"one": 1, "three": 1}
+
+
+async def test_a_short_back_off_keeps_the_lock_and_giving_up_returns_it(open_lab: OpenLab) -> None:
+    world = World()
+    lab, _ = await opened(open_lab, world, "one", "two")
+    one = await lab.start("repair", {"name": "one", "repo": "r", "fails": 2})
+    await lab.start("repair", {"name": "two", "repo": "r"})
+    await lab.skip("1s")
+    assert world.calls == {"one": 1}, "in back-off, and it holds the lock"
+    await lab.skip("1s")
+    assert ((await one.refresh()).status, world.calls) == ("failed", {"one": 2, "two": 1})
+
+
+async def test_a_failed_run_that_is_resumed_asks_for_its_lock_again(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    one = await lab.start("repair", {"name": "one", "repo": "r", "fails": 2})
+    await lab.start("repair", {"name": "two", "repo": "r"})
+    await lab.skip("2s")
+    await (await one.refresh()).resume(by="ops")
+    await lab.settle()
+    assert world.calls["one"] == 2, "another run repairs there now"
+    gates["two"].open()
+    await lab.settle()
+    assert world.calls["one"] == 3
+
+
+async def test_a_restart_keeps_the_line(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    await lab.start("repair", {"name": "one", "repo": "r"}, id="one")
+    await lab.start("repair", {"name": "two", "repo": "r"}, id="two")
+    await lab.settle()
+    await lab.restart()
+    await lab.settle()
+    assert world.calls == {"one": 2}
+    gates["one"].open()
+    await lab.settle()
+    assert world.calls == {"one": 2, "two": 1}
+
+
+async def test_a_state_that_is_left_and_entered_again_asks_anew(open_lab: OpenLab) -> None:
+    tokens: list[int] = []
+    workflow = Workflow("rounds", data=dict)
+
+    @workflow.state("write", start=True, to="review", lock=lambda data: ("repository", "r"))
+    async def write(ctx: RunContext) -> None:
+        tokens.append(ctx.token)
+
+    workflow.wait("review", on={"again": "write", "merge": "end"})
+    workflow.final("end")
+    lab = await open_lab(workflow)
+    run = await (await lab.start("rounds")).reach("review")
+    for _ in range(2):
+        await run.send("again", by="ana")
+        await lab.settle()
+        await run.refresh()
+    assert tokens == sorted(set(tokens))
+    assert len(tokens) == 3
+
+
+async def test_a_lock_that_cannot_be_named_is_a_permanent_failure(open_lab: OpenLab) -> None:
+    workflow = Workflow("unnamed", data=dict)
+    workflow.add_state("read", nothing, start=True, to="work")
+    workflow.add_state("work", nothing, to="end", lock=lambda data: ("repository", data["repo"]))
+    workflow.final("end")
+    lab = await open_lab(workflow)
+    run = await lab.start("unnamed")
+    await lab.settle()
+    await run.refresh()
+    assert (run.status, run.state) == ("failed", "read")
+    assert "state work: its lock= raised KeyError: 'repo'" in run.run.reason
+
+
+async def test_code_takes_a_lock_for_a_block(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one")
+    gates["one"].open()
+    async with lab.engine.lock("repository", "r", user="ana") as lease:
+        await lab.start("repair", {"name": "one", "repo": "r"}, id="T")
+        await lab.settle()
+        assert world.calls == {}, "a state and a block meet at the same lock"
+        with pytest.raises(Unavailable, match=r"lock repository/r: waited 2 s; held by ana"):
+            await _try_for_2_seconds(lab)
+    await lab.skip("1s")
+    assert world.calls == {"one": 1}
+    assert (await lab.client.get("T")).data["token"] > lease.token
+
+
+async def _try_for_2_seconds(lab: Lab) -> None:
+    async def enter() -> None:
+        async with lab.engine.lock("repository", "r", user="bob", wait_max_s=2):
+            raise AssertionError("two hold one lock")
+
+    attempt = lab.engine.inside.runtime.tasks.start(enter(), name="second")
+    await lab.skip("3s")
+    await attempt
+
+
+async def test_a_block_renews_its_lease_and_gives_it_back(open_lab: OpenLab) -> None:
+    lab = await open_lab()
+    async with lab.engine.lock("repository", "r", ttl_s=3) as lease:
+        await lab.skip("10s")
+        assert not lease.lost.is_set()
+        lease.check()
+    async with lab.engine.lock("repository", "r", wait_max_s=0) as again:
+        assert again.token == lease.token + 1
+
+
+async def test_a_lock_needs_a_name(open_lab: OpenLab) -> None:
+    lab = await open_lab()
+    with pytest.raises(InvalidInput, match="lock name: expected a real id"):
+        async with lab.engine.lock("repository", ""):
+            raise AssertionError("held a lock without a name")
+
+
+async def test_no_lock_is_held_when_all_runs_have_ended(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    for name in gates:
+        run = await lab.start("repair", {"name": name, "repo": "r"})
+        gates[name].open()
+        await (await run.reach("review")).send("merge", by="ana")
+    records = [key for key in await _locks(lab) if key[1]]
+    assert records == []
+
+
+async def _locks(lab: Lab) -> list[tuple[str, str]]:
+    from_store = await lab.store.scan(Scope.system(), Query(kind=LOCK))
+    return [(record.key.id, record.owner) for record in from_store.records]
