@@ -14,6 +14,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from holdfast import codec
+from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, WorkflowError
 from holdfast.locks import is_held_by, lock_key, lock_state, token_of
@@ -26,7 +27,7 @@ from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, signal_put, waiting_signals
-from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, encode_run, shown, where_of
+from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, encode_run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
 from holdfast.workflow.steps import Memos, RunContext
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from holdfast.chart import shown
 from holdfast.workflow.build import Built
-from holdfast.workflow.run import Run, Signal, shown, where_of
+from holdfast.workflow.run import Run, Signal, where_of
 
 
 class Verdict(enum.Enum):

@@ -6,12 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from holdfast.chart import Step, step
+from holdfast.chart import Step, shown, step
 from holdfast.errors import ErrorSeverity, ErrorType, WorkflowError
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import StateSpec
-from holdfast.workflow.run import HeldLock, Leaf, Run, Timer, shown, spec_state, spec_text
+from holdfast.workflow.run import HeldLock, Leaf, Run, Timer, spec_state, spec_text
 
 ERROR_STATE = "error_handling"
 

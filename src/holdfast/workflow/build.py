@@ -1,9 +1,9 @@
 """From a declaration to a chart: the one place that knows how workflow words become statechart words.
 
-A handler's result is the event `/done/PATH/OUTCOME`, a timer `/after/PATH/N`, giving up `/escalate/PATH/error`, cancelling
-`/cancel`. Users' signals are plain names and cannot begin with "/". A working leaf that completes its parent goes to
-a structural final state `_done`; as a region of a parallel it is wrapped, so that `analysis.k8s` becomes
-`analysis.k8s._run` and `analysis.k8s._done`.
+A handler's result is the event `/done/PATH/OUTCOME`, a timer `/after/PATH/N`, giving up `/escalate/PATH/error`,
+cancelling `/cancel`. Users' signals are plain names and cannot begin with "/". A working leaf that completes its
+parent goes to a structural final state `_done`; as a region of a parallel it is wrapped, so that `analysis.k8s`
+becomes `analysis.k8s._run` and `analysis.k8s._done`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from msgspec.structs import replace
 
 from holdfast import chart as charts
 from holdfast import codec
-from holdfast.chart import Chart, ChartDef, Configuration, StateDef, TimerDef, TransitionDef
+from holdfast.chart import Chart, ChartDef, Configuration, StateDef, TimerDef, TransitionDef, shown
 from holdfast.chart import Join as ChartJoin
 from holdfast.errors import HoldfastError, InvalidDefinition
 from holdfast.workflow.definition import DONE, Forward, StateSpec
-from holdfast.workflow.run import Run, shown
+from holdfast.workflow.run import Run
 
 CANCEL = "/cancel"
 CANCELLED = "cancelled"

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from holdfast import codec
+from holdfast.chart import shown
 from holdfast.errors import Rejected, WorkflowError
 from holdfast.store.records import Event, Key
 from holdfast.workflow.admission import expectation
 from holdfast.workflow.build import Built
-from holdfast.workflow.run import Run, shown, spec_text
+from holdfast.workflow.run import Run, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
 

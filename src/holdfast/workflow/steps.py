@@ -19,11 +19,12 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast import codec, faults
+from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
 from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Require, Scope
 from holdfast.workflow.decision import Row
-from holdfast.workflow.run import MEMO, Leaf, Run, shown, visit_prefix
+from holdfast.workflow.run import MEMO, Leaf, Run, visit_prefix
 from holdfast.workflow.runtime import Runtime
 
 MAP_CONCURRENCY = 16
