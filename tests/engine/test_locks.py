@@ -1,4 +1,4 @@
-"""Locks: one visit at a time, first come first served, with a token that only grows; given back in the leaving commit."""
+"""Locks: one visit at a time, first come first served, tokens that only grow; given back in the leaving commit."""
 
 from __future__ import annotations
 
