@@ -45,7 +45,7 @@ ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
 BACKOFF_S = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 PATIENCE_S = 2.0
-"""How long a commit waits for a store that says it is ailing."""
+"""How long a caller's commit waits for a store that says it is ailing."""
 
 current_visit: ContextVar[str] = ContextVar("current_visit", default="")
 """The visit whose handler the running code belongs to, or "": for looking on, as the lab does. It gives no rights."""
@@ -124,17 +124,19 @@ class Runtime:
             raise NotFound(f"run {key.id}: there is no such run", run=key.id)
         return Stored.of(record)
 
-    async def commit(self, scope: Scope, change: Change) -> Commit:
+    async def commit(self, scope: Scope, change: Change, *, is_patient: bool = False) -> Commit:
         """Commit, waiting out a store that is away; the outcome of a lost answer is looked up.
 
-        Raises Unavailable when the store has ailed for PATIENCE_S seconds.
+        Raises Unavailable when the store has ailed for PATIENCE_S seconds, unless `is_patient`: who holds results that
+        are nowhere else has nothing better to do than to wait.
         """
         began_at = self.clock.time_s()
         for attempt in itertools.count():
             try:
                 return await commit_surely(self.store, scope, change)
             except Unavailable:
-                if self.store.ailment() is not None and self.clock.time_s() - began_at >= PATIENCE_S:
+                is_over = self.clock.time_s() - began_at >= PATIENCE_S
+                if is_over and not is_patient and self.store.ailment() is not None:
                     raise
                 await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
         raise AssertionError("unreachable")
@@ -150,7 +152,7 @@ class Runtime:
         extra: Iterable[Put | Delete] = (),
         requires: tuple[Require, ...] = (),
     ) -> tuple[Stored, Decision]:
-        """Make a decision true. `owner`: as in Put; `guard`: only while the epoch is still ours.
+        """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
@@ -185,7 +187,7 @@ class Runtime:
             )
             faults.point("before-transition")
             try:
-                commit = await self.commit(scope, change)
+                commit = await self.commit(scope, change, is_patient=guard)
             except Conflict as conflict:
                 if getattr(conflict, "facts", {}).get("key") in [put.key for put in lock_puts]:
                     continue

@@ -134,7 +134,7 @@ class Memos:
             requires=(Require(key=self._run_key, epoch=self.epoch),),
             events=tuple(note_event(self._run_key, row) for row in notes),
         )
-        await self._runtime.commit(self._scope, change)
+        await self._runtime.commit(self._scope, change, is_patient=True)
         faults.point("memo")
 
 
