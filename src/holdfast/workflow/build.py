@@ -21,7 +21,7 @@ from holdfast.chart import Chart, ChartDef, Configuration, StateDef, TimerDef, T
 from holdfast.chart import Join as ChartJoin
 from holdfast.errors import HoldfastError, InvalidDefinition
 from holdfast.workflow.definition import DONE, Forward, StateSpec
-from holdfast.workflow.run import Run
+from holdfast.workflow.run import Run, Timer
 
 CANCEL = "/cancel"
 CANCELLED = "cancelled"
@@ -107,6 +107,14 @@ class Built:
         """A leaf of older code under its new name."""
         declared = leaf.removesuffix(f".{RUN}")
         return self.leaf_of(states[declared]) if declared in states else leaf
+
+    def renamed_timer(self, timer: Timer, states: Mapping[str, str]) -> Timer:
+        """A timer of older code under the new name of its state."""
+        declared = timer.state.removesuffix(f".{RUN}")
+        if declared not in states:
+            return timer
+        number = int(timer.event.rpartition("/")[2])
+        return replace(timer, state=self.leaf_of(states[declared]), event=after_event(states[declared], number))
 
     def decode_data(self, data: bytes) -> Any:
         """The run's data as the workflow's type."""

@@ -366,7 +366,9 @@ class Client:
     # -- shared -------------------------------------------------------------------------------------------------
 
     def _decide(self, stored: Stored, occurrence: on.Occurrence) -> Decision:
-        decision = rules.decide(self.runtime.built(stored.run), stored.run, occurrence, now=self.runtime.store.now_s())
+        built, now = self.runtime.built(stored.run), self.runtime.store.now_s()
+        home = rules.at_home(built, stored.run, now=now)
+        decision = rules.decide(built, home.run, occurrence, now=now)
         if decision.reason:
             raise InvalidTransition(
                 f"run {stored.run.id} in {where_of(stored.run)}: {decision.reason}",

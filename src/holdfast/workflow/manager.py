@@ -26,6 +26,7 @@ from holdfast.errors import (
 from holdfast.locks import Lease
 from holdfast.store.records import Key
 from holdfast.workflow import occurrences as on
+from holdfast.workflow import rules
 from holdfast.workflow.advance import ERROR_STATE
 from holdfast.workflow.build import CANCEL, DONE_STATE, Built
 from holdfast.workflow.client import Client
@@ -134,7 +135,9 @@ class WorkflowStateManager:
             raise UnknownWorkflow(f"workflow {workflow_id!r} is not known", run=workflow_id) from error
 
     def _occurrence(self, run: Run, target: Target, trigger: str, agent: str, updates: dict[str, Any]) -> on.Occurrence:
-        built = self._engine.inside.runtime.built(run)
+        runtime = self._engine.inside.runtime
+        built = runtime.built(run)
+        run = rules.at_home(built, run, now=runtime.store.now_s()).run
         failing = next((path for path, leaf in run.leaves.items() if leaf.phase == "failing"), None)
         if target[0] == ERROR_STATE:
             if failing is not None:

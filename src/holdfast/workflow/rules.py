@@ -28,8 +28,8 @@ from holdfast.workflow.advance import (
 )
 from holdfast.workflow.build import Built, done_event, escalate_event
 from holdfast.workflow.decision import Decision, Row, refused
-from holdfast.workflow.definition import DONE, Retry
-from holdfast.workflow.run import Failure, Leaf, Run, spec_text
+from holdfast.workflow.definition import DONE, Retry, StateSpec
+from holdfast.workflow.run import RUNNABLE, Failure, Leaf, Run, spec_text
 
 
 def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> Decision:
@@ -39,6 +39,14 @@ def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> 
         return refused(run, f"run {run.id} has ended in {run.outcome}")
     judge = _JUDGES[type(occurrence)]
     return judge(built, run, occurrence, now)
+
+
+def at_home(built: Built, run: Run, *, now: float) -> Decision:
+    """The run as this code sees it: taken over first, with the row that tells it, where other code wrote it."""
+    if run.is_ended or (run.configuration.chart_hash == built.chart.hash and run.version == built.version):
+        return Decision(run=run)
+    states = dict(built.migrations.get(run.version, {}))
+    return decide(built, run, on.Moved(version=built.version, states=states), now=now)
 
 
 def backoff_s(retry: Retry, attempt: int, *, draw: float) -> float:
@@ -290,14 +298,18 @@ def _reported(built: Built, run: Run, event: on.Reported, now: float) -> Decisio
 
 def _moved(built: Built, run: Run, event: on.Moved, now: float) -> Decision:
     configuration = built.adopt(run, event.states)
-    leaves = {built.renamed(path, event.states): leaf for path, leaf in run.leaves.items()}
+    leaves = {
+        path: _suited(built.spec_of(path), leaf, now)
+        for path, leaf in ((built.renamed(old, event.states), leaf) for old, leaf in run.leaves.items())
+    }
     name = "migrated" if event.states or event.version != run.version else "adopted"
     row = Row(
         name=name, agent=event.agent,
         metadata={"from_version": run.version, "to_version": event.version, "chart": built.chart.hash},
     )  # fmt: skip
-    after = replace(run, version=event.version, configuration=configuration, leaves=leaves)
-    return decided(after, (row,))
+    timers = tuple(built.renamed_timer(timer, event.states) for timer in run.timers)
+    after = replace(run, version=event.version, configuration=configuration, leaves=leaves, timers=timers)
+    return decided(after, (row,), keep_status=run.status not in RUNNABLE)
 
 
 _JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]] = {
@@ -367,6 +379,13 @@ class _ErrorRows:
             )
             for i in range(3)
         )
+
+
+def _suited(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
+    """The leaf under newer code, which may have made a waiting state of a working one, or the other way round."""
+    is_work = spec.kind == "work"
+    fits = leaf.phase not in ("working", "waiting") or (leaf.phase == "working") == is_work
+    return leaf if fits else begin_attempt(spec, replace(leaf, deadline_at=None), now)
 
 
 def _with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
