@@ -207,7 +207,7 @@ async def commits_of(lab: Lab, run: str) -> int:
 
 @pytest.mark.parametrize(("steps", "commits"), [(0, 2), (1, 2), (2, 3), (10, 11)])
 async def test_the_last_memo_and_the_transition_are_one_commit(open_lab: OpenLab, steps: int, commits: int) -> None:
-    """One commit starts the run, one makes each memo durable before the next body, the last goes with the transition."""
+    """One commit starts the run, one keeps each memo before the next body, the last goes with the transition."""
     workflow = Workflow("fused")
 
     async def quick() -> int:
