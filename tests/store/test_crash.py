@@ -25,7 +25,7 @@ PATIENCE_S = 60.0
 
 @asynccontextmanager
 async def child(
-    file: Path, name: str, count: int, *, faults: str = "", limits: Callable[[], None] | None = None
+    file: Path, name: str, *numbers: int, faults: str = "", limits: Callable[[], None] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program `children/writers.py`, killed at the end if it has not ended."""
     process = await asyncio.create_subprocess_exec(
@@ -34,7 +34,7 @@ async def child(
         "tests.store.children.writers",
         str(file),
         name,
-        str(count),
+        *map(str, numbers),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "HOLDFAST_FAULTS": faults},
         stdout=asyncio.subprocess.PIPE,
@@ -145,7 +145,7 @@ async def test_two_processes_share_a_file(tmp_path: Path) -> None:
 async def test_stopped_writer_is_named_and_the_others_go_on_after_it(tmp_path: Path) -> None:
     """SIGSTOP inside a commit: peers are refused with the stopped process's name, reads work, nothing is lost."""
     file = tmp_path / "store.db"
-    async with child(file, "stopped", 1, faults="store-before-commit:5:stop") as process:
+    async with child(file, "stopped", 1, 5) as process:
         said = await lines(process, most=5)
         assert acknowledged(said) == {"stopped0": 4}
         await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)

@@ -60,15 +60,24 @@ def test_migrations_are_numbered_without_gaps() -> None:
 
 
 def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
-    async def open_one(name: str) -> None:
-        store = await asyncio.to_thread(SqliteStore, tmp_path / "store.db")
+    async def open_one(path: Path, name: str) -> None:
+        store = await asyncio.to_thread(SqliteStore, path)
         await store.commit(ANA, change(put(name)))
         await store.close()
 
-    async def open_many() -> None:
-        await asyncio.gather(*(open_one(f"a{number}") for number in range(8)))
+    async def open_many(path: Path) -> None:
+        await asyncio.gather(*(open_one(path, f"a{number}") for number in range(8)))
 
-    asyncio.run(open_many())
+    for turn in range(10):
+        asyncio.run(open_many(tmp_path / f"{turn}.db"))
+
+
+async def test_opening_waits_for_nobody_who_writes(file: Path) -> None:
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store = SqliteStore(file, busy_timeout_s=0)
+        assert (await must_read(store, "a")).version == len(BODIES)
+        await store.close()
 
 
 async def test_newer_schema_is_refused_and_left_alone(file: Path) -> None:

@@ -48,7 +48,7 @@ def connect(path: Path, mode: Mode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -
         connection = sqlite3.connect(
             f"file:{urllib.parse.quote(str(path))}?mode={mode}",
             uri=True,
-            timeout=busy_timeout_s,  # set before the switch to WAL, which two openers may attempt at once
+            timeout=busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
             cached_statements=STATEMENTS_MAX,
@@ -56,8 +56,21 @@ def connect(path: Path, mode: Mode, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -
         with closed_on_error(connection):
             _check_ours(connection, path)
             if mode != "ro":
-                _prepare(connection, path)
+                connection.execute("PRAGMA synchronous = FULL")
         return connection
+
+
+def is_ready(connection: sqlite3.Connection) -> bool:
+    """Whether the file needs no preparation: asked without a lock, so that opening waits for nobody who writes."""
+    return _journal_mode(connection) == "wal" and schema_version(connection) >= migrations()[-1][0]
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Switch to WAL and bring the schema up to date. One process at a time: two that switch at once lock each other."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    if (mode := _journal_mode(connection)) != "wal":
+        raise Unavailable(f"{path}: expected a file system that allows a write-ahead log, saw mode {mode!r}")
+    migrate(connection, path)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> list[str]:
@@ -129,19 +142,18 @@ def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
-    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    # In this order: a peer that makes the schema just now sets the id with it.
     is_empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     if application_id != APPLICATION_ID and not is_empty:
         raise InvalidInput(f"{path}: expected a holdfast store, saw an SQLite file of another program", path=str(path))
     if not is_empty and schema_version(connection) > migrations()[-1][0]:
         check_version(connection, path)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    if mode != "wal":
-        raise Unavailable(f"{path}: expected a file system that allows a write-ahead log, saw mode {mode!r}")
-    connection.execute("PRAGMA synchronous = FULL")
+def _journal_mode(connection: sqlite3.Connection) -> str:
+    mode: str = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    return mode
 
 
 def _statements(script: str) -> Iterator[str]:

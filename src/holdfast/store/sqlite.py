@@ -89,7 +89,9 @@ class SqliteStore:
                 name = f"process {os.getpid()}" + (f" ({process})" if process else "")
                 connection = schema.connect(self._path, "rwc", busy_timeout_s=busy_timeout_s)
                 opened.callback(connection.close)
-                self._writer = self._open_writer(connection, Turn(self._path, name=name, timeout_s=turn_timeout_s))
+                turn = Turn(self._path, name=name, timeout_s=turn_timeout_s)
+                opened.callback(turn.close)
+                self._writer = self._open_writer(connection, turn)
             self._reader = schema.connect(self._path, "ro" if read_only else "rw")
             opened.callback(self._reader.close)
             with translated(self._path):
@@ -236,7 +238,12 @@ class SqliteStore:
 
     def _open_writer(self, connection: sqlite3.Connection, turn: Turn) -> Writer:
         with translated(self._path):
-            schema.migrate(connection, self._path)
+            if not schema.is_ready(connection):
+                turn.acquire()
+                try:
+                    schema.prepare(connection, self._path)
+                finally:
+                    turn.release()
             return Writer(
                 connection,
                 path=self._path,

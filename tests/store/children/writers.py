@@ -1,11 +1,14 @@
-"""Commits without end: `writers FILE NAME COUNT`. Says "go", and then each transition that was acknowledged."""
+"""Commits without end: `writers FILE NAME COUNT [STOP_AT]`. Says "go", then each acknowledged transition."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import threading
 from pathlib import Path
 
+from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.store import journal
 from holdfast.store.records import Change, Key, NewEvent, Put, Scope
@@ -31,8 +34,22 @@ async def transitions(store: SqliteStore, name: str) -> None:
         body = after
 
 
-async def main(file: str, name: str, count: int) -> None:
-    store = SqliteStore(Path(file), process=name)
+class StoppingClock(SystemClock):
+    """Stops the process when asked the time for the `nth` time, which a commit does inside its transaction."""
+
+    def __init__(self, nth: int) -> None:
+        self._left = nth
+
+    def time_s(self) -> float:
+        self._left -= 1
+        if self._left == 0:
+            # To this very thread: one sent to the process would let it run on for a moment.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        return super().time_s()
+
+
+async def main(file: str, name: str, count: int, stop_at: int = 0) -> None:
+    store = SqliteStore(Path(file), process=name, clock=StoppingClock(stop_at))
     sys.stdout.write("go\n")
     await asyncio.gather(*(transitions(store, f"{name}{number}") for number in range(count)))
     sys.stdout.write(f"ailment {store.ailment()}\n")
@@ -41,4 +58,4 @@ async def main(file: str, name: str, count: int) -> None:
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])))
