@@ -375,7 +375,7 @@ class Client:
                 run=stored.run.id,
                 state=where_of(stored.run),
             )
-        return decision
+        return msgspec.structs.replace(decision, rows=home.rows + decision.rows)
 
     async def _commit(self, stored: Stored, decision: Decision, *, extra: tuple[Put, ...] = ()) -> Stored:
         """Commit as the new owner; the old one is fenced off, and told."""
@@ -391,13 +391,13 @@ class Client:
         if stored.owner and stored.owner != self.runtime.process_id:
             await leave_notice(self.runtime, stored.owner, stored.run.id, "lost")
         self._take_up(after, Origin.CLAIMED)
+        if after.run.status == "waiting":
+            await self._recovery.look_into_inbox(after.run)
         return after
 
     def _take_up(self, stored: Stored, origin: Origin) -> None:
         if stored.owner == self.runtime.process_id:
             self._crew.launch(stored, origin)
-        if after.run.status == "waiting":
-            await self._recovery.look_into_inbox(after.run)
         else:
             self._crew.lose(stored.run.id)
             self._recovery.released(stored)
