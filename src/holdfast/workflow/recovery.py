@@ -236,6 +236,7 @@ class RecoveryManager:
         if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
             return False
         return await self.claim_one(run)
+
     async def look_into_inbox(self, run: Run) -> bool:
         """Take up an unowned run if a signal that was kept can be judged now; False where there is none."""
         built = self._runtime.built(run)
@@ -245,7 +246,6 @@ class RecoveryManager:
             if admit(built, run, signal).verdict is not Verdict.EARLY:
                 return await self.claim_one(run)
         return False
-
 
     async def claim_one(self, run: Run) -> bool:
         """Claim one unowned run and start its actor; False where somebody else was first."""
