@@ -119,8 +119,10 @@ class Actor:
                 occurrence = await self._next()
                 if occurrence is not None:
                     await self._judge(occurrence)
-                elif self._is_idle() and not await self._reclaim():
-                    return
+                elif self._is_idle():
+                    await self._give_back()
+                    if not await self._reclaim():
+                        return
         except (Fenced, Conflict):
             self._is_lost = True  # the run moved on without us: whoever moved it goes on
         finally:
@@ -394,6 +396,14 @@ class Actor:
         if stored.epoch != self.epoch:
             raise Fenced(f"run {self.run.id}: expected epoch {self.epoch}, found {stored.epoch}", run=self.run.id)
         return stored
+
+    async def _give_back(self) -> None:
+        """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
+        if self._is_lost or self._stored.owner != self._runtime.process_id:
+            return
+        claim = Claim(kind=RUN, owner="", from_owners=(self._runtime.process_id,), ids=(self.run.id,), limit=1)
+        for record in await self._runtime.store.claim(Scope.of_user(self.run.tenant, self.run.user), claim):
+            self._stored = Stored.of(record)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
