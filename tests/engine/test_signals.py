@@ -261,6 +261,23 @@ async def test_a_signal_for_a_paused_run_is_kept_until_it_is_resumed(open_lab: O
     assert await told(run, "resumed") == [{"from": "paused", "reason": ""}]
 
 
+async def test_a_kept_signal_that_turns_out_wrong_does_not_stop_the_clock(open_lab: OpenLab) -> None:
+    """The run is taken up to judge what was kept; it is given back afterwards, and its timer fires."""
+    workflow = Workflow("two", data=dict)
+    workflow.wait("one", start=True, on={"go": "two"})
+    workflow.wait("two", on={"approve": "end"}, after={"3s": "late"}, about=lambda data: "this")
+    workflow.final("end", "late")
+    lab = await open_lab(workflow)
+    run = await lab.start("two")
+    assert await lab.client.send(run.id, "approve", by="ana", state="two", visit=1, about="that", signal_id="s") == ""
+    await run.send("go", by="ana")
+    await lab.settle()
+    with pytest.raises(InvalidTransition, match="is about that, but two waits for a judgement of this"):
+        await lab.client.send(run.id, "approve", by="ana", state="two", visit=1, about="that", signal_id="s")
+    await lab.skip("3s")
+    assert (await run.refresh()).state == "late"
+
+
 async def test_rounds_without_a_handler_are_rounds_too(open_lab: OpenLab) -> None:
     workflow = Workflow("pingpong")
     workflow.wait("ping", start=True, on={"hit": "pong"})
