@@ -148,6 +148,9 @@ async def test_executor_that_is_gone_is_unavailable(tmp_path: Path) -> None:
         store = SqliteStore(tmp_path / "store.db", executor=threads)
     with pytest.raises(Unavailable, match="new futures after shutdown"):
         await store.commit(ANA, change(put("a")))
+    with pytest.raises(Unavailable, match="new futures after shutdown"):
+        await store.read(ANA, [key("a")])
+    await store.close()
 
 
 async def test_lost_answer_of_a_real_commit_is_looked_up(tmp_path: Path) -> None:
