@@ -8,6 +8,7 @@ its answer before it sends the next change; 1, 50 and 500 of them at once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import sqlite3
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.harness import Comparison, compare, options, publish
+from holdfast.store import schema, tables
 from holdfast.store.records import Change, Key, NewEvent, Put, RemovePrefix, Require, Scope
 from holdfast.store.sqlite import SqliteStore
 
@@ -105,6 +107,29 @@ async def ms_per_read(committers: int, total: int, *, is_busy: bool) -> float:
         return elapsed_s / total * 1000
 
 
+async def ms_per_page(fetched: Callable[..., object]) -> float:
+    """Milliseconds to fetch 500 records in a thread, beside an event loop that is busy with short callbacks."""
+    async with store_with_runs(500) as (store, _):
+        is_over = False
+
+        async def keep_busy() -> None:
+            while not is_over:
+                sum(range(300))
+                await asyncio.sleep(0)
+
+        def fetch() -> None:
+            with closing(schema.connect(store.path, "ro")) as connection:
+                fetched(connection, f"SELECT {tables.RECORD} FROM records", ())
+
+        busy = asyncio.gather(*(keep_busy() for _ in range(3)))
+        started = perf_counter()
+        await asyncio.to_thread(fetch)
+        elapsed_s = perf_counter() - started
+        is_over = True
+        await busy
+        return elapsed_s * 1000
+
+
 def bare_commits_per_s(total: int) -> float:
     """One insert a transaction, synced, in the calling thread: what the disk and SQLite give at best."""
     with (
@@ -147,6 +172,13 @@ def questions(*, rounds: int, quick: bool, only: str) -> list[Comparison]:
                 rounds=rounds,
             )
         )
+    if only in "500 rows beside a busy loop":
+        at_once = functools.partial(tables.fetch, columns=tables.RECORD)
+        contestants = {
+            "holdfast": lambda: asyncio.run(ms_per_page(at_once)),
+            "row by row": lambda: asyncio.run(ms_per_page(lambda *query: list(tables.fetch_lenient(*query)))),
+        }
+        found.append(compare("500 rows beside a busy loop", contestants, unit="ms", better="less", rounds=rounds))
     return found
 
 

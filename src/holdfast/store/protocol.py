@@ -69,8 +69,10 @@ class Store(Protocol):
         after_version: int = 0,
         limit: int = 1000,
     ) -> list[Event]:
-        """Journal rows: of one `record` by version (behind `after_version`), or of one user's `stream`
-        (tenant, user) by position (behind `after`)."""
+        """Journal rows in the order of their positions: of one `record`, or of one user's `stream` (tenant, user).
+
+        `after` resumes behind a position, for either; `after_version` behind a version of the record.
+        """
         ...
 
     async def wait(self, since: int) -> int:

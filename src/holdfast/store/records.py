@@ -101,7 +101,10 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):
-    """Remove a record, leaving its version behind so that a later creation continues the sequence."""
+    """Remove a record, leaving its version and epoch behind so that a later creation continues them.
+
+    It counts as a write: the record made again after a delete at version 3 has version 5.
+    """
 
     key: Key
     expect: int | None
@@ -214,7 +217,10 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scan looks for; absent fields do not filter. `labels` must all be equal. Order: by id, or by due."""
+    """What a scan looks for; absent fields do not filter. `labels` must all be equal.
+
+    Order: by id; or, with `by_due`, by due and then id, and only the records that have a due.
+    """
 
     kind: str
     prefix: str = ""
