@@ -49,7 +49,7 @@ def syncs(contestant: str, size: Size) -> int | None:
         summary = Path(folder) / "syscalls"
         strace = ["strace", "-f", "-c", "-e", f"trace={SYNC_CALLS}", "-o", str(summary)]
         _answer([*strace, *_command(contestant, folder, size)])
-        return _calls(summary.read_text())
+        return sync_calls(summary.read_text())
 
 
 def syncs_per_step(contestant: str, size: Size) -> float | None:
@@ -78,7 +78,7 @@ def _answer(command: list[str]) -> Measured:
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Measured)
 
 
-def _calls(summary: str) -> int:
+def sync_calls(summary: str) -> int:
     """The calls in a table of `strace -c`: the fourth column of each system call's line."""
     pattern = rf"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s.*\b(?:{SYNC_CALLS.replace(',', '|')})$"
     return sum(int(calls) for calls in re.findall(pattern, summary, re.MULTILINE))
