@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from holdfast_sre import commands_diagnosis, commands_run
+from holdfast_sre import commands_diagnosis, commands_review, commands_run
 
 app = typer.Typer(
     name="holdfast-sre",
@@ -14,6 +14,7 @@ app = typer.Typer(
     add_completion=False,
 )
 commands_run.register(app)
+commands_review.register(app)
 commands_diagnosis.register(app)
 
 

@@ -7,13 +7,26 @@ on watching the reviews of its waiting runs, and finishes what it had begun.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
-from holdfast import Engine, InvalidTransition, RunHandle, SystemClock, Workflow
-from holdfast_sre.ports import PullRequest
-from holdfast_sre.sre_chart import AWAITING_REVIEW, NAME, REVIEW_IN_PROGRESS, TICKET_DETECTED, Handler, sre_workflow
+import structlog
+
+from holdfast import Engine, InvalidInput, InvalidTransition, NotFound, RunHandle, SystemClock, Unavailable, Workflow
+from holdfast_sre.incident import Incident
+from holdfast_sre.sre_chart import (
+    AWAITING_REVIEW,
+    MONITORING,
+    NAME,
+    REVIEW_IN_PROGRESS,
+    TICKET_DETECTED,
+    Handler,
+    sre_workflow,
+)
 from holdfast_sre.work_analysis import Analysis
 from holdfast_sre.work_repair import Repair
 from holdfast_sre.world import World
+
+log = structlog.get_logger("holdfast_sre.bot")
 
 USER = "sre-team"
 """Whose runs these are: the team that the bot works for."""
@@ -38,44 +51,64 @@ class Bot:
         self._engine = engine
         self._world = world
         self._clock = SystemClock()
+        self._complaint = ""
 
     async def serve(self, *, until_idle: bool = False) -> None:
-        """Take new tickets and heed reviews for ever; with `until_idle`, until every run has ended or needs people."""
+        """Take new tickets and heed reviews for ever; with `until_idle`, until every run has ended or needs people.
+
+        A ticket or review that cannot be read is told once and looked at again; the runs go on meanwhile.
+        """
         while True:
-            await self.take_tickets()
-            open_runs = await self.watch_reviews()
-            if until_idle and not open_runs:
+            complaint, is_idle = "", False
+            try:
+                await self.take_tickets()
+            except (InvalidInput, Unavailable) as error:
+                complaint = str(error)
+            try:
+                is_idle = not await self.watch_runs()
+            except (InvalidInput, NotFound, Unavailable) as error:
+                complaint = str(error)
+            if complaint and complaint != self._complaint:
+                log.warning("cannot look at everything", reason=complaint)
+            self._complaint = complaint
+            if until_idle and is_idle:
                 return
             await self._clock.sleep(WATCH_S)
 
     async def take_tickets(self) -> list[RunHandle]:
         """Start a run for each ticket assigned to the bot; one run per ticket, whatever happens in between."""
-        started = []
-        for ticket in await self._world.tickets.assigned(self._world.assignee):
-            run = await self._engine.start(NAME, {"ticket": ticket.id}, id=ticket.id, user=USER)
-            if run.status == "waiting" and run.state == "system_idle.monitoring":
-                await run.send(TICKET_DETECTED, by=self._world.assignee, id="detected")
-            started.append(run)
-        return started
+        tickets = await self._world.tickets.assigned(self._world.assignee)
+        return [await self._engine.start(NAME, {"ticket": ticket.id}, id=ticket.id, user=USER) for ticket in tickets]
 
-    async def watch_reviews(self) -> int:
-        """Tell every waiting run what was decided about its diff; how many runs are still under way."""
-        page, _ = await self._engine.client(USER).runs(workflow=NAME, statuses=("running", "waiting", "suspect"))
-        for run in page:
-            if run.status == "waiting" and run.data.pull and _is_in_review(run):
-                await self._heed(run, await self._world.reviews.read(run.data.pull))
-        return len(page)
+    async def watch_runs(self) -> int:
+        """Let new runs begin and tell waiting ones what was decided; how many go on without anybody's doing."""
+        busy, after = 0, None
+        while True:
+            client = self._engine.client(USER)
+            page, after = await client.runs(workflow=NAME, statuses=("running", "waiting", "suspect"), after=after)
+            for run in page:
+                is_resting = run.status == "waiting" and _is_in_review(run) and not await self._heed(run)
+                busy += not is_resting
+                if run.status == "waiting" and run.state == MONITORING:
+                    await run.send(TICKET_DETECTED, by=self._world.assignee, id="detected")
+            if after is None:
+                return busy
 
-    async def _heed(self, run: RunHandle, pull: PullRequest) -> None:
-        for number, decision in enumerate(pull.decisions):
-            if decision.diff_hash != run.data.diff_hash or decision.key.startswith(run.id):
+    async def _heed(self, run: RunHandle) -> bool:
+        """Tell a run the latest verdict of this round on its diff; whether there was one.
+
+        Those that the run itself put into the review bear its id in their keys.
+        """
+        incident: Incident = run.data
+        pull = await self._world.reviews.read(incident.pull)
+        for place in range(len(pull.decisions) - 1, incident.decided - 1, -1):
+            decision = pull.decisions[place]
+            if decision.diff_hash != incident.diff_hash or decision.key.startswith(run.id):
                 continue
-            signal_id = f"review-{pull.number}-{pull.round}-{number}"
-            try:
-                await run.send(decision.verdict, by=decision.by, data=decision.text, id=signal_id)
-            except InvalidTransition:
-                continue  # another decision was heeded first, and its state is journalled
-            return
+            with suppress(InvalidTransition):  # another verdict came first, and its state is journalled
+                await run.send(decision.verdict, by=decision.by, data=decision.text, id=f"review-{pull.number}-{place}")
+            return True
+        return False
 
 
 def _is_in_review(run: RunHandle) -> bool:
@@ -86,11 +119,3 @@ async def serve_workspace(store_url: str, world: World, *, until_idle: bool = Fa
     """Open an engine on a workspace's store and serve until cancelled (or idle)."""
     async with Engine(store_url, workflow_for(world)) as engine:
         await Bot(engine, world).serve(until_idle=until_idle)
-
-
-async def decide(
-    engine: Engine, ref: str, verdict: str, *, by: str, text: str = "", about: str | None = None
-) -> RunHandle:
-    """A person's verdict on what a run asks for now, sent straight to the run; how it then stands."""
-    run = await engine.get(ref, user=USER)
-    return await run.send(verdict, by=by, data=text, about=about)

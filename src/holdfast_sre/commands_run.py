@@ -1,47 +1,33 @@
-"""The commands that run the bot: `demo`, `run`, `serve`, and a person's verdicts."""
+"""The commands that run the bot: `demo`, `run`, `serve`, and `chart`, which shows what they go by."""
 
 from __future__ import annotations
 
 import asyncio
-import getpass
+import signal
 import sys
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.prompt import Prompt
+from rich.text import Text
 
-from holdfast import (
-    Engine,
-    HoldfastError,
-    InvalidInput,
-    NotFound,
-    RunContext,
-    RunHandle,
-    SystemClock,
-    Unavailable,
-    set_up_logs,
-    to_mermaid,
-    to_svg,
-)
-from holdfast_sre.bot import USER, serve_workspace, workflow_for
+from holdfast import HoldfastError, InvalidInput, RunHandle, SystemClock, set_up_logs, to_mermaid, to_svg
+from holdfast_sre.bot import serve_workspace
+from holdfast_sre.commands_review import Folder, TicketName, login_name
 from holdfast_sre.files import in_thread, replace_text
-from holdfast_sre.incident_folders import find_cases
+from holdfast_sre.incident_folders import Case, find_cases
 from holdfast_sre.manifest_files import load_folder
-from holdfast_sre.recording import TICKETS_FOLDER, is_recording
-from holdfast_sre.sre_chart import WORKING, sre_workflow
-from holdfast_sre.ticket import TicketFolder
-from holdfast_sre.watch import Answer, Watch
-from holdfast_sre.workspace import Workspace, demo_workspace, incident_workspace, open_world
+from holdfast_sre.recording import is_recording
+from holdfast_sre.sre_chart import manual_workflow
+from holdfast_sre.terminal import CLOSED, NOT_NOW, NOT_REPAIRED, console_on, run
+from holdfast_sre.watch import Answer, Answered, Watch
+from holdfast_sre.workspace import Workspace, demo_workspace, existing_workspace, incident_workspace, open_world
 
-T = TypeVar("T")
-
-EXIT_ESCALATED = 1
-EXIT_BAD_INPUT = 2
-EXIT_UNAVAILABLE = 3
 KILL_IN_THE_MIDDLE = "before-memo:1:kill"
 """Dies after a step's effect (the commit in git) and before its result is stored: the worst moment there is."""
 
@@ -49,14 +35,7 @@ VERDICTS = {"a": "approve", "c": "request_changes", "r": "reject"}
 
 Yes = Annotated[bool, typer.Option("--yes", help="Approve without asking, in the name of whoever runs this.")]
 Place = Annotated[
-    Path | None, typer.Option("--workspace", help="Folder to work in; new ones are made under the temporary folder.")
-]
-Folder = Annotated[Path, typer.Argument(help="A workspace: the folder that `demo` or `run` named.")]
-By = Annotated[str | None, typer.Option("--by", help="Who decides; the login name unless said otherwise.")]
-Words = Annotated[str, typer.Option("--text", help="What to tell whoever reads the decision.")]
-About = Annotated[
-    str | None,
-    typer.Option("--diff", help="Hash of the diff that was judged (its beginning will do); the current one."),
+    Path | None, typer.Option("--workspace", help="Empty folder to work in; a new temporary one unless given.")
 ]
 
 
@@ -65,9 +44,6 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo_command)
     app.command("run")(run_command)
     app.command("serve")(serve_command)
-    app.command("approve")(approve_command)
-    app.command("request-changes")(request_changes_command)
-    app.command("reject")(reject_command)
     app.command("chart")(chart_command)
 
 
@@ -77,15 +53,15 @@ def demo_command(yes: Yes = False, workspace: Place = None) -> None:
     Makes a repository of manifests with a fault in it, lets the bot find, mend, deploy and prove, kills its worker
     between an effect and its record, asks for approval, and writes a report.
     """
-    console = Console()
+    console = console_on()
 
-    async def work() -> RunHandle:
-        folder = workspace or Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
-        place = await demo_workspace(folder, now_s=SystemClock().time_s())
+    async def work() -> tuple[RunHandle, Workspace]:
+        with _folder(workspace, "holdfast-demo-") as folder:
+            place = await demo_workspace(folder, now_s=SystemClock().time_s())
         _introduce(console, place)
-        return await Watch(place, console, _answer(yes), faults=KILL_IN_THE_MIDDLE).follow()
+        return await Watch(place, console, _answer(yes), faults=KILL_IN_THE_MIDDLE).follow(), place
 
-    _finish(console, _run(work()))
+    _finish(console, *run(work()))
 
 
 def run_command(
@@ -95,56 +71,47 @@ def run_command(
     baseline: Annotated[
         Path | None, typer.Option("--baseline", help="Folder with the last known good manifests.")
     ] = None,
+    ticket: TicketName = None,
 ) -> None:
-    """The whole workflow on one incident: diagnosis, repair, review, deployment, proof."""
-    console = Console()
+    """The whole workflow on one incident: diagnosis, repair, review, deployment, proof.
 
-    async def work() -> RunHandle:
-        if is_recording(path):
-            place = await _existing(path)
+    Exit code 0 when the ticket was closed, 1 when people have to go on, 3 while it waits for a decision.
+    """
+    console = console_on()
+
+    async def work() -> tuple[RunHandle, Workspace]:
+        if not is_recording(path):
+            place = await _new_workspace(path, workspace, baseline)
+        elif workspace is None and baseline is None:
+            place = await existing_workspace(path, ticket=ticket)
         else:
-            case = find_cases([path])[0]
-            folder = workspace or Path(tempfile.mkdtemp(prefix="holdfast-run-"))
-            good = load_folder(baseline) if baseline is not None else {}
-            place = await incident_workspace(
-                folder, case.folder, case=case.name, baseline=good, now_s=SystemClock().time_s()
-            )
+            raise InvalidInput(f"{path} is a workspace already: --workspace and --baseline are for an incident's first")
         _introduce(console, place)
-        return await Watch(place, console, _answer(yes)).follow()
+        return await Watch(place, console, _answer(yes)).follow(), place
 
-    _finish(console, _run(work()))
+    _finish(console, *run(work()))
 
 
 def serve_command(
     workspace: Folder,
-    until_idle: Annotated[bool, typer.Option("--until-idle", help="End once no run is under way.")] = False,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End once every run has ended or waits for people.")
+    ] = False,
 ) -> None:
     """Work on a workspace's tickets and reviews until stopped. Killed at any moment, it goes on where it was."""
     set_up_logs(level="info")
 
     async def work() -> None:
-        place = await _existing(workspace)
-        await serve_workspace(place.store_url, await open_world(workspace), until_idle=until_idle)
+        place = await existing_workspace(workspace, ticket=None, is_any=True)
+        served = asyncio.ensure_future(
+            serve_workspace(place.store_url, await open_world(workspace), until_idle=until_idle)
+        )
+        # An orderly end gives the runs back; after any other one the next worker has to find out first.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, served.cancel)
+        with suppress(asyncio.CancelledError):
+            await served
 
-    try:
-        _run(work())
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-
-
-def approve_command(workspace: Folder, by: By = None, text: Words = "", about: About = None) -> None:
-    """Approve the repair that waits for review, for exactly the diff that it shows."""
-    _decide(workspace, "approve", by, text, about)
-
-
-def request_changes_command(workspace: Folder, by: By = None, text: Words = "", about: About = None) -> None:
-    """Send the repair back; the bot updates the same pull request."""
-    _decide(workspace, "request_changes", by, text, about)
-
-
-def reject_command(workspace: Folder, by: By = None, text: Words = "", about: About = None) -> None:
-    """Reject the repair; the ticket goes back to people."""
-    _decide(workspace, "reject", by, text, about)
+    run(work())
 
 
 def chart_command(
@@ -152,59 +119,55 @@ def chart_command(
     svg: Annotated[Path | None, typer.Option("--svg", help="Write a picture to this file.")] = None,
 ) -> None:
     """The workflow's chart: every state and every way between them."""
-    chart = sre_workflow({state.name: _nobody for state in WORKING}).build().chart
+    chart = manual_workflow().build().chart
+
+    async def draw(path: Path) -> None:
+        await in_thread(replace_text, path, to_svg(chart))
+
     if svg is not None:
-        replace_text(svg, to_svg(chart))
-        Console(stderr=True).print(f"written: {svg}")
+        run(draw(svg))
+        console_on(is_error=True).print(Text(f"written: {svg}"), soft_wrap=True)
     if mermaid or svg is None:
         sys.stdout.write(to_mermaid(chart) + "\n")
 
 
-async def _nobody(ctx: RunContext) -> None:
-    """Stands in for a handler where only the chart is wanted."""
-
-
-def _decide(folder: Path, verdict: str, by: str | None, text: str, about: str | None) -> None:
-    console = Console()
-
-    async def work() -> RunHandle:
-        place = await _existing(folder)
-        workflow = workflow_for(await open_world(folder))
-        async with Engine(place.store_url, workflow, works=False) as engine:
-            run = await engine.get(place.ticket_id, user=USER)
-            now = run.data.diff_hash
-            if about is not None and not now.startswith(about):
-                raise InvalidInput(
-                    f"{verdict}: expected the hash of the current diff, {now[:12]}, saw {about}; look again"
-                )
-            return await run.send(verdict, by=by or getpass.getuser(), data=text)
-
-    run = _run(work())
-    console.print(f"{run.ticket_id}: {run.state}")
-    if run.status == "running":
-        console.print(f"A worker goes on with it: holdfast-sre run {folder}")
-
-
-async def _existing(folder: Path) -> Workspace:
-    if not is_recording(folder):
-        raise InvalidInput(
-            f"{folder}: expected a workspace (a folder with cluster.json, tickets and manifests.git), saw "
-            f"{'another folder' if await in_thread(folder.is_dir) else 'none'}; `holdfast-sre demo` makes one"
+async def _new_workspace(path: Path, workspace: Path | None, baseline: Path | None) -> Workspace:
+    case = await in_thread(_one_case, path)
+    good = await in_thread(load_folder, baseline) if baseline is not None else {}
+    with _folder(workspace, "holdfast-run-") as folder:
+        return await incident_workspace(
+            folder, case.folder, case=case.name, baseline=good, now_s=SystemClock().time_s()
         )
-    tickets = await TicketFolder(folder / TICKETS_FOLDER).all()
-    if not tickets:
-        raise NotFound(f"{folder}: expected a ticket under {TICKETS_FOLDER}/, found none")
-    return Workspace(folder, tickets[0].id)
+
+
+def _one_case(path: Path) -> Case:
+    cases = find_cases([path])
+    if len(cases) > 1:
+        raise InvalidInput(f"{path}: expected one incident, saw {len(cases)}; name one, such as {cases[0].folder}")
+    return cases[0]
+
+
+@contextmanager
+def _folder(given: Path | None, prefix: str) -> Iterator[Path]:
+    """The folder for a new workspace; a temporary one that came to hold nothing is not left behind."""
+    folder = given or Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield folder
+    except HoldfastError:
+        if given is None:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _introduce(console: Console, place: Workspace) -> None:
-    console.print(f"[bold]{place.ticket_id}[/bold] in workspace {place.folder}")
+    console.print(Text.assemble((place.ticket_id, "bold"), f" in workspace {place.folder}"), soft_wrap=True)
 
 
 def _answer(yes: bool) -> Answer:
-    async def answer(run: RunHandle) -> tuple[str, str, str] | None:
+    async def answer(run: RunHandle) -> Answered | None:
         if yes:
-            return "approve", getpass.getuser(), "approved with --yes"
+            return Answered("approve", login_name(), "approved with --yes")
         if not sys.stdin.isatty():
             return None
         choice = await in_thread(
@@ -215,28 +178,29 @@ def _answer(yes: bool) -> Answer:
         if choice == "l":
             return None
         text = await in_thread(Prompt.ask, "why", default="")
-        return VERDICTS[choice], getpass.getuser(), text
+        return Answered(VERDICTS[choice], login_name(), text)
 
     return answer
 
 
-def _finish(console: Console, run: RunHandle) -> None:
+def _finish(console: Console, run: RunHandle, place: Workspace) -> None:
+    """Say how to go on, and end with the code that tells how it went."""
     if run.outcome.endswith("~closed"):
-        return
+        raise typer.Exit(CLOSED)
     if run.run.is_ended:
-        raise typer.Exit(EXIT_ESCALATED)
+        raise typer.Exit(NOT_REPAIRED)
+    if run.status in ("failed", "poisoned"):
+        console.print(
+            Text(f"It is {run.status}: {run.run.reason}. Look: holdfast show {run.id} --store {place.store_url}"),
+            soft_wrap=True,
+        )
+        raise typer.Exit(NOT_REPAIRED)
     console.print(
-        "It waits. Decide with `holdfast-sre approve WORKSPACE`, then go on with `holdfast-sre run WORKSPACE`."
+        Text(
+            "It waits for a decision, and takes it whenever it comes:\n"
+            f"  holdfast-sre approve {place.folder}      (or request-changes, or reject)\n"
+            f"  holdfast-sre run {place.folder}          to go on"
+        ),
+        soft_wrap=True,
     )
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except HoldfastError as error:
-        _fail(error)
-
-
-def _fail(error: HoldfastError) -> NoReturn:
-    Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False)
-    raise typer.Exit(EXIT_UNAVAILABLE if isinstance(error, Unavailable) else EXIT_BAD_INPUT)
+    raise typer.Exit(NOT_NOW)

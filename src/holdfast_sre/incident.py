@@ -6,6 +6,7 @@ import msgspec
 
 from holdfast_sre.changelog import Edit
 from holdfast_sre.findings import Change, Finding
+from holdfast_sre.ports import Decision
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -17,7 +18,11 @@ class Collected(msgspec.Struct, frozen=True):
 
 
 class Incident(msgspec.Struct):
-    """The data of a run. Empty until the state that finds it out has been left."""
+    """The data of a run. Empty until the state that finds it out has been left.
+
+    `decisions` are those that the run went by, in order; `decided` counts those of the pull request that belong to
+    earlier rounds. `wishes` are the values that reviewers asked for, by path.
+    """
 
     ticket_id: str = ""
     title: str = ""
@@ -35,7 +40,9 @@ class Incident(msgspec.Struct):
     changes: tuple[Change, ...] = ()
     reason: str = ""
     checks: tuple[str, ...] = ()
-    requests: tuple[str, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    decided: int = 0
+    wishes: dict[str, str] = {}
     branch: str = ""
     pull: int = 0
     diff: str = ""

@@ -11,6 +11,7 @@ from holdfast import RunHandle, Workflow, to_svg
 from holdfast_sre import report_data as told
 from holdfast_sre.incident import Incident
 from holdfast_sre.rules import CATALOGUE
+from holdfast_sre.sre_chart import VERDICTS
 
 TRANSITION = "transition"
 ERROR = "error_handling"
@@ -53,10 +54,11 @@ class Line:
 
     @property
     def text(self) -> str:
-        """What a row that moves nothing says."""
-        return str(self.metadata.get("text", "")) or ", ".join(
-            f"{name} {value}" for name, value in self.metadata.items()
-        )
+        """What a row that moves nothing says: its text or lock, and its other facts."""
+        facts = dict(self.metadata)
+        first = str(facts.pop("text", "") or facts.pop("lock", ""))
+        others = ", ".join(f"{name} {value}" for name, value in facts.items())
+        return f"{first} ({others})" if first and others else first or others
 
 
 def line_of(row: JournalRow) -> Line:
@@ -111,7 +113,7 @@ def report_of(
         causes=_causes(incident),
         origin=_origin(incident),
         change=_change(incident),
-        said=tuple(_said(lines)),
+        said=tuple(_said(lines, incident)),
         recoveries=tuple(told.Recovery(d.at_s, d.how, d.state, d.recovered_ms, d.note) for d in deaths),
         audit=tuple(
             told.Transition(line.at_s, line.from_state, line.to_state, line.trigger, line.agent, line.digest)
@@ -241,8 +243,10 @@ def _change(incident: Incident) -> told.Change | None:
     return told.Change(incident.diff, incident.diff_hash, where, incident.reason, incident.checks)
 
 
-def _said(lines: Sequence[Line]) -> Iterable[told.Said]:
-    for line in lines:
-        verdict = line.trigger
-        if verdict in ("approve", "request_changes", "reject") and "signal" in line.metadata:
-            yield told.Said(line.at_s, line.agent, verdict, "", str(line.metadata.get("about", "")))
+def _said(lines: Sequence[Line], incident: Incident) -> Iterable[told.Said]:
+    """The decisions at the moments at which the journal has them; the words are the run's."""
+    made = [line for line in lines if line.trigger in VERDICTS and "signal" in line.metadata]
+    words = [decision.text for decision in incident.decisions]
+    for number, line in enumerate(made):
+        text = words[number] if number < len(words) else ""  # the last one may not have been recorded yet
+        yield told.Said(line.at_s, line.agent, line.trigger, text, str(line.metadata.get("about", "")))

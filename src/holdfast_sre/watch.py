@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from rich.console import Console, Group
 from rich.panel import Panel
@@ -18,14 +19,24 @@ from holdfast_sre.incident import Incident
 from holdfast_sre.report import render
 from holdfast_sre.sre_chart import AWAITING_REVIEW, REVIEW_IN_PROGRESS
 from holdfast_sre.story import ERROR, TRANSITION, Death, Line, line_of, report_of
+from holdfast_sre.terminal import printable
 from holdfast_sre.worker import Worker
 from holdfast_sre.workspace import Workspace, open_world
 
 FIND_S = 0.05
 FIND_MAX_S = 30.0
 
-Answer = Callable[[RunHandle], Awaitable[tuple[str, str, str] | None]]
-"""Asks a person: the verdict, who gave it, and words; None where nobody is there to ask."""
+
+class Answered(NamedTuple):
+    """What a person said when asked."""
+
+    verdict: str
+    by: str
+    text: str
+
+
+Answer = Callable[[RunHandle], Awaitable[Answered | None]]
+"""Asks a person; None where nobody is there to ask."""
 
 
 class Watch:
@@ -108,11 +119,10 @@ class Watch:
         answer = await self._answer(run)
         if answer is None:
             return False
-        verdict, by, text = answer
         try:
-            await run.send(verdict, by=by, data=text)
+            await run.send(answer.verdict, by=answer.by, data=answer.text)
         except InvalidTransition as error:
-            self._console.print(f"[yellow]{error}[/yellow]")
+            self._console.print(Text(printable(str(error)), style="yellow"))
         return True
 
     # -- the worker ---------------------------------------------------------------------------------------------
@@ -121,7 +131,8 @@ class Watch:
         while True:
             how = await self._worker.ended()
             state = next((line.to_state for line in reversed(self._lines) if line.to_state), "its start")
-            self._death = (self._clock.time_s(), how, state)
+            is_at_work = not state.endswith(("awaiting_review", "review_in_progress"))
+            self._death = (self._clock.time_s(), how, state) if is_at_work else None  # who waits has nothing to recover
             self._console.print(
                 Panel(
                     f"The worker (process {self._worker.pid}) ended by [bold]{how}[/bold] in {state}.\n"
@@ -158,12 +169,12 @@ class Watch:
         if line.name == TRANSITION:
             style = "red" if line.to_state.startswith(ERROR) else "cyan"
             self._console.print(
-                Text.assemble((since, "dim"), "  ", (line.to_state, style), ("  " + _why(line), "dim")), soft_wrap=True
+                Text.assemble((since, "dim"), "  ", (line.to_state, style), (_why(line), "dim")), soft_wrap=True
             )
             status.update(f"{line.to_state} ...")
         else:
             self._console.print(
-                Text.assemble((since, "dim"), "    ", (f"{line.name}: {line.text}", "dim")), soft_wrap=True
+                Text.assemble((since, "dim"), "    ", (f"{line.name}: {printable(line.text)}", "dim")), soft_wrap=True
             )
 
     async def _verified(self, engine: Engine) -> bool | None:
@@ -174,18 +185,18 @@ class Watch:
         report = report_of(run, self._lines, workflow, deaths=self._deaths, is_verified=is_verified)
         await in_thread(replace_text, self._workspace.report, render(report))
         self._console.print(audit_trail(self._lines), soft_wrap=True)
-        digest = {True: "every digest and chain verified", False: "[red]digests do not match[/red]"}
-        said = digest.get(is_verified, "") if is_verified is not None else ""
+        digest = {True: "; every digest and chain verified", False: "; DIGESTS DO NOT MATCH", None: ""}[is_verified]
         style = "green" if run.outcome.endswith("~closed") else "yellow"
+        said = run.data.outcome or (f"waits in {run.state}" if run.status == "waiting" else run.run.reason)
         self._console.print(
             Panel(
                 Group(
-                    Text(f"{run.ticket_id}: {run.data.outcome or 'waits in ' + run.state}"),
-                    Text(f"Journal of {len(self._lines)} rows; {said}"),
-                    Text(f"Report: {self._workspace.report}"),
+                    Text(printable(f"{run.ticket_id}: {said}")),
+                    Text(f"Journal of {len(self._lines)} rows{digest}"),
+                    Text(f"Report: {self._workspace.report}", overflow="fold"),
                 ),
                 border_style=style,
-                title=run.status,
+                title=run.outcome.rpartition("~")[2] or run.status,
             )
         )
 
@@ -203,9 +214,14 @@ def audit_trail(lines: list[Line]) -> Text:
 
 
 def _why(line: Line) -> str:
-    message = line.metadata.get("message") or line.metadata.get("wait_s")
-    told = f" {message}" if message else ""
-    return f"[{line.trigger}] by {line.agent}{told}"
+    """What moved the run, where that is not simply the end of the state's work."""
+    if line.to_state == line.from_state:
+        return "  is done"
+    message = line.metadata.get("message") or (f"in {line.metadata['wait_s']:g} s" if "wait_s" in line.metadata else "")
+    is_plain = line.agent == "engine" and line.trigger.endswith(".done")
+    return ("" if is_plain else f"  [{line.trigger}] by {line.agent}") + (
+        f"  {printable(str(message))}" if message else ""
+    )
 
 
 def _question(incident: Incident) -> Panel:
@@ -214,9 +230,12 @@ def _question(incident: Incident) -> Panel:
     parts: list[Text | Syntax] = []
     if cause is not None:
         parts.append(Text(f"{cause.rule} on {cause.object}, confidence {incident.confidence:.2f}", style="bold"))
-        parts += [Text(f"  {quote.source}: {quote.text}") for quote in cause.evidence]
-    parts.append(Text(f"\n{incident.reason}\n"))
-    parts.append(Syntax(incident.diff, "diff", theme="ansi_dark", background_color="default"))
+        parts += [Text(printable(f"  {quote.source}: {quote.text}")) for quote in cause.evidence]
+    if incident.culprit is not None:
+        commit = incident.culprit.commit
+        parts.append(Text(printable(f"  brought by {commit.revision[:10]} of {commit.author}: {commit.subject}")))
+    parts.append(Text(printable(f"\n{incident.reason}\n")))
+    parts.append(Syntax(printable(incident.diff), "diff", theme="ansi_dark", background_color="default"))
     return Panel(
         Group(*parts),
         title=f"pull request #{incident.pull} waits for review",

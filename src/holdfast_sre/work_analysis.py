@@ -6,6 +6,8 @@ repeats none that was finished.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from holdfast import Conflict, ErrorSeverity, ErrorType, NotFound, RunContext, WorkflowError
 from holdfast_sre.changelog import Edit, culprit, recent_edits
 from holdfast_sre.diagnose import diagnose
@@ -46,7 +48,7 @@ class Analysis:
 
     async def ticket_accepted(self, ctx: RunContext) -> None:
         text = f"Taken over as run {ctx.run_id}. The evidence, the repair and every decision will be told here."
-        await ctx.step("tell", self._comment, ctx.data.ticket_id, text, once="run")
+        await ctx.step("tell-taken", self._comment, ctx.data.ticket_id, text, once="run")
 
     async def ticket_rejected(self, ctx: RunContext) -> None:
         ctx.data.outcome = f"not taken: {ctx.data.problem}"
@@ -105,7 +107,7 @@ class Analysis:
         ctx.data.confidence = round(1 - doubt, 3)
 
     async def analysis_complete(self, ctx: RunContext) -> None:
-        await ctx.step("tell", self._comment, ctx.data.ticket_id, _told(ctx.data), once="run")
+        await ctx.step("tell-cause", self._comment, ctx.data.ticket_id, _told(ctx.data), once="run")
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -134,10 +136,11 @@ class Analysis:
         await self._world.tickets.comment(ticket_id, text, by=self._world.assignee, key=key)
 
     async def _reject(self, ticket_id: str, text: str, *, key: str) -> None:
-        try:
-            await self._world.tickets.finish(ticket_id, "rejected", text, by=self._world.assignee, key=key)
-        except Conflict:
+        ticket = await self._world.tickets.read(ticket_id)
+        if ticket.status != "open" or ticket.assignee not in (None, self._world.assignee):
             return  # somebody else's, or ended already: nothing of ours to end
+        with suppress(Conflict):
+            await self._world.tickets.finish(ticket_id, "rejected", text, by=self._world.assignee, key=key)
 
     async def _collect(self, namespace: str) -> Collected:
         snapshot = await self._world.cluster.capture(namespace)

@@ -5,7 +5,7 @@ Each function is the handler of the state it is named after.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -29,6 +29,9 @@ from holdfast_sre.propose import Proposal, propose
 from holdfast_sre.rules import CATALOGUE
 from holdfast_sre.snapshot import Manifest, Ref
 from holdfast_sre.world import World
+
+SAID_CHARS_MAX = 4_000
+"""How much of what a reviewer said is kept."""
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -54,9 +57,8 @@ class Repair:
         proposal: Proposal = await ctx.step("propose", self._propose, incident)
         if proposal.action == "escalate":
             raise WorkflowError(proposal.reason, error_type=ErrorType.PERMANENT, severity=ErrorSeverity.HIGH)
-        wished = _wishes(ctx.signal) if incident.requests else {}
-        incident.changes = tuple(_as_wished(change, wished) for change in proposal.changes)
-        incident.reason = proposal.reason
+        incident.changes = tuple(_as_wished(change, incident.wishes) for change in proposal.changes)
+        incident.reason = proposal.reason + _answers(incident.wishes, {change.path for change in proposal.changes})
 
     async def code_validation(self, ctx: RunContext) -> None:
         """The patched manifests must parse and differ in the patch's leaves alone, or the run is escalated."""
@@ -81,24 +83,31 @@ class Repair:
 
     async def remediation_complete(self, ctx: RunContext) -> None:
         text = f"Pull request #{ctx.data.pull} waits for review (diff {ctx.data.diff_hash[:12]}): {ctx.data.reason}"
-        await ctx.step("tell", self._comment, ctx.data.ticket_id, text)
+        await ctx.step("tell-review", self._comment, ctx.data.ticket_id, text)
 
     # -- the review ---------------------------------------------------------------------------------------------
 
     async def changes_requested(self, ctx: RunContext) -> None:
-        said = _said(ctx.signal)
-        ctx.data.requests = (*ctx.data.requests, said)
-        await ctx.step("record", self._decide, ctx.data, "request_changes", _by(ctx.signal), said)
+        """Values that were asked for are kept over all further rounds; words are for people."""
+        incident: Incident = ctx.data
+        incident.wishes = incident.wishes | _wishes(ctx.signal)
+        await self._decided(ctx, "request_changes")
 
     async def approved(self, ctx: RunContext) -> None:
-        await ctx.step("record", self._decide, ctx.data, "approve", _by(ctx.signal), _said(ctx.signal))
-        ctx.data.approved_by = _by(ctx.signal)
+        ctx.data.approved_by = (await self._decided(ctx, "approve")).by
 
     async def rejected(self, ctx: RunContext) -> None:
-        by, said = _by(ctx.signal), _said(ctx.signal)
-        await ctx.step("record", self._decide, ctx.data, "reject", by, said)
-        ctx.data.outcome = f"repair rejected by {by}" + (f": {said}" if said else "")
+        decision = await self._decided(ctx, "reject")
+        ctx.data.outcome = f"repair rejected by {decision.by}" + (f": {decision.text}" if decision.text else "")
         await ctx.step("finish", self._finish, ctx.data.ticket_id, "rejected", ctx.data.outcome, once="run")
+
+    async def _decided(self, ctx: RunContext, verdict: Verdict) -> Decision:
+        incident: Incident = ctx.data
+        decision = Decision(verdict, _by(ctx.signal), DiffHash(incident.diff_hash), _said(ctx.signal))
+        place: int = await ctx.step("record", self._record, incident, decision)
+        incident.decisions = (*incident.decisions, decision)
+        incident.decided = place + 1
+        return decision
 
     # -- the deployment -----------------------------------------------------------------------------------------
 
@@ -124,15 +133,14 @@ class Repair:
     async def deployment_failed(self, ctx: RunContext) -> None:
         """Back to what ran before, then a person's turn."""
         reverted = await ctx.step("revert", self._revert, ctx.data, once="run")
-        await ctx.step("sync", self._sync, reverted, once="run")
+        await ctx.step("sync-back", self._sync, reverted, once="run")
         ctx.data.outcome = f"deployment not proven ({ctx.data.validation}); reverted by {reverted[:10]}"
         await ctx.step("finish", self._finish, ctx.data.ticket_id, "escalated", ctx.data.outcome, once="run")
 
     async def escalation(self, ctx: RunContext) -> None:
         """Error handling gave up: a person's turn, with everything that is known."""
-        ctx.data.outcome = ctx.data.outcome or "escalated to a person"
-        text = f"Escalated by run {ctx.run_id}: {ctx.reason or ctx.data.outcome}"
-        await ctx.step("finish", self._finish, ctx.data.ticket_id, "escalated", text, once="run")
+        ctx.data.outcome = f"escalated to a person: {ctx.reason or 'nobody said why'}"
+        await ctx.step("hand-over", self._hand_over, ctx.data, once="run")
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -179,13 +187,15 @@ class Repair:
         pull = await self._world.reviews.offer(request, key=key)
         return Offer(pull.number, branch, pull.diff.text, pull.diff.digest, pull.round)
 
-    async def _decide(self, incident: Incident, verdict: Verdict, by: str, text: str, *, key: str) -> str:
-        """The decision stands in the review too, wherever it was made."""
+    async def _record(self, incident: Incident, decision: Decision, *, key: str) -> int:
+        """The place of a decision among the pull request's, put there unless it was made there."""
         pull = await self._world.reviews.read(incident.pull)
-        if _has_decided(pull, verdict, by, incident.diff_hash):
-            return pull.state
-        decision = Decision(verdict, by, DiffHash(incident.diff_hash), text, key)
-        return (await self._world.reviews.decide(incident.pull, decision)).state
+        place = _place_of(decision, pull, incident.decided)
+        if place is None or pull.state == "open":  # open: offered again since, so what stands there is of before
+            pull = await self._world.reviews.decide(incident.pull, msgspec.structs.replace(decision, key=key))
+            place = _place_of(decision, pull, incident.decided)
+        assert place is not None, f"{pull.number}: the decision of {key} was taken and is not there"
+        return place
 
     async def _merge(self, incident: Incident, *, key: str) -> str:
         try:
@@ -229,15 +239,33 @@ class Repair:
         await self._world.tickets.comment(ticket_id, text, by=self._world.assignee, key=key)
 
     async def _finish(self, ticket_id: str, status: TicketStatus, text: str, *, key: str) -> None:
-        await self._world.tickets.finish(ticket_id, status, text, by=self._world.assignee, key=key)
+        try:
+            await self._world.tickets.finish(ticket_id, status, text, by=self._world.assignee, key=key)
+        except Conflict:  # a person ended it meanwhile; what there is to say belongs there all the same
+            await self._comment(ticket_id, text, key=key)
+
+    async def _hand_over(self, incident: Incident, *, key: str) -> None:
+        text = incident.outcome
+        if incident.pull:
+            pull = await self._world.reviews.read(incident.pull)
+            text += f"\nPull request #{pull.number} is {pull.state}" + (
+                "; whether it works is not proven." if pull.state == "merged" else "."
+            )
+        await self._finish(incident.ticket_id, "escalated", text, key=key)
 
 
 def _identity(finding: Finding) -> tuple[str, Ref]:
     return finding.rule, finding.object
 
 
-def _has_decided(pull: PullRequest, verdict: Verdict, by: str, diff_hash: str) -> bool:
-    return any((each.verdict, each.by, each.diff_hash) == (verdict, by, diff_hash) for each in pull.decisions)
+def _place_of(wanted: Decision, pull: PullRequest, start: int) -> int | None:
+    """Where the same person said the same of the same diff last, from `start` on."""
+    places = [
+        place
+        for place, each in enumerate(pull.decisions)
+        if place >= start and (each.verdict, each.by, each.diff_hash) == (wanted.verdict, wanted.by, wanted.diff_hash)
+    ]
+    return places[-1] if places else None
 
 
 def _by(signal: Mapping[str, object] | None) -> str:
@@ -245,11 +273,10 @@ def _by(signal: Mapping[str, object] | None) -> str:
 
 
 def _said(signal: Mapping[str, object] | None) -> str:
-    """The reviewer's words: the signal's data, as text or as {"text": ..., "values": {...}}."""
+    """The reviewer's words, bounded: the signal's data, as text or as {"text": ..., "values": {...}}."""
     data = signal.get("data") if signal else None
-    if isinstance(data, Mapping):
-        return str(data.get("text", ""))
-    return "" if data is None else str(data)
+    text = data.get("text") if isinstance(data, Mapping) else data
+    return "" if text is None else str(text)[:SAID_CHARS_MAX]
 
 
 def _wishes(signal: Mapping[str, object] | None) -> dict[str, str]:
@@ -257,6 +284,15 @@ def _wishes(signal: Mapping[str, object] | None) -> dict[str, str]:
     data = signal.get("data") if signal else None
     values = data.get("values") if isinstance(data, Mapping) else None
     return {str(path): str(value) for path, value in values.items()} if isinstance(values, Mapping) else {}
+
+
+def _answers(wishes: Mapping[str, str], paths: Collection[str]) -> str:
+    """What became of the values that reviewers asked for, in words."""
+    taken = [f"{path} = {value}" for path, value in wishes.items() if path in paths]
+    other = [path for path in wishes if path not in paths]
+    return (f". As reviewers asked: {', '.join(taken)}" if taken else "") + (
+        f". Asked for, but no part of this repair: {', '.join(other)}" if other else ""
+    )
 
 
 def _as_wished(change: Change, wished: Mapping[str, str]) -> Change:

@@ -1,6 +1,7 @@
 """A folder in which the bot works on its own: an incident, the local versions of all ports, and the run's store.
 
 WORKSPACE/cluster.json, tickets/, manifests.git/    the incident, in the neutral form
+WORKSPACE/found-at                                  the commit that the cluster was recorded under
 WORKSPACE/reviews/, live/                           pull requests, and what is deployed
 WORKSPACE/holdfast.db                               the runs
 WORKSPACE/report.html                               the report of the last run that was watched
@@ -21,11 +22,11 @@ from holdfast_sre import opsbench, recording
 from holdfast_sre.cluster import ReplayCluster, images_in
 from holdfast_sre.demo_incident import make_incident
 from holdfast_sre.deployment import GitOpsFolder, LiveFolder
-from holdfast_sre.files import in_thread, replace_text
+from holdfast_sre.files import in_thread, read_text, replace_text
 from holdfast_sre.git import Identity
 from holdfast_sre.manifests import declared
 from holdfast_sre.model import NoModel
-from holdfast_sre.ports import Ticket
+from holdfast_sre.ports import Revision, Ticket
 from holdfast_sre.repository import GitRepository
 from holdfast_sre.review import LocalReviews
 from holdfast_sre.snapshot import Manifest, Ref, Snapshot
@@ -36,6 +37,7 @@ BOT_IDENTITY = Identity(BOT, "holdfast-sre@localhost")
 KEEPER = Identity("Last known good", "baseline@localhost")
 FINDER = Identity("As found", "incident@localhost")
 BASE_BRANCH = "main"
+REVISION_BYTES_MAX = 200
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ async def incident_workspace(
 
     The manifests become a git repository: the last known good first, where `baseline` has one, then as they were found.
     """
-    if await in_thread(_holds_something, folder):
+    if await in_thread(_is_taken, folder):
         raise InvalidInput(f"{folder}: expected an empty folder for a new workspace; name another, or remove it")
     found = await in_thread(opsbench.read_incident, incident)
     snapshot = found.snapshot
@@ -95,13 +97,36 @@ async def incident_workspace(
     return Workspace(folder, ticket_id)
 
 
+async def existing_workspace(folder: Path, *, ticket: str | None, is_any: bool = False) -> Workspace:
+    """The workspace in a folder, and the ticket that is meant: the named one, else the only one (or with `is_any` any).
+
+    Raises InvalidInput for a folder that is none, or where several tickets leave it open; NotFound for a ticket that
+    is not there.
+    """
+    if not recording.is_recording(folder):
+        raise InvalidInput(
+            f"{folder}: expected a workspace (a folder with {recording.CLUSTER_FILE}, {recording.TICKETS_FOLDER}/ and "
+            f"{recording.MANIFESTS_FOLDER}), saw {'another folder' if await in_thread(folder.is_dir) else 'none'}; "
+            "`holdfast-sre demo` makes one"
+        )
+    tickets = TicketFolder(folder / recording.TICKETS_FOLDER)
+    if ticket is not None:
+        return Workspace(folder, (await tickets.read(ticket)).id)
+    ids = [each.id for each in await tickets.all()]
+    if not ids:
+        raise InvalidInput(f"{folder}: expected a ticket under {recording.TICKETS_FOLDER}/, found none")
+    if len(ids) > 1 and not is_any:
+        raise InvalidInput(f"{folder}: expected one ticket, found {', '.join(ids[:10])}; name one by --ticket")
+    return Workspace(folder, ids[0])
+
+
 async def open_world(folder: Path) -> World:
     """The local ports of a workspace. Raises InvalidInput for a folder that is none."""
     repository = GitRepository(folder / recording.MANIFESTS_FOLDER, identity=BOT_IDENTITY)
-    head = await repository.head(BASE_BRANCH)
-    files = await repository.files(head)
     bare = await in_thread(recording.load, folder, {})
-    first = (await repository.history(head, commits_max=50))[-1].revision
+    found = await _found_at(folder, repository)
+    files = await repository.files(found)
+    first = (await repository.history(found, commits_max=50))[-1].revision
     images = images_in(await repository.files(first), bare.namespace)
     live = LiveFolder(folder / "live")
     recorded: Snapshot = bare.with_declared(declared(files, bare.namespace))
@@ -118,12 +143,24 @@ async def open_world(folder: Path) -> World:
     )
 
 
+async def _found_at(folder: Path, repository: GitRepository) -> Revision:
+    """The commit that was at the head when the workspace was first opened: what the recording shows.
+
+    Kept, because the head moves on with the first merge, and a replay compares with what was there before.
+    """
+    path = folder / "found-at"
+    if not await in_thread(path.exists):
+        head = await repository.head(BASE_BRANCH)
+        await in_thread(replace_text, path, head + "\n")
+    return Revision((await in_thread(read_text, path, bytes_max=REVISION_BYTES_MAX)).strip())
+
+
 _REPLACED = ("ServiceAccount", "ConfigMap", "Service")
 """Kinds whose objects a fault may have removed or renamed: a last known good of them counts although none is there."""
 
 
-def _holds_something(folder: Path) -> bool:
-    return folder.exists() and any(folder.iterdir())
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def _files(manifests: Mapping[Ref, Manifest]) -> dict[str, str]:
