@@ -13,6 +13,7 @@ from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Quer
 from holdfast.workflow import occurrences as on
 from holdfast.workflow import rules
 from holdfast.workflow.build import Built
+from holdfast.workflow.outline import encode_outline, outline_key, outline_of
 from holdfast.workflow.run import ACTIVE, CHART, RUN, queue_of, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
@@ -21,15 +22,24 @@ LISTED_MAX = 20
 
 
 async def keep_charts(runtime: Runtime) -> None:
-    """Store the definition of every workflow known here, by name, version and hash."""
+    """Store every workflow known here: its chart by name, version and hash, and the outline of its newest code by name
+    and version, by which processes without that code read and judge its runs."""
     for built in runtime.workflows.values():
-        key = Key(SYSTEM_TENANT, "", CHART, f"{queue_of(built.name, built.version)}#{built.chart.hash}")
-        if (await runtime.store.read(Scope.system(), [key]))[0] is None:
-            put = Put(key=key, body=built.chart.definition.to_json(), expect=ABSENT)
-            try:
-                await runtime.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=(put,)))
-            except Conflict:
-                continue  # another process stored the very same
+        chart = Key(SYSTEM_TENANT, "", CHART, f"{queue_of(built.name, built.version)}#{built.chart.hash}")
+        await _keep(runtime, chart, built.chart.definition.to_json())
+        await _keep(runtime, outline_key(built.name, built.version), encode_outline(outline_of(built)))
+
+
+async def _keep(runtime: Runtime, key: Key, body: bytes) -> None:
+    """Make the record of `key` hold `body`, unless it does."""
+    record = (await runtime.store.read(Scope.system(), [key]))[0]
+    if record is not None and record.body == body:
+        return
+    put = Put(key=key, body=body, expect=ABSENT if record is None else record.version)
+    try:
+        await runtime.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=(put,)))
+    except Conflict:
+        return  # another process that starts now stored its own: one of the two is the newest
 
 
 async def reconcile(runtime: Runtime) -> None:
