@@ -3,7 +3,7 @@
 Every statement, and every row fetched, gives up Python's global lock and must win it back from a busy event loop. So
 rows go in by one many-row VALUES, padded to a power of two to keep the statements few, and come back as one JSON array.
 500 rows beside a busy loop: 13 ms one by one, 7 ms as one value (medians of 21, 2 CPUs, `python -m
-benchmarks.bench_writer --only "500 rows"`, 2026-11-21). VALUES took 3 us a row where JSON took 8 (500 rows, same day).
+benchmarks.bench_writer --only "500 rows"`, 2026-11-21).
 """
 
 from __future__ import annotations
