@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -42,7 +43,8 @@ class FaultPlan:
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif action == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # To this thread: a signal to the process may be taken by another one while this one runs on.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         elif action == "sleep":
             time.sleep(float(seconds or 0.1))
         elif action == "raise":
