@@ -38,7 +38,8 @@ def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> 
     if run.is_ended:
         return refused(run, f"run {run.id} has ended in {run.outcome}")
     judge = _JUDGES[type(occurrence)]
-    return judge(built, run, occurrence, now)
+    decision = judge(built, run, occurrence, now)
+    return refused(run, decision.reason) if decision.reason else decision
 
 
 def at_home(built: Built, run: Run, *, now: float) -> Decision:
