@@ -354,7 +354,8 @@ def merge_data(run: Run, event: on.Finished) -> bytes:
             workflow_id=run.id,
             paths=clashes,
         )
-    return codec.encode(patch.apply(codec.decode(current), mine), what="data")
+    only_mine = [operation for operation in mine if operation not in theirs]  # what both did is done
+    return codec.encode(patch.apply(codec.decode(current), only_mine), what="data")
 
 
 class _ErrorRows:
