@@ -1,4 +1,4 @@
-"""The doors: starting is idempotent, users are apart, operators are seen, and bad input is told what is wrong with it."""
+"""The doors: starting is idempotent, users are apart, operators are seen, and bad input is told what is wrong."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ async def test_an_input_that_cannot_be_kept_starts_nothing(open_lab: OpenLab, in
 @pytest.mark.parametrize("id", ["", "none", "a\nb", "x" * 201])
 async def test_an_id_that_names_nothing_is_refused(open_lab: OpenLab, id: str) -> None:
     lab = await open_lab(review())
-    with pytest.raises(InvalidInput, match="^id: expected"):
+    with pytest.raises(InvalidInput, match=r"^id: expected"):
         await lab.start("review", id=id)
 
 
@@ -243,7 +243,7 @@ async def test_a_signal_that_cannot_be_kept_changes_nothing(open_lab: OpenLab) -
     run = await (await lab.start("review")).reach("open")
     with pytest.raises(InvalidInput, match="data of signal approve: expected"):
         await run.send("approve", by="ana", data=object())
-    with pytest.raises(InvalidInput, match="^by: expected a real id"):
+    with pytest.raises(InvalidInput, match=r"^by: expected a real id"):
         await run.send("approve", by="")
     with pytest.raises(InvalidTransition, match="state opne does not take 'approve'; open does"):
         await lab.client.send(run.id, "approve", by="ana", state="opne", visit=1)

@@ -182,8 +182,8 @@ async def test_a_history_state_returns_to_where_its_parent_was_left(open_lab: Op
     lab = await open_lab()
     gates = {"first": lab.gate(), "second": lab.gate()}
 
-    def state(name: str, to: str, **options: bool) -> None:
-        @workflow.state(f"work.{name}", to=to, **options)
+    def state(name: str, to: str, *, start: bool = False) -> None:
+        @workflow.state(f"work.{name}", to=to, start=start)
         async def work(ctx: RunContext) -> None:
             world.do(name)
             await gates[name].wait()

@@ -13,6 +13,7 @@ from holdfast.testing import Lab
 from holdfast.workflow.run import Run, encode_run
 from tests.engine.journal import check_everything, told
 from tests.engine.labs import OpenLab, World
+from tests.engine.mazes import SIGNALS, maze
 
 
 def review(world: World) -> Workflow:
@@ -117,37 +118,7 @@ async def test_any_version_can_be_looked_at(open_lab: OpenLab) -> None:
         assert encode_run(await lab.client.state_at("T", version)) == encode_run(stood)
 
 
-ORDERS = ("left", "right", "back", "fail", "pause", "resume", "cancel", "skip", "restart", "checkpoint")
-
-
-def maze() -> Workflow:
-    """Something of everything: regions, retries, history, timers, a lock, and data that grows and shrinks."""
-    workflow = Workflow("maze", data=dict, escalate_to="human")
-
-    @workflow.state("hall", start=True, to="doors", lock=lambda data: ("key", "maze"))
-    async def hall(ctx: RunContext) -> None:
-        ctx.data["rounds"] = ctx.data.get("rounds", 0) + 1
-        ctx.data["path"] = (ctx.data.get("path", []) + ["hall"])[-3:]
-        ctx.note("in the hall", rounds=ctx.data["rounds"])
-
-    workflow.wait("doors", on={"left": "rooms", "right": "tower", "fail": "trap"}, after={"5s": "tower"})
-    workflow.parallel("rooms", to="hall", on={"back": "doors"})
-    for room in ("red", "blue"):
-
-        @workflow.state(f"rooms.{room}")
-        async def visit(ctx: RunContext, room: str = room) -> None:
-            await ctx.sleep(1 if room == "red" else 2)
-            ctx.data[room] = {"seen": ctx.data.get(room, {}).get("seen", 0) + 1}
-
-    @workflow.state("trap", to="hall")
-    async def trap(ctx: RunContext) -> None:
-        if ctx.data.pop("red", None) is None or ctx.attempt < 2:
-            raise ConnectionError("caught")
-
-    workflow.wait("tower", on={"back": "hall", "left": "out"})
-    workflow.wait("human", on={"back": "hall"})
-    workflow.final("out")
-    return workflow
+ORDERS = (*SIGNALS, "pause", "resume", "cancel", "skip", "restart", "checkpoint")
 
 
 @given(orders=st.lists(st.sampled_from(ORDERS), max_size=14), seed=st.integers(0, 1000), is_cold=st.booleans())
