@@ -1,0 +1,138 @@
+"""The composition root: settings become a store, the workflows they name, and an engine.
+
+A setting comes from the command line, else from `HOLDFAST_*`, else from `holdfast.toml` in the current folder, else it
+has its default. Only programs read settings; the library takes arguments.
+"""
+
+from __future__ import annotations
+
+import getpass
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from holdfast.context import DEFAULT_TENANT
+from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.workflow.workflow import Workflow
+
+FILE = "holdfast.toml"
+PREFIX = "HOLDFAST_"
+DEFAULT_STORE = "sqlite:///holdfast.db"
+
+
+class Settings(BaseSettings):
+    """What a program of holdfast needs to know before it starts.
+
+    `store`: a URL as `open_store` takes it. `app`: where the workflows are, each "module:attribute". `user`: act for
+    this user alone (absent: for the whole tenant, as an operator). `by`: who acts, for the audit trail.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, frozen=True, extra="forbid")
+
+    store: str = DEFAULT_STORE
+    tenant: str = DEFAULT_TENANT
+    user: str | None = None
+    by: str | None = None
+    app: Annotated[tuple[str, ...], NoDecode] = ()
+
+    @pydantic.field_validator("app", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Several workflows in one text are separated by commas."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, first wins."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings, those of `given` first that are not None. Raises InvalidInput: names the setting and the value."""
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        name = ".".join(map(str, problem["loc"]))
+        known = ", ".join(Settings.model_fields)
+        raise InvalidInput(
+            f"setting {name}: {problem['msg']}, saw {problem['input']!r:.80}; looked at the command line, {PREFIX}* "
+            f"and {Path(FILE).absolute()}; known settings: {known}",
+            setting=name,
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{Path(FILE).absolute()}: expected TOML: {error}; mend or move the file") from error
+
+
+def login_name() -> str:
+    """The operating system's name for whoever runs this program."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def load_workflows(places: Iterable[str]) -> list[Workflow]:
+    """The workflows at "module:attribute", in order: each a Workflow, several, or a function that gives them.
+
+    Modules are also looked for in the current folder. Raises InvalidInput for a place that has none.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    return [workflow for place in places for workflow in _workflows_at(place)]
+
+
+def _workflows_at(place: str) -> list[Workflow]:
+    module_name, colon, attribute = place.partition(":")
+    if not (colon and module_name and attribute):
+        raise InvalidInput(f'workflow: expected "module:attribute" such as "incidents:workflow", saw {place!r}')
+    try:
+        found: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            found = getattr(found, name)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"workflow {place}: there is no module {error.name!r}; looked in {sys.path[0]} too"
+        ) from error
+    except AttributeError as error:
+        raise InvalidInput(f"workflow {place}: expected that attribute: {error}") from error
+    if callable(found) and not isinstance(found, type):
+        found = _called(found, place)
+    workflows = list(found) if isinstance(found, list | tuple) else [found]
+    for workflow in workflows:
+        if not isinstance(workflow, Workflow):
+            raise InvalidInput(
+                f"workflow {place}: expected a Workflow, a list of them, or a function without arguments that gives "
+                f"them, saw {type(workflow).__name__}"
+            )
+    return workflows
+
+
+def _called(function: Any, place: str) -> Any:
+    try:
+        return function()
+    except TypeError as error:
+        raise InvalidInput(f"workflow {place}: expected a function without arguments: {error}") from error
+    except HoldfastError as error:
+        raise InvalidInput(f"workflow {place}: it could not be made: {error}") from error
