@@ -20,6 +20,7 @@ STREET: tuple[frozenset[str], ...] = tuple(
         "agents",
         "users observe",
         "app",
+        "cli",
         "integrations __main__",
         "testing",
     )
@@ -28,7 +29,7 @@ STREET: tuple[frozenset[str], ...] = tuple(
 
 BASE = STREET[0]
 FLOOR = {room: height for height, level in enumerate(STREET) for room in level}
-CLOSED_TO_THE_FRONT_DOOR = frozenset({"integrations", "testing", "__main__"})
+CLOSED_TO_THE_FRONT_DOOR = frozenset({"cli", "integrations", "testing", "__main__"})
 """Doors of their own: `import holdfast` does not open them."""
 
 

@@ -1,0 +1,115 @@
+"""The facts about a store that `doctor` judges: its processes, its locks, its live runs. Reads, and changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from holdfast import codec
+from holdfast.cli.documents import iso
+from holdfast.cli.rules import LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.locks import LOCK, LockState, token_of
+from holdfast.store.liveness import FileLiveness
+from holdfast.store.protocol import Store
+from holdfast.store.records import Query, Record, Scope
+from holdfast.workflow.ownership import ProcessInfo
+from holdfast.workflow.run import ACTIVE, PROCESS, RUN, Run, decode_run
+
+RUNS_MAX = 20_000
+"""How many live runs are looked at; further ones are said to exist."""
+LISTED_MAX = 1000
+"""How many locks and processes are looked at."""
+PAGE = 500
+
+
+async def examine(store: Store) -> StoreFacts:
+    """All that `doctor` wants to know. A store that cannot be read raises what reading it raises."""
+    now = store.now_s()
+    processes = await processes_of(store)
+    alive = {process.id for process in processes if process.is_alive}
+    locks = await store.scan(Scope.system(), Query(kind=LOCK, statuses=("held",)), limit=LISTED_MAX)
+    counts: Counter[str] = Counter(dict.fromkeys(ACTIVE, 0))
+    notable: list[RunFacts] = []
+    newest = now
+    async for record in _live_runs(store):
+        counts[record.status] += 1
+        newest = max(newest, record.written_at)
+        run = decode_run(record.body)
+        idle_s = _idle_s(run, record, alive, now)
+        if idle_s is not None or run.status not in ("running", "waiting"):
+            notable.append(_run(run, idle_s))
+    return StoreFacts(
+        location=store.capabilities.location,
+        is_durable=store.capabilities.durable,
+        ailment=store.ailment(),
+        clock_offset_s=newest - now,
+        processes=tuple(processes),
+        locks=tuple(_lock(record) for record in locks.records),
+        runs=tuple(notable),
+        counts=dict(counts),
+        is_whole=counts.total() < RUNS_MAX,
+    )
+
+
+async def processes_of(store: Store) -> list[ProcessFacts]:
+    """The processes that hold a lease, dead ones whose runs nobody took over yet among them."""
+    now = store.now_s()
+    page = await store.scan(Scope.system(), Query(kind=PROCESS), limit=LISTED_MAX)
+    return [_process(store, record, now) for record in page.records]
+
+
+async def _live_runs(store: Store) -> AsyncIterator[Record]:
+    after: str | None = None
+    for _ in range(RUNS_MAX // PAGE):
+        page = await store.scan(Scope.system(), Query(kind=RUN, statuses=ACTIVE), after=after, limit=PAGE)
+        for record in page.records:
+            yield record
+        if page.next is None:
+            return
+        after = page.next
+
+
+def _process(store: Store, record: Record, now: float) -> ProcessFacts:
+    info = codec.decode(record.body, ProcessInfo, what="process lease")
+    left = (record.due or now) - now
+    folder = store.capabilities.lock_folder
+    is_provable = folder is not None and info.host == socket.gethostname()
+    is_alive = left > 0 and (not is_provable or FileLiveness(Path(str(folder))).is_alive(info.id))
+    return ProcessFacts(
+        id=info.id,
+        host=info.host,
+        pid=info.pid,
+        started_at=iso(info.started_at),
+        lease_left_s=round(left, 3),
+        is_alive=is_alive,
+    )
+
+
+def _lock(record: Record) -> LockFacts:
+    state = codec.decode(record.body, LockState, what="lock")
+    first = state.queue[0]
+    return LockFacts(
+        lock=f"{state.kind}/{state.name}",
+        holder=first.holder,
+        by=first.by,
+        since=iso(first.since),
+        token=token_of(record),
+        waiting=len(state.queue) - 1,
+    )
+
+
+def _run(run: Run, idle_s: float | None) -> RunFacts:
+    return RunFacts(
+        id=run.id, ticket=run.ticket_id, workflow=run.queue, status=run.status, reason=run.reason, idle_s=idle_s
+    )
+
+
+def _idle_s(run: Run, record: Record, alive: set[str], now: float) -> float | None:
+    """Seconds since a run could have gone on although no living process owns it; None where it has nothing to do."""
+    if record.owner in alive:
+        return None
+    since = [run.due] if run.due is not None and run.due <= now else []
+    since += [record.written_at] if run.status == "running" else []
+    return now - min(since) if since else None

@@ -1,0 +1,93 @@
+"""Commands for whoever keeps the store: verify, backup, restore, doctor."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import documents, tables
+from holdfast.cli.command import command
+from holdfast.cli.examination import examine, processes_of
+from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
+from holdfast.cli.session import Desk
+from holdfast.clock import SystemClock, utc
+from holdfast.errors import Corrupt, InvalidInput, NotFound, Rejected
+from holdfast.observe.rules import Status
+from holdfast.store.protocol import Store
+from holdfast.store.records import Verification
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to a program."""
+    command(app, "verify", is_scoped=False)(verify)
+    command(app, "backup", is_scoped=False)(backup)
+    command(app, "restore", is_scoped=False)(restore)
+    command(app, "doctor", is_scoped=False)(doctor)
+
+
+async def verify(desk: Desk) -> None:
+    """Recompute every digest and chain of the store; exit code 4 and the problems where one does not fit."""
+    async with desk.opened() as store:
+        _tell(desk, desk.settings.store, await store.verify())
+
+
+async def backup(
+    desk: Desk,
+    to: Annotated[Path, typer.Argument(help="A file to write, or a folder to write a dated one in.")],
+) -> None:
+    """Write a consistent copy of the store, while it is worked on, and verify it."""
+    place = to / _dated_name() if to.is_dir() else to
+    if not place.parent.is_dir():
+        raise InvalidInput(
+            f"backup: expected a folder for {place.name}, saw none at {place.parent.absolute()}; make it"
+        )
+    async with desk.opened() as store:
+        _tell(desk, str(place), await store.backup(place))
+
+
+async def restore(
+    desk: Desk,
+    source: Annotated[Path, typer.Argument(help="A file that `backup` wrote.")],
+    *,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Lose what the store holds now.")] = False,
+) -> None:
+    """Bring a verified backup back into an empty store, or over one that may be lost; never below a living engine."""
+    if not source.is_file():
+        raise NotFound(f"restore: expected a file that `holdfast backup` wrote, saw none at {source.absolute()}")
+    async with desk.opened(must_exist=False) as store:
+        await _check_alone(store)
+        _tell(desk, desk.settings.store, await store.restore(source, overwrite=overwrite))
+
+
+async def doctor(desk: Desk) -> None:
+    """Look at the whole store: what is well, what is not, and what to do; exit code 1 where something needs you."""
+    async with desk.opened() as store:
+        facts = await examine(store)
+        document = documents.doctor_document(diagnose(facts), facts)
+        now = store.now_s()
+    desk.output.one(document, lambda page: tables.doctor_page(page, now=now))
+    if document.status == Status.RED.value:
+        raise typer.Exit(REFUSED)
+
+
+async def _check_alone(store: Store) -> None:
+    """Refuse to change a store below engines that work on it. One that is too damaged to tell is worked on by none."""
+    with contextlib.suppress(Corrupt):
+        living = [f"{each.host}:{each.pid}" for each in await processes_of(store) if each.is_alive]
+        if living:
+            raise Rejected(f"restore: expected no engine at work on this store, saw {', '.join(living)}; stop it first")
+
+
+def _tell(desk: Desk, place: str, found: Verification) -> None:
+    desk.output.one(documents.verification_document(place, found), tables.verification_page)
+    if not found.is_clean:
+        raise typer.Exit(CORRUPT)
+
+
+def _dated_name() -> str:
+    now: datetime = utc(SystemClock().time_s())
+    return f"holdfast-{now:%Y%m%d-%H%M%S}.backup"

@@ -1,0 +1,237 @@
+"""What the command line decides, pure: exit codes, what is due next, how signals are typed, what needs somebody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from holdfast.clock import format_duration
+from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, InvalidInput, Unavailable
+from holdfast.observe.rules import Check, Health, Status, worst
+from holdfast.workflow import occurrences as on
+from holdfast.workflow.run import RUNNABLE, Run
+
+DONE, REFUSED, USAGE, AWAY, CORRUPT, UNKNOWN, STOPPED = 0, 1, 2, 3, 4, 5, 130
+"""Exit codes. 1 and 2 will be so again; 3 may pass; 4 wants a person; 5 wants a look before anything is done twice."""
+
+EXIT_CODES: Mapping[int, str] = {
+    DONE: "done",
+    REFUSED: "a rule says no, or there is no such thing; doctor: something needs you",
+    USAGE: "the command line, a setting or a value in it cannot be used",
+    AWAY: "not possible now: the store is away or busy, or nobody has judged it yet; try again",
+    CORRUPT: "stored bytes contradict their digests; see verify, keep the last backup",
+    UNKNOWN: "the answer to a commit was lost: it may have happened, look before you try again",
+    STOPPED: "stopped by Ctrl-C",
+}
+
+COMMAND_OF_SIGNAL = {"approve": "approve", "reject": "reject", "request_changes": "request-changes"}
+"""Signals with a command of their own; any other one is sent by `send`."""
+
+STALLED_AFTER_S = 10.0
+"""A run that could go on and that nobody took up for so long needs somebody."""
+CLOCK_OFFSET_MAX_S = 1.0
+LISTED_MAX = 5
+"""How many runs a finding names."""
+
+
+def exit_code(error: HoldfastError) -> int:
+    """The exit code that an error ends a command with."""
+    if isinstance(error, Corrupt):
+        return CORRUPT
+    if isinstance(error, CommitUnknown):
+        return UNKNOWN
+    if isinstance(error, Unavailable):
+        return AWAY
+    return USAGE if isinstance(error, InvalidInput) else REFUSED
+
+
+class Due(NamedTuple):
+    """What happens to a run next without anybody's doing, and when (epoch seconds)."""
+
+    at: float
+    what: str
+
+
+def next_due(run: Run) -> Due | None:
+    """The earliest of a run's timers, retries, limits and deadlines; None where it waits for somebody alone."""
+    if run.due is None:
+        return None
+    found = [Due(timer.due, "timer") for timer in run.timers]
+    for leaf in run.leaves.values():
+        times = ((leaf.retry_at, "retry"), (leaf.deadline_at, "timeout"), (leaf.sla_at, "sla"))
+        found += [Due(at, what) for at, what in times if at is not None]
+    if run.timeout_at is not None and not run.escalated:
+        found.append(Due(run.timeout_at, "deadline"))
+    return min(found)
+
+
+def distance(at: float, now: float) -> str:
+    """A time as people say it: "in 47h", "3m ago", "now" within a second."""
+    seconds = round(at - now)
+    if abs(seconds) < 1:
+        return "now"
+    return f"in {format_duration(seconds)}" if seconds > 0 else f"{format_duration(-seconds)} ago"
+
+
+def signal_command(ref: str, signal: str, *, visit: int, about: str) -> tuple[str, ...]:
+    """The words of the command that sends a signal and can hit nothing but what was looked at."""
+    own = COMMAND_OF_SIGNAL.get(signal)
+    words = ("holdfast", own, ref) if own else ("holdfast", "send", ref, signal)
+    return (*words, "--about", about) if about else (*words, "--visit", str(visit))
+
+
+def command_to_go_on(ref: str, status: str) -> tuple[str, ...]:
+    """The words of the command that a run which stands still waits for; none for any other."""
+    verb = {"paused": "resume", "failed": "retry", "poisoned": "retry"}.get(status)
+    return ("holdfast", verb, ref) if verb else ()
+
+
+def retries_now(run: Run, *, by: str) -> list[on.Occurrence]:
+    """What makes a run try again at once: one that stands still is resumed, each back-off of a running one is cut
+    short. Empty where there is nothing to retry."""
+    if run.status in ("failed", "poisoned"):
+        return [on.Resumed(agent=by, reason="retried by hand")]
+    if run.status not in RUNNABLE:
+        return []
+    return [
+        on.RetryDue(agent=by, leaf=path, visit=leaf.visit)
+        for path, leaf in run.leaves.items()
+        if leaf.retry_at is not None
+    ]
+
+
+def is_about(given: str, wanted: str) -> bool:
+    """Whether `given` names `wanted`: the whole of it or, as with commits, at least 7 signs of its beginning."""
+    return given == wanted or (len(given) >= 7 and wanted.startswith(given))
+
+
+class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A process with a lease. `lease_left_s` is negative once it lapsed; `is_alive` is what its host can prove."""
+
+    id: str
+    host: str
+    pid: int
+    started_at: str
+    lease_left_s: float
+    is_alive: bool
+
+
+class LockFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock: who holds it since when, with which token, and how many wait behind."""
+
+    lock: str
+    holder: str
+    by: str
+    since: str
+    token: int
+    waiting: int
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as `doctor` sees it. `idle_s`: seconds since it could go on and nobody took it up; None: somebody did."""
+
+    id: str
+    ticket: str
+    workflow: str
+    status: str
+    reason: str
+    idle_s: float | None = None
+
+
+class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What `doctor` judges. `counts`: runs by status; `is_whole`: False where there were more than were looked at."""
+
+    location: str
+    is_durable: bool
+    ailment: str | None
+    clock_offset_s: float
+    processes: tuple[ProcessFacts, ...]
+    locks: tuple[LockFacts, ...]
+    runs: tuple[RunFacts, ...]
+    counts: dict[str, int]
+    is_whole: bool
+
+
+def diagnose(facts: StoreFacts) -> Health:
+    """What is well, what is not, and what to do about it."""
+    checks = (_store(facts), _clock(facts), _processes(facts), _stalled(facts), *_stuck(facts), _locks(facts))
+    return Health(status=worst([check.status for check in checks]), checks=checks)
+
+
+def _store(facts: StoreFacts) -> Check:
+    if facts.ailment is not None and "mode=ro" not in facts.ailment:
+        return Check(name="store", status=Status.RED, seen=facts.ailment, advice="mend what it names, then look again")
+    durable = "durable" if facts.is_durable else "not durable"
+    return Check(name="store", status=Status.GREEN, seen=f"{facts.location}: reachable, its schema is known, {durable}")
+
+
+def _clock(facts: StoreFacts) -> Check:
+    seen = f"{facts.clock_offset_s:+.1f} s between the store's newest word and this machine's time"
+    if facts.clock_offset_s > CLOCK_OFFSET_MAX_S:
+        advice = "a process wrote with a clock ahead of this one: synchronise the machines' clocks"
+        return Check(name="clock", status=Status.DEGRADED, seen=seen, advice=advice)
+    return Check(name="clock", status=Status.GREEN, seen="nothing was written in this machine's future")
+
+
+def _processes(facts: StoreFacts) -> Check:
+    alive = [process for process in facts.processes if process.is_alive]
+    dead = [process for process in facts.processes if not process.is_alive]
+    seen = f"{len(alive)} alive" + (f", {len(dead)} dead" if dead else "")
+    is_work_due = any(facts.counts.get(status) for status in ("running", "waiting", "suspect"))
+    if not alive and is_work_due:
+        advice = "no engine works on this store: start one with the workflows of these runs"
+        return Check(name="processes", status=Status.RED, seen=seen, advice=advice)
+    if dead and not alive:
+        return Check(name="processes", status=Status.GREEN, seen=f"{seen}; no run waits for any")
+    if dead:
+        names = ", ".join(f"{process.host}:{process.pid}" for process in dead[:LISTED_MAX])
+        advice = f"the others take their runs over by themselves; if {names} should live, look at its log"
+        return Check(name="processes", status=Status.DEGRADED, seen=seen, advice=advice)
+    return Check(name="processes", status=Status.GREEN, seen=seen)
+
+
+def _stalled(facts: StoreFacts) -> Check:
+    stalled = [run for run in facts.runs if run.idle_s is not None and run.idle_s > STALLED_AFTER_S]
+    if not stalled:
+        return Check(name="progress", status=Status.GREEN, seen=_counted(facts))
+    queues = ", ".join(sorted({run.workflow for run in stalled}))
+    return Check(
+        name="progress",
+        status=Status.RED,
+        seen=f"{_listed(stalled)} could go on and nobody took them up",
+        advice=f"start an engine that knows {queues}, or look at the health of the one that does",
+    )
+
+
+def _stuck(facts: StoreFacts) -> list[Check]:
+    advice = {
+        "failed": "their retries are spent: see `holdfast history RUN`, mend the cause, then `holdfast retry RUN`",
+        "poisoned": "their process died again and again: see its log, mend the cause, then `holdfast retry RUN`",
+        "suspect": "their process died without progress: they are tried one at a time by themselves",
+        "paused": "somebody paused them: `holdfast resume RUN` when it is time",
+    }
+    status = {"failed": Status.RED, "poisoned": Status.RED, "suspect": Status.DEGRADED, "paused": Status.GREEN}
+    found = []
+    for name, words in advice.items():
+        runs = [run for run in facts.runs if run.status == name]
+        if runs:
+            found.append(Check(name=name, status=status[name], seen=_listed(runs), advice=words))
+    return found
+
+
+def _locks(facts: StoreFacts) -> Check:
+    waiting = sum(lock.waiting for lock in facts.locks)
+    return Check(name="locks", status=Status.GREEN, seen=f"{len(facts.locks)} held, {waiting} waiting in line")
+
+
+def _counted(facts: StoreFacts) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in facts.counts.items() if count) or "no live run"
+    return counts if facts.is_whole else f"{counts} among those looked at; there are more"
+
+
+def _listed(runs: Sequence[RunFacts]) -> str:
+    names = ", ".join(run.ticket for run in runs[:LISTED_MAX])
+    more = f" and {len(runs) - LISTED_MAX} more" if len(runs) > LISTED_MAX else ""
+    return f"{len(runs)} runs ({names}{more})" if len(runs) > 1 else f"1 run ({names})"

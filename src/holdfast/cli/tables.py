@@ -1,0 +1,290 @@
+"""Documents drawn for people: compact tables, one screen, nothing that needs colour to be understood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from holdfast.cli import rules
+from holdfast.cli.documents import (
+    CheckpointDocument,
+    DoctorDocument,
+    EventDocument,
+    HistoryRow,
+    LeafDocument,
+    RunDocument,
+    RunLine,
+    VerificationDocument,
+    WorkflowLine,
+)
+
+STATUS_STYLE = {
+    "running": "green", "waiting": "cyan", "paused": "yellow", "suspect": "yellow", "failed": "bold red",
+    "poisoned": "bold red", "done": "dim", "cancelled": "dim", "red": "bold red", "degraded": "yellow",
+}  # fmt: skip
+ID_CHARS = 13
+"""How much of a run's id a table shows: its time to the millisecond."""
+DATA_CHARS_MAX = 2000
+WIDE_COLUMNS = 160
+"""From this width on, an audit trail has a column for each of its facts."""
+
+
+def runs_table(lines: Sequence[RunLine], *, now: float) -> RenderableType:
+    """`ps`: one run a line."""
+    if not lines:
+        return Text("no such runs; `holdfast ps --all` also shows those that have ended", style="dim")
+    has_users = len({line.user for line in lines}) > 1
+    users = ("user",) if has_users else ()
+    table = _table("run", "id", "workflow", *users, "where", "status", "since", "due", "alert")
+    for line in lines:
+        ticket = line.ticket if line.ticket != line.id else ""
+        table.add_row(
+            Text(ticket, style="bold"),
+            Text(line.id[:ID_CHARS], style="dim"),
+            line.workflow,
+            *((line.user,) if has_users else ()),
+            _states(line.where),
+            _status(line.status),
+            _ago(line.since, now),
+            _due(line, now),
+            Text(str(line.alert), style="bold red") if line.alert else "",
+        )
+    return table
+
+
+def run_page(document: RunDocument, *, now: float) -> RenderableType:
+    """`show`: where a run is, what it waits for, and what may be said to it."""
+    line = document.run
+    head = _facts(
+        ("run", Text.assemble((line.ticket, "bold"), f"  {line.id}" if line.ticket != line.id else "")),
+        ("workflow", f"{line.workflow}, user {line.user}"),
+        ("status", _headline(line)),
+        ("where", _states(line.where)),
+        ("to go on", document.to_go_on),
+        ("started", f"{_ago(document.created_at, now)} by {document.started_by}, {_time(document.created_at)}"),
+        ("forked from", document.forked_from),
+        ("deadline", _when(document.timeout_at, now)),
+        ("retries", f"{document.retry_count} of {document.max_retries}" if document.retry_count else ""),
+        ("owner", f"process {line.owner}" if line.owner else ""),
+        ("labels", ", ".join(f"{name}={value}" for name, value in document.labels.items())),
+    )
+    parts: list[RenderableType] = [head]
+    if document.leaves:
+        parts += [_title("states"), _leaves_table(document.leaves, now)]
+    if document.timers:
+        table = _table("timer of", "due", "leads to")
+        for timer in document.timers:
+            table.add_row(timer.state, _when(timer.due, now), timer.leads_to)
+        parts += [_title("timers"), table]
+    if document.inbox:
+        table = _table("signal", "by", "sent", "verdict")
+        for signal in document.inbox:
+            table.add_row(signal.name, signal.by, _ago(signal.sent_at, now), _VERDICTS.get(signal.status, ""))
+        parts += [_title("inbox"), table]
+    parts += [_title("data"), _json(document.data)]
+    if document.signals:
+        table = _table("signal", "leads to", "command")
+        for known in document.signals:
+            table.add_row(Text(known.name, style="bold"), known.leads_to, Text(known.command, overflow="fold"))
+        parts += [_title("takes"), table]
+    if not document.is_known:
+        parts.append(Text(f"\n{line.workflow} is not known here: see --app for its signals", style="yellow"))
+    return Group(*parts)
+
+
+def history_table(rows: Sequence[HistoryRow], *, width: int) -> RenderableType:
+    """`history`: the audit trail, oldest first. Where the terminal is narrow, a row's states stand below each other."""
+    is_wide = width >= WIDE_COLUMNS
+    table = _table("v", "time (UTC)", *_HISTORY[is_wide])
+    for column in table.columns[:2]:
+        column.no_wrap = True
+    for row in rows:
+        before, after = _state(row.from_state), _state(row.to_state)
+        if row.name != "transition":
+            after = Text(row.name, style="italic")
+        facts = Text(_pairs(row.metadata), style="dim", overflow="fold")
+        if is_wide:
+            told, beside = [before, after], [facts]
+        else:
+            moved = Text.assemble(before, "\n-> ", after) if row.from_state else after
+            told, beside = [Text("\n").join(filter(None, (moved, facts)))], []
+        table.add_row(str(row.version), _time(row.at), *told, row.trigger, row.agent, *beside)
+    return table
+
+
+def events_line(event: EventDocument) -> Text:
+    """`events`: one event, as it comes."""
+    facts = {name: value for name, value in event.facts.items() if value not in ("", {}, None)}
+    moved = f"{facts.pop('from', '')} -> {facts.pop('to')}" if "to" in facts else ""
+    return Text.assemble(
+        (f"{event.position:>8} ", "dim"), _time(event.at), " ", (f"{event.run[:ID_CHARS]} ", "dim"),
+        (f"{event.name} ", "bold"), f"{moved} " if moved else "", (_pairs(facts), "dim"),
+    )  # fmt: skip
+
+
+def checkpoints_table(rows: Sequence[CheckpointDocument]) -> RenderableType:
+    """`checkpoints`: versions that can be forked, oldest first."""
+    table = _table("version", "time (UTC)", "state", "name")
+    for row in rows:
+        table.add_row(str(row.version), _time(row.at), _state(row.state), Text(row.name, style="bold"))
+    return table
+
+
+def verification_page(found: VerificationDocument) -> RenderableType:
+    """`verify`, `backup` and `restore`: what was counted, and each problem."""
+    counted = f"{found.store}: {found.records} records and {found.events} events"
+    if found.is_clean:
+        return Text(f"{counted}, every digest and chain as it should be")
+    table = _table("where", "expected", "seen")
+    for problem in found.problems:
+        table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
+    advice = "keep this file and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
+    return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))
+
+
+def workflows_table(lines: Sequence[WorkflowLine]) -> RenderableType:
+    """`chart` without a name: what the store knows."""
+    if not lines:
+        return Text("no engine has opened this store yet; name code instead: holdfast chart module:workflow")
+    table = _table("workflow", "states", "newest code since", "chart")
+    for line in lines:
+        table.add_row(Text(line.workflow, style="bold"), str(line.states), _time(line.since), line.chart[:16])
+    return table
+
+
+def doctor_page(document: DoctorDocument, *, now: float) -> RenderableType:
+    """`doctor`: each check, then the processes and the locks."""
+    checks = _table("check", "status", "seen", "what to do")
+    for check in document.checks:
+        checks.add_row(Text(check.name, style="bold"), _status(check.status), check.seen, check.advice)
+    parts: list[RenderableType] = [checks]
+    if document.facts.processes:
+        processes = _table("process", "host", "pid", "up since", "lease", "alive")
+        for process in document.facts.processes:
+            lease = rules.distance(now + process.lease_left_s, now)
+            is_alive = Text("yes") if process.is_alive else Text("no", style="bold red")
+            since = _ago(process.started_at, now)
+            processes.add_row(process.id, process.host, str(process.pid), since, f"ends {lease}", is_alive)
+        parts += [_title("processes"), processes]
+    if document.facts.locks:
+        locks = _table("lock", "held by", "for", "since", "token", "waiting")
+        for lock in document.facts.locks:
+            locks.add_row(lock.lock, lock.holder, lock.by, _ago(lock.since, now), str(lock.token), str(lock.waiting))
+        parts += [_title("locks"), locks]
+    return Group(*parts)
+
+
+_HISTORY = {
+    True: ("from", "to", "trigger", "agent", "metadata"),
+    False: ("transition", "trigger", "agent"),
+}
+_VERDICTS = {"new": "not judged yet", "early": "kept until its state is entered"}
+
+
+def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
+    cells: dict[str, Callable[[LeafDocument], str]] = {
+        "state": lambda leaf: leaf.state,
+        "phase": lambda leaf: leaf.phase,
+        "visit": lambda leaf: str(leaf.visit),
+        "since": lambda leaf: _ago(leaf.since, now),
+        "failures": lambda leaf: str(leaf.attempts or ""),
+        "next": lambda leaf: _next(leaf, now),
+        "lock": _lock,
+        "about": lambda leaf: leaf.about,
+        "failure": lambda leaf: _failure(leaf.failure),
+    }
+    shown = {name: cell for name, cell in cells.items() if any(cell(leaf) for leaf in leaves)}
+    table = _table(*shown)
+    for leaf in leaves:
+        table.add_row(*(Text(cell(leaf), overflow="fold") for cell in shown.values()))
+    return table
+
+
+def _next(leaf: LeafDocument, now: float) -> str:
+    times = (("retry", leaf.retry_at), ("timeout", leaf.timeout_at), ("sla", leaf.sla_at))
+    return ", ".join(f"{what} {_ago(at, now)}" for what, at in times if at)
+
+
+def _lock(leaf: LeafDocument) -> str:
+    if not leaf.lock:
+        return ""
+    return f"{leaf.lock}, token {leaf.token}" if leaf.token else f"{leaf.lock}, in line"
+
+
+def _failure(failure: dict[str, Any] | None) -> str:
+    return f"{failure['kind']}: {failure['message']}" if failure else ""
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold dim")
+    for column in table.columns:
+        column.overflow = "fold"
+    return table
+
+
+def _facts(*facts: tuple[str, RenderableType]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts:
+        if value != "":
+            table.add_row(Text(name, style="dim"), value)
+    return table
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text.upper()}", style="bold")
+
+
+def _headline(line: RunLine) -> Text:
+    text = _status(line.status)
+    if line.alert:
+        text.append(f"  alert {line.alert}", style="bold red")
+    if line.reason:
+        text.append(f"  {line.reason}")
+    return text
+
+
+def _status(status: str) -> Text:
+    return Text(status, style=STATUS_STYLE.get(status, ""))
+
+
+def _states(states: Iterable[str]) -> Text:
+    return Text("\n").join(_state(state) for state in states)
+
+
+def _state(text: str) -> Text:
+    """A state's name, its last part in front of the eye."""
+    above, colon, name = text.rpartition(":")
+    return Text.assemble((above + colon, "dim"), name)
+
+
+def _due(line: RunLine, now: float) -> str:
+    return f"{line.due_what} {_ago(line.due, now)}" if line.due else ""
+
+
+def _when(at: str | None, now: float) -> str:
+    return f"{_ago(at, now)}, {_time(at)}" if at else ""
+
+
+def _ago(at: str, now: float) -> str:
+    return rules.distance(datetime.fromisoformat(at).timestamp(), now)
+
+
+def _time(at: str) -> str:
+    return at[:19].replace("T", " ")
+
+
+def _pairs(facts: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in facts.items())
+
+
+def _json(value: Any) -> Text:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    cut = f"\n... {len(text) - DATA_CHARS_MAX} signs more: --json" if len(text) > DATA_CHARS_MAX else ""
+    return Text(text[:DATA_CHARS_MAX] + cut)
