@@ -47,7 +47,7 @@ def syncs(contestant: str, size: Size) -> int | None:
         return None
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         summary = Path(folder) / "syscalls"
-        strace = ["strace", "-f", "-c", "-e", f"trace={SYNC_CALLS}", "-o", str(summary)]
+        strace = ["strace", "-f", "--seccomp-bpf", "-c", "-e", f"trace={SYNC_CALLS}", "-o", str(summary)]
         _answer([*strace, *_command(contestant, folder, size)])
         return sync_calls(summary.read_text())
 
