@@ -27,6 +27,9 @@ from holdfast.workflow.run import PROCESS, RUN
 
 LEASE_TTL_S = 5.0
 HEARTBEAT_S = 1.0
+FORGET_AFTER_S = 3600.0
+"""How long the lease of a process that may only stand still stays on record after it lapsed: when it wakes it may take
+up runs before it renews, and if it dies then, these runs must be found by its name."""
 RELEASE_BATCH = 1000
 
 
@@ -62,6 +65,7 @@ class Ownership:
         folder = store.capabilities.lock_folder
         self._liveness = FileLiveness(Path(folder)) if folder is not None else None
         self._life: Life | None = None
+        self.forgettable: list[str] = []
         self.has_peers = False
 
     @property
@@ -102,17 +106,16 @@ class Ownership:
             return []
         page = await self._store.scan(Scope.system(), Query(kind=PROCESS), limit=1000)
         now = self._store.now_s()
-        others = [record for record in page.records if record.key.id != self.process_id]
-        gone = [
-            record.key.id
-            for record in others
-            if (record.due is not None and record.due <= now) or not self._is_alive_here(record.body)
-        ]
+        others = {record.key.id: record for record in page.records if record.key.id != self.process_id}
+        lapsed_s = {name: -1.0 if record.due is None else now - record.due for name, record in others.items()}
+        proven = [name for name, record in others.items() if not self._is_alive_here(record.body)]
+        gone = [name for name in others if name in proven or lapsed_s[name] >= 0]
+        self.forgettable = [name for name in gone if name in proven or lapsed_s[name] >= FORGET_AFTER_S]
         self.has_peers = len(others) > len(gone)
         return gone
 
     async def forget(self, process_id: str) -> None:
-        """Remove the lease of a dead process whose runs were all taken over."""
+        """Remove the lease of one of `forgettable` whose runs were all taken over."""
         try:
             await self._write(Delete(key=_key(process_id), expect=None))
         except Conflict:

@@ -44,6 +44,7 @@ class RecoveryManager:
         self._sweep_s = sweep_s
         self._nudged = asyncio.Event()
         self._appointment: Appointment | None = None
+        self._dead: set[str] = set()
         self._has_new_dead = True
         self._has_strays = False
         self.sweeps = 0
@@ -130,10 +131,12 @@ class RecoveryManager:
     async def _sweep(self) -> AsyncRuns:
         queues = knows(self._runtime.workflows)
         dead = await self._ownership.dead()
-        for process_id in dead:
-            async for run_id in self._claim_all((process_id,), queues, ("running", "waiting", "suspect")):
+        self._has_new_dead = self._has_new_dead or not self._dead.issuperset(dead)
+        self._dead = set(dead)
+        if dead:
+            async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
                 yield run_id
-            self._has_new_dead = True
+        for process_id in self._ownership.forgettable:
             if not await self._has_runs(process_id):
                 await self._ownership.forget(process_id)
         if self._has_strays:
