@@ -65,6 +65,9 @@ def test_a_peer_takes_the_runs_of_an_owner_that_stands_still_and_fences_it(stage
     stage.run("line", awaits=1, engine=QUICK)
     before = examine(stage.url)["T-0"]
     assert before.run.status == "done"
+    assert len(_lease_versions(stage)) == 1, (
+        "who merely stands still stays on record: it may take up runs when it wakes"
+    )
     owner.let_go()
     owner.go_on()
     owner.finish()
