@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from holdfast import codec, faults
 from holdfast.clock import Clock, Randomness
-from holdfast.errors import Conflict, NotFound, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
 from holdfast.store import journal
-from holdfast.store.outcome import commit_surely
+from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
 from holdfast.store.records import (
     Change,
@@ -131,15 +131,31 @@ class Runtime:
         are nowhere else has nothing better to do than to wait.
         """
         began_at = self.clock.time_s()
+        is_unknown = False
         for attempt in itertools.count():
             try:
-                return await commit_surely(self.store, scope, change)
-            except Unavailable:
+                return await self._commit_or_find(scope, change, is_unknown=is_unknown)
+            except (CommitUnknown, Unavailable) as trouble:
+                is_unknown = is_unknown or isinstance(trouble, CommitUnknown)
                 is_over = self.clock.time_s() - began_at >= PATIENCE_S
-                if is_over and not is_patient and self.store.ailment() is not None:
+                is_hopeless = self.store.ailment() is not None or isinstance(trouble, CommitUnknown)
+                if is_over and not is_patient and is_hopeless:
                     raise
                 await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
         raise AssertionError("unreachable")
+
+    async def _commit_or_find(self, scope: Scope, change: Change, *, is_unknown: bool) -> Commit:
+        """Commit; `is_unknown`: unless an earlier attempt, whose outcome could not be looked up then, came through."""
+        if not is_unknown:
+            return await commit_surely(self.store, scope, change)
+        if (done := await resolve(self.store, scope, change)) is not None:
+            return done
+        try:
+            return await commit_surely(self.store, scope, change)
+        except Conflict:
+            if (done := await resolve(self.store, scope, change)) is None:
+                raise
+            return done
 
     async def commit_decision(
         self,
