@@ -139,17 +139,23 @@ def test_one_region_alone_is_taken_at_its_word(base: Any, mine: Any) -> None:
     assert merged(base, mine, mine) == mine
 
 
+def outcome(base: Any, theirs: Any, mine: Any) -> Any:
+    """What a merge gives, or the kind of its refusal and whether it names a place."""
+    try:
+        return merged(base, theirs, mine)
+    except WorkflowError as clash:
+        return clash.error_type, bool(clash.paths)
+
+
 @given(base=DATA, mine=DATA, theirs=DATA)
 def test_a_merge_is_the_same_from_both_sides_or_names_the_clash_from_both(base: Any, mine: Any, theirs: Any) -> None:
-    try:
-        one = merged(base, theirs, mine)
-    except WorkflowError as clash:
-        assert clash.error_type is ErrorType.PERMANENT
-        assert clash.paths
-        with pytest.raises(WorkflowError):
-            merged(base, mine, theirs)
-    else:
-        assert one == merged(base, mine, theirs)
+    one = outcome(base, theirs, mine)
+    assert one == outcome(base, mine, theirs)
+    assert isinstance(one, dict) or one == (ErrorType.PERMANENT, True)
+
+
+def test_what_both_regions_did_is_done_once() -> None:
+    assert merged({"a": 1, "l": []}, {"l": ["x", "y"]}, {"l": ["x"]}) == {"l": ["x", "y"]}
 
 
 # -- what failures are ------------------------------------------------------------------------------------------
@@ -270,11 +276,12 @@ def test_every_decision_is_pure_repeatable_and_leaves_a_run_that_makes_sense(dat
         before = encode_run(run)
         try:
             decision = rules.decide(MAZE, run, event, now=now)
-        except WorkflowError as error:
-            assert isinstance(event, on.Finished), error
-            assert encode_run(run) == before
-            continue
+        except WorkflowError:
+            decision = None
         assert encode_run(run) == before, "the input is as it was"
+        if decision is None:
+            assert isinstance(event, on.Finished), "only what a handler returned can make no sense"
+            continue
         assert rules.decide(MAZE, decode_run(before), event, now=now) == decision, "stored and read, it has one future"
         _check(run, decision)
         run = decision.run
