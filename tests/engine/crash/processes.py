@@ -169,5 +169,7 @@ def staged(folder: Path) -> Iterator[Stage]:
 
 
 def _state_of(pid: int) -> str:
-    """The kernel's letter for what a process does: R, S, T for stopped, Z."""
+    """The kernel's letter for what a process does: R, S, T for stopped, Z for one that has ended."""
+    if not Path(f"/proc/{pid}").exists():
+        return "Z"
     return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]

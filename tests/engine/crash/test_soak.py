@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
+from functools import partial
 
 import pytest
 
@@ -26,10 +27,7 @@ def test_runs_end_well_however_often_their_processes_are_killed(stage: Stage, se
     for _ in range(KILLS):
         target = len(stage.ledger.lines()) + draw.randint(5, 60)
         process = stage.start("mixed", starts=RUNS, awaits=RUNS, stays=True, engine=PATIENT)
-        process.until(
-            lambda target=target: len(stage.ledger.lines()) >= target or _is_over(stage),
-            f"{target} lines (seed {seed})",
-        )
+        process.until(partial(_has_come, stage, target), f"{target} lines (seed {seed})")
         process.kill()
         examine(stage.url)
     stage.run("mixed", starts=RUNS, awaits=RUNS, engine=PATIENT)
@@ -47,10 +45,7 @@ def test_runs_end_well_where_one_of_two_processes_is_killed_or_stopped(stage: St
     for _ in range(KILLS):
         target = len(stage.ledger.lines()) + draw.randint(5, 60)
         place = draw.randrange(2)
-        pair[1 - place].until(
-            lambda target=target: len(stage.ledger.lines()) >= target or _is_over(stage),
-            f"{target} lines (seed {seed})",
-        )
+        pair[1 - place].until(partial(_has_come, stage, target), f"{target} lines (seed {seed})")
         if draw.random() < 0.5:
             pair[place].kill()
             pair[place] = stage.start("mixed", starts=RUNS, awaits=RUNS, stays=True, engine=options)
@@ -91,6 +86,11 @@ def _check_locks(stage: Stage) -> None:
             seen[repository] = int(line.key)
         elif way == "out":
             assert inside.pop((repository, line.pid)) == line.key
+
+
+def _has_come(stage: Stage, lines: int) -> bool:
+    """Whether the ledger has so many lines, or never will."""
+    return len(stage.ledger.lines()) >= lines or _is_over(stage)
 
 
 def _is_over(stage: Stage) -> bool:
