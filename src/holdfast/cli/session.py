@@ -23,7 +23,6 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.outline import OUTLINE, Outline, Outlined, decode_outline
-from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.run import RUN, Run, queue_of
 from holdfast.workflow.runtime import Runtime, Stored
 
@@ -107,13 +106,6 @@ class Session:
         return Stored.of(page.records[0])
 
 
-class Bystander(RecoveryManager):
-    """Takes up no run. A command holds no lease, so nobody would ever take over what it came to own."""
-
-    async def claim_one(self, run: Run) -> bool:
-        return False
-
-
 @dataclass(frozen=True)
 class Desk:
     """What every command starts from: the settings, and where its answer goes."""
@@ -146,8 +138,7 @@ class Desk:
             outlined = [Outlined(outline) for outline in await outlines(store) if outline.queue not in known]
             async with Engine(store, *coded, *outlined, works=False) as engine:
                 inside = engine.inside
-                bystander = Bystander(inside.runtime, inside.crew, inside.ownership)
-                client = Client(inside.runtime, inside.crew, bystander, scope=scope, by=by, context=context)
+                client = Client(inside.runtime, inside.crew, inside.recovery, scope=scope, by=by, context=context)
                 yield Session(store, inside.runtime, client, known)
 
 

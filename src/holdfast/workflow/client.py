@@ -147,7 +147,7 @@ class Client:
             page = await self.runtime.store.scan(self.scope, Query(kind=RUN, labels=labels), limit=2)
         mine = [record for record in page.records if self.scope.covers(record.key)]
         if not mine:
-            raise NotFound(f"run {ref}: there is no such run; `list` shows what there is", run=ref)
+            raise NotFound(f"run {ref}: there is no such run; `holdfast ps --all` shows what there is", run=ref)
         if len(mine) > 1:
             raise Rejected(
                 f"run {ref}: several runs have this id: {', '.join(record.key.id for record in mine)}; name one of them"

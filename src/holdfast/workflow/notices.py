@@ -10,9 +10,9 @@ from typing import Literal
 from holdfast import codec
 from holdfast.errors import HoldfastError
 from holdfast.store.records import SYSTEM_TENANT, Change, Key, Put, Query, RemovePrefix, Scope
+from holdfast.workflow.run import NOTICE
 from holdfast.workflow.runtime import Runtime
 
-NOTICE = "notice"
 Word = Literal["look", "lost"]
 
 

@@ -22,8 +22,8 @@ from holdfast.ids import uuid7
 from holdfast.store.liveness import FileLiveness, Life
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, Scope
-from holdfast.workflow.run import PROCESS, RUN
+from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, RemovePrefix, Scope
+from holdfast.workflow.run import NOTICE, PROCESS, RUN
 
 LEASE_TTL_S = 5.0
 HEARTBEAT_S = 1.0
@@ -115,11 +115,9 @@ class Ownership:
         return gone
 
     async def forget(self, process_id: str) -> None:
-        """Remove the lease of one of `forgettable` whose runs were all taken over."""
-        try:
+        """Remove the lease of one of `forgettable` whose runs were all taken over, and the notices left for it."""
+        with contextlib.suppress(Conflict):  # somebody else may have forgotten it first
             await self._write(Delete(key=_key(process_id), expect=None))
-        except Conflict:
-            return
 
     async def end(self) -> None:
         """Give back the runs, then the lease. Where that cannot be done, the lease lapses and others take over."""
@@ -167,7 +165,11 @@ class Ownership:
         self._renewed_at = now
 
     async def _write(self, write: Put | Delete) -> int:
-        change = Change(change_id=f"{self.process_id}:lease:{next(self._numbers)}", writes=(write,))
+        """Commit one write of a lease; when a lease goes, the notices left for its process go with it."""
+        gone = isinstance(write, Delete)
+        notices = RemovePrefix(tenant=SYSTEM_TENANT, user="", kind=NOTICE, prefix=f"{write.key.id}/")
+        change_id = f"{self.process_id}:lease:{next(self._numbers)}"
+        change = Change(change_id=change_id, writes=(write,), removes=(notices,) if gone else ())
         return (await commit_surely(self._store, Scope.system(), change)).versions[0]
 
 

@@ -126,6 +126,8 @@ class RecoveryManager:
             actor = self._crew.find(run_id)
             if actor is not None:
                 actor.lose() if word == "lost" else actor.poke()
+            elif word == "look":
+                await self._look_at(run_id)
         self._runtime.look_again(but=self._crew)
 
     async def _sweep(self) -> AsyncRuns:
@@ -250,8 +252,17 @@ class RecoveryManager:
                 return await self.claim_one(run)
         return False
 
+    async def _look_at(self, run_id: str) -> None:
+        """Somebody left a signal with a run that nobody owns, and could not judge it himself."""
+        queues = knows(self._runtime.workflows)
+        query = Query(kind=RUN, prefix=run_id, statuses=("waiting",), queues=queues, owner="")
+        for record in (await self._runtime.store.scan(Scope.system(), query, limit=1)).records:
+            await self.look_into_inbox(Stored.of(record).run)
+
     async def claim_one(self, run: Run) -> bool:
-        """Claim one unowned run and start its actor; False where somebody else was first."""
+        """Claim one unowned run and start its actor; False where somebody else was first, or there is no place here."""
+        if self._crew.free == 0:
+            return False
         claim = Claim(kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=(run.id,), limit=1)
         taken = await self._runtime.store.claim(Scope.of_user(run.tenant, run.user), claim)
         return bool(self._launch(taken, Origin.CLAIMED))

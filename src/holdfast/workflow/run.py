@@ -20,6 +20,7 @@ SIGNAL = "signal"
 TICKET = "ticket"
 CHECKPOINT = "checkpoint"
 PROCESS = "process"
+NOTICE = "notice"
 CHART = "chart"
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
