@@ -1,7 +1,7 @@
 """Recovery: runs whose process was killed in their second step; seconds to the first progress and until all have ended.
 
 The clock starts when the engine is opened, and progress counts when it is durable. holdfast with 10,000 active runs;
-beside DBOS with 1,000, which is as many as it starts and ends within a bearable time. LangGraph is not asked: it recovers
+beside DBOS with 1,000, as many as it starts and ends within a bearable time. LangGraph is not asked: it recovers
 nothing by itself, its caller must know which threads had not ended and invoke each again.
 """
 
