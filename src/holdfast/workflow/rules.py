@@ -173,7 +173,9 @@ def _retry_due(built: Built, run: Run, event: on.RetryDue, now: float) -> Decisi
     if leaf is None or leaf.visit != event.visit or leaf.phase != "failing":
         return refused(run, f"{shown(event.leaf)} #{event.visit} is not in back-off")
     spec = built.spec_of(event.leaf)
-    again = begin_attempt(spec, replace(leaf, retry_at=None), now)
+    is_granted = leaf.lock is None or leaf.lock.token > 0
+    rested = replace(leaf, retry_at=None)
+    again = begin_attempt(spec, rested, now) if is_granted else ask_again(rested)
     row = Row(
         from_state=f"{ERROR_STATE}:retry",
         to_state=spec_text(event.leaf),
