@@ -123,7 +123,7 @@ class Actor:
                     await self._give_back()
                     if not await self._reclaim():
                         return
-        except (Fenced, Conflict):
+        except Fenced:
             self._is_lost = True  # the run moved on without us: whoever moved it goes on
         finally:
             self._end()
@@ -400,8 +400,10 @@ class Actor:
 
     async def _reread(self) -> Stored:
         stored = await self._runtime.load(Scope.of_user(self.run.tenant, self.run.user), self.run.key)
-        if stored.epoch != self.epoch:
+        if stored.epoch > self.epoch:
             raise Fenced(f"run {self.run.id}: expected epoch {self.epoch}, found {stored.epoch}", run=self.run.id)
+        if stored.version < self._stored.version:
+            raise Conflict(f"run {self.run.id}: expected version {self._stored.version}, read the old {stored.version}")
         return stored
 
     async def _give_back(self) -> None:

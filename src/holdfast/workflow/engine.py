@@ -11,7 +11,7 @@ import structlog
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Fenced, InvalidDefinition, InvalidInput, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Unavailable
 from holdfast.locks import Lease, LockService
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
@@ -276,8 +276,8 @@ class _Inside:
         self.recovery.nudge()
 
     def _crashed(self, run_id: str, error: BaseException) -> None:
-        if isinstance(error, Unavailable | CommitUnknown):
-            log.warning("run waits for its store", run=run_id, error=repr(error))
+        if isinstance(error, Unavailable | CommitUnknown | Conflict):
+            log.warning("run is taken up anew", run=run_id, error=repr(error))
             self.recovery.strayed()
             return
         log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
