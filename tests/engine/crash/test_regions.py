@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from holdfast import codec
-from tests.engine.crash.findings import examine
+from tests.engine.crash.findings import examine, runs_now
 from tests.engine.crash.processes import Stage
 
 DATA = {"k8s": "k8s", "found": "code", "read": "read", "cause": "decide"}
@@ -40,6 +40,7 @@ def test_a_running_region_goes_on_while_the_other_fails_and_is_retried(stage: St
     """k8s is held up over the failure, the back-off and the end of code, and is neither stopped nor started again;
     code takes its first step from its memo."""
     process = stage.start("regions", starts=1, awaits=1, holds=("k8s", "code-fails"))
+    process.until_line("k8s")
     process.until(lambda: _is_left(stage, "code"), "the end of code")
     process.let_go()
     process.finish()
@@ -67,5 +68,5 @@ def _check(stage: Stage, **bodies: int) -> None:
 
 
 def _is_left(stage: Stage, region: str) -> bool:
-    found = examine(stage.url).get("T-0")
-    return found is not None and not any(region in path for path in found.run.leaves)
+    run = runs_now(stage.url).get("T-0")
+    return run is not None and not any(region in path for path in run.leaves)
