@@ -218,6 +218,7 @@ class Writer:
         return judgement.answers
 
     def _run_alone(self, job: Job[Any], waiter: _Waiter) -> _Answer:
+        before = self._connection.total_changes
         try:
             with self._transaction() as connection:
                 result = job(connection)
@@ -231,7 +232,8 @@ class Writer:
             _deliver([_Answer(waiter, None, self._death(error))])
             raise
         self._trouble = None
-        self._wakeup.advance()
+        if self._connection.total_changes > before:  # a claim that took nothing is no news
+            self._wakeup.advance()
         return _Answer(waiter, result, None)
 
     @contextlib.contextmanager
