@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from holdfast import Engine, RunHandle, codec
+from holdfast import RunHandle, codec
 from holdfast.store import journal
 from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Query, Scope
 from holdfast.workflow.decision import TRANSITION
-from holdfast.workflow.run import ACTIVE, RUN, decode_run, spec_text
+from holdfast.workflow.run import RUN, decode_run, spec_text
 
 
 def facts(event: Event) -> dict[str, Any]:
@@ -45,9 +45,3 @@ async def check_everything(store: Store) -> None:
         last = [facts(event) for event in events if event.name == TRANSITION][-1:]
         if last and run.is_ended:
             assert last[0]["to"] == spec_text(run.outcome)
-
-
-async def live_runs(engine: Engine) -> int:
-    """How many runs have not ended."""
-    page = await engine.store.scan(Scope.system(), Query(kind=RUN, statuses=ACTIVE), limit=1000)
-    return len(page.records)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from holdfast import (
     InvalidInput,
     InvalidTransition,
     NotFound,
+    RecoveryManager,
     Rejected,
     RunContext,
     Unavailable,
@@ -58,6 +60,26 @@ async def test_the_same_id_with_another_input_is_a_conflict(open_lab: OpenLab) -
     run = await lab.start("review", {"text": "x"}, id="T")
     with pytest.raises(Conflict, match=f"the id 'T' is taken by run {run.id}, which was started with another input"):
         await lab.start("review", {"text": "y"}, id="T")
+
+
+async def test_the_same_id_at_one_moment_is_one_run(open_lab: OpenLab) -> None:
+    world = World()
+    lab = await open_lab(review(world))
+    runs = await asyncio.gather(*(lab.start("review", {"text": "x"}, id="T") for _ in range(8)))
+    await lab.settle()
+    assert len({run.id for run in runs}) == 1
+    assert world.calls == {"tester:T": 1}
+
+
+async def test_a_sweep_by_hand_takes_up_nothing_twice(open_lab: OpenLab) -> None:
+    world = World()
+    lab = await open_lab(review(world))
+    await lab.start("review", id="T")
+    await lab.settle()
+    assert isinstance(lab.engine.inside.recovery, RecoveryManager)
+    assert await asyncio.gather(*(lab.engine.recover_active_workflows() for _ in range(3))) == [[], [], []]
+    await lab.settle()
+    assert world.calls == {"tester:T": 1}
 
 
 async def test_an_id_is_kept_after_the_end(open_lab: OpenLab) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast import InvalidTransition, NotFound, Rejected, RunContext, RunHandle, Workflow, codec
+from holdfast import Checkpoint, InvalidTransition, NotFound, Rejected, RunContext, RunHandle, Workflow, codec
 from holdfast.testing import Lab
 from holdfast.workflow.run import Run, encode_run
 from tests.engine.journal import check_everything, told
@@ -102,6 +102,7 @@ async def test_checkpoints_list_every_version_and_the_named_ones(open_lab: OpenL
     assert [(point.version, point.name, point.state) for point in found] == [
         (1, "", "draft"), (2, "", "open"), (2, "before", "open"), (3, "", "deploy"), (4, "", "end"),
     ]  # fmt: skip
+    assert isinstance(kept, Checkpoint)
     assert kept in found
 
 
