@@ -31,17 +31,18 @@ def encode(value: object, *, what: str = "payload", bytes_max: int = PAYLOAD_BYT
         raise InvalidInput(
             f"{what}: expected a value that JSON can hold, saw {type(value).__name__}: {error}", what=what
         ) from error
-    if len(data) > bytes_max:
-        raise InvalidInput(
-            f"{what}: expected at most {bytes_max} bytes, saw {len(data)}; store big things elsewhere and keep a link",
-            what=what,
-            bytes_max=bytes_max,
-            bytes_seen=len(data),
-        )
+    _check_size(data, what, bytes_max)
     if b"\\u0000" in data and _has_nul(msgspec.json.decode(data)):
         raise InvalidInput(f"{what}: expected text without NUL (U+0000), saw one", what=what)
     if b"null" in data and _has_odd_float(value):
         raise InvalidInput(f"{what}: expected finite numbers, saw NaN or infinity", what=what)
+    return data
+
+
+def encode_again(value: object, *, what: str, bytes_max: int) -> bytes:
+    """As `encode`, for a value that was decoded from JSON a moment ago: only its size can still be wrong."""
+    data = _encoder.encode(value)
+    _check_size(data, what, bytes_max)
     return data
 
 
@@ -72,6 +73,16 @@ def decode(data: bytes | msgspec.Raw, kind: Any = Any, *, what: str = "payload")
 def plain(value: object) -> Any:
     """`value` as dicts, lists, text and numbers: what its JSON decodes to."""
     return msgspec.json.decode(_encoder.encode(value))
+
+
+def _check_size(data: bytes, what: str, bytes_max: int) -> None:
+    if len(data) > bytes_max:
+        raise InvalidInput(
+            f"{what}: expected at most {bytes_max} bytes, saw {len(data)}; store big things elsewhere and keep a link",
+            what=what,
+            bytes_max=bytes_max,
+            bytes_seen=len(data),
+        )
 
 
 def _has_nul(value: object) -> bool:

@@ -85,7 +85,7 @@ def kept_from(events: Sequence[Event], *, before_s: float, keep: int) -> int:
 
 
 def _encode(change: dict[str, Any]) -> bytes:
-    return codec.encode(change, what="delta", bytes_max=DELTA_BYTES_MAX)
+    return codec.encode_again(change, what="delta", bytes_max=DELTA_BYTES_MAX)
 
 
 def _decoded(event: Event) -> dict[str, Any]:

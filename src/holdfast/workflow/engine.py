@@ -135,6 +135,8 @@ class Engine:
             await keep_charts(runtime)
             await reconcile(runtime)
             inside.begin()
+        elif ownership.is_shared:
+            tasks.start(inside.recovery.overhear(), name="overhear")
         return inside
 
     # -- doors --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 
 import structlog
 
@@ -106,6 +107,15 @@ class RecoveryManager:
             except HoldfastError as error:
                 self.last_problem = str(error)
             self.nudge()
+
+    async def overhear(self) -> None:
+        """Of a door that works on nothing: its watchers hear of what the engines commit."""
+        tick = 0
+        while True:
+            with suppress(HoldfastError):  # a store that is away is looked at again after the pause
+                tick = await self._runtime.store.wait(tick)
+                self._runtime.look_again(but=self._crew)
+            await self._runtime.clock.sleep(HINT_PAUSE_S)
 
     async def _hint(self, tick: int) -> int:
         until = self._runtime.clock.time_s() + self._sweep_s
