@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.prompt import Prompt
 from rich.text import Text
 
 from holdfast import HoldfastError, InvalidInput, RunHandle, SystemClock, set_up_logs, to_mermaid, to_svg
@@ -24,7 +23,7 @@ from holdfast_sre.incident_folders import Case, find_cases
 from holdfast_sre.manifest_files import load_folder
 from holdfast_sre.recording import is_recording
 from holdfast_sre.sre_chart import manual_workflow
-from holdfast_sre.terminal import CLOSED, NOT_NOW, NOT_REPAIRED, console_on, run
+from holdfast_sre.terminal import CLOSED, NOT_NOW, NOT_REPAIRED, console_on, run, typed_line
 from holdfast_sre.watch import Answer, Answered, Watch
 from holdfast_sre.workspace import Workspace, demo_workspace, existing_workspace, incident_workspace, open_world
 
@@ -103,13 +102,12 @@ def serve_command(
 
     async def work() -> None:
         place = await existing_workspace(workspace, ticket=None, is_any=True)
-        served = asyncio.ensure_future(
-            serve_workspace(place.store_url, await open_world(workspace), until_idle=until_idle)
-        )
+        this = asyncio.current_task()
+        assert this is not None
         # An orderly end gives the runs back; after any other one the next worker has to find out first.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, served.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
         with suppress(asyncio.CancelledError):
-            await served
+            await serve_workspace(place.store_url, await open_world(workspace), until_idle=until_idle)
 
     run(work())
 
@@ -170,15 +168,14 @@ def _answer(yes: bool) -> Answer:
             return Answered("approve", login_name(), "approved with --yes")
         if not sys.stdin.isatty():
             return None
-        choice = await in_thread(
-            Prompt.ask,
-            "[bold]approve (a), request changes (c), reject (r), or later (l)?[/bold]",
-            choices=["a", "c", "r", "l"],
-        )
+        choice = " "
+        while choice not in ("l", *VERDICTS):
+            choice = (await typed_line("approve (a), request changes (c), reject (r), or later (l)?")).lower()[
+                :1
+            ] or "l"
         if choice == "l":
             return None
-        text = await in_thread(Prompt.ask, "why", default="")
-        return Answered(VERDICTS[choice], login_name(), text)
+        return Answered(VERDICTS[choice], login_name(), await typed_line("in words (may be empty):"))
 
     return answer
 

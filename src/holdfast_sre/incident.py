@@ -26,6 +26,7 @@ class Incident(msgspec.Struct):
 
     ticket_id: str = ""
     title: str = ""
+    text: str = ""
     namespace: str = ""
     service: str = ""
     problem: str = ""

@@ -107,7 +107,7 @@ def report_of(
         summary=incident.outcome or f"waits in {run.state}",
         started_s=lines[0].at_s,
         ended_s=ended_s,
-        problem=run.run.reason or incident.problem,
+        problem=incident.text,
         facts=_facts(run, incident),
         spans=tuple(_spans(lines)),
         causes=_causes(incident),
@@ -184,7 +184,7 @@ def _spans(lines: Sequence[Line]) -> Iterable[told.Span]:
                 continue  # the end of a region inside the same state
             end = next((later.at_s for later in rows[number + 1 :] if state in _split(later.from_state)), line.at_s)
             if number + 1 < len(rows):
-                yield told.Span(state, line.at_s, end, _kind(state))
+                yield told.Span(state.replace(":", "."), line.at_s, end, _kind(state))
 
 
 def _split(text: str) -> list[str]:
@@ -207,7 +207,7 @@ def _facts(run: RunHandle, incident: Incident) -> tuple[tuple[str, str], ...]:
         "merged as": incident.merged[:10],
         "approved by": incident.approved_by,
         "deployment": incident.deployment,
-        "validation": incident.validation,
+        "validation": "proven" if incident.validation.startswith("proven") else incident.validation,
         "worked for": run.run.user,
     }
     return tuple((name, value) for name, value in facts.items() if value)
@@ -221,7 +221,7 @@ def _causes(incident: Incident) -> tuple[told.Cause, ...]:
         told.Cause(
             titles.get(finding.rule, finding.rule),
             str(finding.object),
-            finding.confidence,
+            incident.confidence if finding is incident.cause else finding.confidence,
             tuple(told.Proof(quote.source, quote.text) for quote in finding.evidence),
         )
         for finding in (*first, *others)

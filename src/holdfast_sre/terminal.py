@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
 
@@ -46,7 +47,20 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             raise
         fail(InvalidInput(f"{error.filename}: {error.strerror}"))
     except KeyboardInterrupt:
+        console_on(is_error=True).print("\nStopped. What was done stays done; `holdfast-sre run WORKSPACE` goes on.")
         raise typer.Exit(STOPPED) from None
+
+
+async def typed_line(question: str) -> str:
+    """What somebody types after the question, "" at the end of input. Can be cancelled; a thread cannot."""
+    console_on().print(Text(question, style="bold"), end=" ")
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(sys.stdin.fileno())
+    return sys.stdin.readline().strip()
 
 
 def fail(error: HoldfastError) -> NoReturn:

@@ -235,7 +235,9 @@ def _question(incident: Incident) -> Panel:
         commit = incident.culprit.commit
         parts.append(Text(printable(f"  brought by {commit.revision[:10]} of {commit.author}: {commit.subject}")))
     parts.append(Text(printable(f"\n{incident.reason}\n")))
-    parts.append(Syntax(printable(incident.diff), "diff", theme="ansi_dark", background_color="default"))
+    parts.append(
+        Syntax(printable(incident.diff), "diff", theme="ansi_dark", background_color="default", word_wrap=True)
+    )
     return Panel(
         Group(*parts),
         title=f"pull request #{incident.pull} waits for review",

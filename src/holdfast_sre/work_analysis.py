@@ -19,6 +19,8 @@ from holdfast_sre.world import World
 CULPRIT_BONUS = 0.5
 """How much of the remaining doubt goes away when history names the edit that brought the blamed value."""
 CHOICES_MAX = 3
+TEXT_CHARS_MAX = 4_000
+"""How much of a ticket's text a run keeps, for its report."""
 
 
 class Analysis:
@@ -34,6 +36,7 @@ class Analysis:
         incident: Incident = ctx.data
         incident.ticket_id = ticket.id
         incident.title = ticket.title
+        incident.text = ticket.text[:TEXT_CHARS_MAX]
         incident.namespace = ticket.namespace
         incident.service = ticket.service
         incident.repository = self._world.repository_name

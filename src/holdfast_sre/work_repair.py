@@ -139,7 +139,8 @@ class Repair:
 
     async def escalation(self, ctx: RunContext) -> None:
         """Error handling gave up: a person's turn, with everything that is known."""
-        ctx.data.outcome = f"escalated to a person: {ctx.reason or 'nobody said why'}"
+        why = ctx.reason.removeprefix(f"{WorkflowError.__name__}: ")
+        ctx.data.outcome = f"escalated to a person: {why or 'nobody said why'}"
         await ctx.step("hand-over", self._hand_over, ctx.data, once="run")
 
     # -- steps --------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class Worker:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "holdfast_sre", "serve", str(self._workspace),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                process_group=0,  # Ctrl-C is for whoever watches, who then ends it in order
             )  # fmt: skip
         finally:
             log.close()

@@ -167,6 +167,7 @@ def _files(manifests: Mapping[Ref, Manifest]) -> dict[str, str]:
     """One file per object, `kind/name.yaml`, in the order of names."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
+    yaml.width = 1_000_000  # a value over two lines makes a diff that people misread
     files = {}
     for ref in sorted(manifests):
         stream = io.StringIO()

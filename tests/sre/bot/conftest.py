@@ -48,7 +48,7 @@ async def open_bench(request: pytest.FixtureRequest, workspace: Path) -> AsyncIt
         async def open_one(change: Callable[[World], World] = lambda world: world) -> Bench:
             calls: Counter[str] = Counter()
             world = change(await open_world(workspace))
-            world = replace(world, repository=Counting(world.repository, calls), reviews=Counting(world.reviews, calls))  # type: ignore[arg-type]
+            world = replace(world, repository=Counting(world.repository, calls), reviews=Counting(world.reviews, calls))
             engine = await stack.enter_async_context(Engine(store, workflow_for(world)))
             return Bench(workspace, engine, world, calls)
 

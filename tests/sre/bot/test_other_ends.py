@@ -47,6 +47,7 @@ ERROR_HANDLING = ["error_handling:error_detection", "error_handling:retry_evalua
         ({"namespace": "airport"}, "not taken: namespace 'airport': expected 'ferry', the one that was recorded"),
     ],
 )
+@ON_MEMORY
 async def test_a_ticket_that_cannot_be_worked_on_is_rejected(
     open_bench: OpenBench, values: dict[str, str], why: str
 ) -> None:
@@ -148,6 +149,7 @@ def bench_differs(files: dict[str, str], folder: Path) -> bool:
     return any((root / path).read_text() != text for path, text in files.items())
 
 
+@ON_MEMORY
 async def test_a_branch_that_moved_after_the_review_is_not_merged(open_bench: OpenBench) -> None:
     """The approval named a diff; what lies on the branch now is another one."""
     bench = await open_bench()
@@ -180,7 +182,7 @@ async def test_the_second_ticket_waits_for_the_repository(open_bench: OpenBench)
             return await self._repository.propose(*args, **kwargs)
 
     def hold(world: World) -> World:
-        return replace(world, repository=Held(world.repository))  # type: ignore[arg-type]
+        return replace(world, repository=Held(world.repository))
 
     bench = await open_bench(hold)
     write_ticket(bench.folder, "FERRY-18", title="web is slow too")
@@ -218,7 +220,7 @@ async def test_a_deployment_that_is_away_is_tried_again_by_itself(workspace: Pat
     """Under a virtual clock: 2 s, then twice that; the merge of before is not made again."""
     world = await open_world(workspace)
     gone = Unavailable("argo: expected an answer, got none")
-    world = replace(world, deployment=Away(world.deployment, gone, times=2))  # type: ignore[arg-type]
+    world = replace(world, deployment=Away(world.deployment, gone, times=2))
     async with Lab(workflow_for(world), user=USER) as lab:
         bot = Bot(lab.engine, world)
         await bot.take_tickets()
@@ -240,6 +242,7 @@ async def test_a_deployment_that_is_away_is_tried_again_by_itself(workspace: Pat
     assert sum(commit.subject.startswith("Merge") for commit in history) == 1
 
 
+@ON_MEMORY
 async def test_a_ticket_that_cannot_be_read_holds_up_no_run(open_bench: OpenBench) -> None:
     bench = await open_bench()
     run = await bench.to_review()

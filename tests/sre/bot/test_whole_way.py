@@ -21,6 +21,7 @@ from tests.sre.bot.bench import (
     states,
     under,
 )
+from tests.sre.bot.conftest import ON_MEMORY
 
 
 async def test_a_ticket_goes_the_whole_way_to_closed(open_bench: OpenBench) -> None:
@@ -104,6 +105,7 @@ async def test_a_request_in_words_is_offered_again_once(open_bench: OpenBench) -
     assert [each.verdict for each in (await bench.pull()).decisions] == ["request_changes", "approve"]
 
 
+@ON_MEMORY
 async def test_what_a_reviewer_asked_for_in_an_earlier_round_stays(open_bench: OpenBench) -> None:
     bench = await open_bench()
     run = await bench.to_review()
@@ -129,6 +131,7 @@ async def test_decisions_in_the_review_are_heeded_once(open_bench: OpenBench) ->
     assert bench.calls["decide"] == 1  # the person's own
 
 
+@ON_MEMORY
 async def test_the_last_decision_counts(open_bench: OpenBench) -> None:
     """Somebody approves and another objects before the bot looks: nothing is merged."""
     bench = await open_bench()
