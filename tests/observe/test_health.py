@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import structlog
 
 from holdfast import Check, Engine, Health, InvalidInput, Status, Workflow, health_of, set_up_logs
+from holdfast.logs import get_logger
+from holdfast.observe.logs import LOGGERS
 from holdfast.observe.rules import Facts, judge, worst
 
 WELL = Facts(
@@ -77,17 +80,41 @@ async def test_an_open_engine_is_green_and_says_what_it_stands_on(tmp_path: Path
         assert ("not needed" in checks["lease"].seen) is (place == "memory")
 
 
+@pytest.fixture
+def quiet_after() -> Iterator[None]:
+    """Leave logging as it was found."""
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+@pytest.mark.usefixtures("quiet_after")
 def test_logs_are_json_lines_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        set_up_logs(level="info", form="json")
-        structlog.get_logger("test").info("run taken up", run="r-1")
-        structlog.get_logger("test").debug("not shown")
-        (line,) = capsys.readouterr().err.splitlines()
-        told = json.loads(line)
-        assert (told["event"], told["run"], told["level"]) == ("run taken up", "r-1", "info")
-        assert told["timestamp"].endswith("Z")
-    finally:
-        structlog.reset_defaults()
+    set_up_logs(level="info", form="json")
+    get_logger("holdfast.test").info("run taken up", run="r-1", share="5%")
+    get_logger("holdfast.test").debug("not shown")
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["run"], told["share"], told["level"]) == ("run taken up", "r-1", "5%", "info")
+    assert told["timestamp"].endswith("+00:00")
+
+
+@pytest.mark.usefixtures("quiet_after")
+def test_logs_for_people_carry_the_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(form="console")
+    get_logger("holdfast.test").warning("lease lost", process="p-1")
+    out, err = capsys.readouterr()
+    assert err.rstrip().endswith("WARNING lease lost process='p-1'")
+    assert out == ""
+
+
+def test_without_any_set_up_nothing_is_written_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    get_logger("holdfast.test").warning("lease lost", process="p-1")
+    assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_log_level_is_named() -> None:

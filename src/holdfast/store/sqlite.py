@@ -17,11 +17,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from holdfast import codec
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Corrupt, Unavailable
+from holdfast.logs import get_logger
 from holdfast.store import archive, gate, inspection, paging, schema, select, tables
 from holdfast.store.digest import checked, checked_event
 from holdfast.store.records import (
@@ -45,7 +44,7 @@ from holdfast.store.wakeup import Wakeup
 from holdfast.store.writer import Writer
 
 T = TypeVar("T")
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 TURN_TIMEOUT_S = 5.0
 """How long a process waits for its turn to write before it says who holds the file."""

@@ -17,11 +17,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import structlog
-
 from holdfast import faults
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.logs import get_logger
 from holdfast.store import tables
 from holdfast.store.intake import Entry, Intake, Sender
 from holdfast.store.records import Change, Commit
@@ -35,7 +34,7 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
 DRAIN_BATCHES_MAX = 64
 """Batches written before others who share the executor have their turn."""
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class _Waiter(NamedTuple):

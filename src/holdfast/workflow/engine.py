@@ -7,12 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Unavailable
 from holdfast.locks import Lease, LockService
+from holdfast.logs import get_logger
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
@@ -34,7 +33,7 @@ DEATHS_MAX = 3
 LOCAL_USER = "local"
 """The user of calls that name none: whoever runs the program by hand."""
 
-log = structlog.get_logger("holdfast.engine")
+log = get_logger("holdfast.engine")
 
 
 class Engine:

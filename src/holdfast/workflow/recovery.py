@@ -11,10 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
-import structlog
-
 from holdfast import faults
 from holdfast.errors import Corrupt, HoldfastError
+from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
@@ -32,7 +31,7 @@ CLAIM_BATCH = 200
 HINT_PAUSE_S = 0.05
 """Hints of other processes' commits are answered at most this often."""
 
-log = structlog.get_logger("holdfast.recovery")
+log = get_logger("holdfast.recovery")
 
 
 class RecoveryManager:
