@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from holdfast import (
+    Client,
     Engine,
     ErrorSeverity,
     ErrorType,
+    Lease,
     RunContext,
     UserExecutionContext,
     Workflow,
@@ -61,7 +63,8 @@ def workflow_on(host: RepositoryHost, *, gate: asyncio.Event | None = None) -> W
 
 async def heed(engine: Engine, host: RepositoryHost) -> None:
     """What a bot does for its waiting runs: ask the host what was decided, and tell the run."""
-    runs, _ = await engine.client("ana").runs(statuses=("waiting",))
+    client: Client = engine.client("ana")
+    runs, _ = await client.runs(statuses=("waiting",))
     for run in runs:
         pull = await asyncio.to_thread(request, f"{host.url}/{run.data.repository}/pulls/{run.data.pull}")
         if pull["state"] != "open":
@@ -121,6 +124,7 @@ async def test_w9_acquire_resource_lock_lets_the_second_wait_for_the_first(tmp_p
 
         async def first() -> None:
             async with managers[0].acquire_resource_lock("repository", "company/microservice-x") as lease:
+                assert isinstance(lease, Lease)
                 order.append(f"first in {lease.token}")
                 inside.set()
                 await leave.wait()
