@@ -78,9 +78,8 @@ async def incident_workspace(
     if not snapshot.declared:
         raise InvalidInput(f"{incident}: expected the applications' manifests among its outputs, found none")
     repository = await GitRepository.create(folder / recording.MANIFESTS_FOLDER, identity=BOT_IDENTITY)
-    good = {ref: manifest for ref, manifest in baseline.items() if ref in snapshot.declared or ref.kind in _REPLACED}
-    if good:
-        files = _files({**snapshot.declared, **good})
+    if baseline:
+        files = _files({**snapshot.declared, **baseline})
         await repository.record(BASE_BRANCH, dict(files), "Last known good", author=KEEPER, at_s=int(now_s) - 86_400)
         gone = {path: None for path in files if path not in _files(snapshot.declared)}
         files_found: dict[str, str | None] = {**_files(snapshot.declared), **gone}
@@ -126,8 +125,10 @@ async def open_world(folder: Path) -> World:
     bare = await in_thread(recording.load, folder, {})
     found = await _found_at(folder, repository)
     files = await repository.files(found)
-    first = (await repository.history(found, commits_max=50))[-1].revision
-    images = images_in(await repository.files(first), bare.namespace)
+    first = (await repository.history(found, commits_max=50))[-1]
+    oldest = await repository.files(first.revision)
+    last_good = declared(oldest, bare.namespace) if first.author == str(KEEPER) else {}
+    images = images_in(oldest, bare.namespace)
     live = LiveFolder(folder / "live")
     recorded: Snapshot = bare.with_declared(declared(files, bare.namespace))
     cluster = ReplayCluster(recorded, live.files, images_seen=images)
@@ -140,6 +141,7 @@ async def open_world(folder: Path) -> World:
         model=NoModel(),
         repository_name=f"{(await in_thread(folder.resolve)).name}/manifests",
         base_branch=BASE_BRANCH,
+        last_good=last_good,
     )
 
 
@@ -153,10 +155,6 @@ async def _found_at(folder: Path, repository: GitRepository) -> Revision:
         head = await repository.head(BASE_BRANCH)
         await in_thread(replace_text, path, head + "\n")
     return Revision((await in_thread(read_text, path, bytes_max=REVISION_BYTES_MAX)).strip())
-
-
-_REPLACED = ("ServiceAccount", "ConfigMap", "Service")
-"""Kinds whose objects a fault may have removed or renamed: a last known good of them counts although none is there."""
 
 
 def _is_taken(folder: Path) -> bool:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -142,7 +143,13 @@ def test_what_outsiders_wrote_moves_no_cursor_and_is_no_markup(workspace: Path) 
 
 
 class TestBadInput:
-    def test_each_is_one_line_with_exit_code_2(self, tmp_path: Path, workspace: Path) -> None:
+    def test_each_is_one_line_with_exit_code_2(
+        self, tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And nothing is left behind where new workspaces would have been made."""
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
         file = tmp_path / "file"
         file.write_text("text")
         empty = tmp_path / "empty"
@@ -181,12 +188,11 @@ class TestBadInput:
             ("approve", empty): "expected a workspace",
             ("chart", "--svg", file / "chart.svg"): "file",
         }
-        before = set(Path("/tmp").glob("holdfast-run-*"))
         for arguments, message in lines.items():
             done = call(*arguments)
             line = one_line(done.stderr)
             assert (done.exit_code, message in line) == (2 if "FERRY-99" not in arguments else 1, True), done.output
-        assert set(Path("/tmp").glob("holdfast-run-*")) == before
+        assert list(temporary.iterdir()) == []
 
     def test_a_verdict_before_the_bot_has_begun_says_so(self, workspace: Path) -> None:
         done = call("approve", workspace)
