@@ -54,7 +54,7 @@ BOUNDARIES = {
 }
 """Functions ("place: qualified.name") that catch everything, and how each of them records it."""
 
-LOADED_BY_NAME = frozenset({"holdfast/app.py", "holdfast_sre/rules/__init__.py"})
+LOADED_BY_NAME = frozenset({"holdfast/app.py", "holdfast_sre/diagnosis/rules/__init__.py"})
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(

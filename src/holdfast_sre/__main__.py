@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from holdfast_sre import commands_diagnosis, commands_review, commands_run
+from holdfast_sre.cli import diagnosis as commands_diagnosis
+from holdfast_sre.cli import review as commands_review
+from holdfast_sre.cli import run as commands_run
 
 app = typer.Typer(
     name="holdfast-sre",

@@ -19,7 +19,7 @@ from typing import Literal, NewType, Protocol
 
 import msgspec
 
-from holdfast_sre.snapshot import Snapshot
+from holdfast_sre.evidence.snapshot import Snapshot
 
 Revision = NewType("Revision", str)
 """A commit, by its full hexadecimal id."""

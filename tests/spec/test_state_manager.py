@@ -20,7 +20,7 @@ from holdfast import (
     WorkflowStateManager,
     WrongContext,
 )
-from holdfast_sre.sre_chart import NAME, manual_workflow
+from holdfast_sre.flow.chart import NAME, manual_workflow
 
 T = MainState.TICKET_PROCESSING
 S = TicketProcessingSubState

@@ -11,14 +11,14 @@ from typing import Any
 
 from holdfast import Engine, RunHandle
 from holdfast.store.protocol import Store
-from holdfast_sre.bot import USER, Bot
-from holdfast_sre.deployment import LiveFolder
-from holdfast_sre.manifests import leaf
+from holdfast_sre.evidence.snapshot import Ref
+from holdfast_sre.flow.bot import USER, Bot
+from holdfast_sre.flow.chart import AWAITING_REVIEW
+from holdfast_sre.flow.world import World
+from holdfast_sre.local.deployment import LiveFolder
 from holdfast_sre.ports import Decision, PullRequest, Ticket, Verdict
-from holdfast_sre.snapshot import Ref
-from holdfast_sre.sre_chart import AWAITING_REVIEW
-from holdfast_sre.story import Line, line_of
-from holdfast_sre.world import World
+from holdfast_sre.repair.manifests import leaf
+from holdfast_sre.report.story import Line, line_of
 
 TICKET = "FERRY-17"
 BOOKING = Ref("Deployment", "booking")

@@ -16,9 +16,9 @@ import pytest
 from holdfast import Engine
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import open_store
-from holdfast_sre.bot import workflow_for
-from holdfast_sre.workspace import demo_workspace, open_world
-from holdfast_sre.world import World
+from holdfast_sre.cli.workspace import demo_workspace, open_world
+from holdfast_sre.flow.bot import workflow_for
+from holdfast_sre.flow.world import World
 from tests.engine.journal import check_everything
 from tests.sre.bot.bench import Bench, Counting, OpenBench
 

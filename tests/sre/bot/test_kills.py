@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from holdfast import Engine
-from holdfast_sre.bot import USER, workflow_for
-from holdfast_sre.deployment import LiveFolder
-from holdfast_sre.git import Identity
-from holdfast_sre.repository import GitRepository
-from holdfast_sre.review import LocalReviews
-from holdfast_sre.sre_chart import CLOSED, WORKING
-from holdfast_sre.ticket import TicketFolder
-from holdfast_sre.workspace import Workspace, open_world
+from holdfast_sre.cli.workspace import Workspace, open_world
+from holdfast_sre.flow.bot import USER, workflow_for
+from holdfast_sre.flow.chart import CLOSED, WORKING
+from holdfast_sre.local.deployment import LiveFolder
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.local.review import LocalReviews
+from holdfast_sre.local.ticket import TicketFolder
 from tests.engine.journal import check_everything
 from tests.sre.bot.bench import TICKET, WHOLE_WAY, lines, states
 

@@ -13,13 +13,13 @@ import pytest
 
 from holdfast import Unavailable
 from holdfast.testing import Lab
-from holdfast_sre.bot import USER, Bot, workflow_for
-from holdfast_sre.deployment import LiveFolder
-from holdfast_sre.git import Identity
-from holdfast_sre.repository import GitRepository
-from holdfast_sre.sre_chart import AWAITING_REVIEW, CLOSED, ESCALATED, FAILED, NAME, REJECTED, TICKET_DETECTED
-from holdfast_sre.workspace import open_world
-from holdfast_sre.world import World
+from holdfast_sre.cli.workspace import open_world
+from holdfast_sre.flow.bot import USER, Bot, workflow_for
+from holdfast_sre.flow.chart import AWAITING_REVIEW, CLOSED, ESCALATED, FAILED, NAME, REJECTED, TICKET_DETECTED
+from holdfast_sre.flow.world import World
+from holdfast_sre.local.deployment import LiveFolder
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
 from tests.sre.bot.bench import (
     ANALYSIS,
     APPROVED,

@@ -15,14 +15,14 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast_sre.__main__ import app
-from holdfast_sre.changelog import recent_edits
-from holdfast_sre.evaluate import Repair, judge_repair
-from holdfast_sre.findings import Change
-from holdfast_sre.git import Identity
-from holdfast_sre.manifest_files import load_folder
-from holdfast_sre.manifest_paths import leaves
-from holdfast_sre.repository import GitRepository
-from holdfast_sre.ticket import TicketFolder
+from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.diagnosis.manifest_paths import leaves
+from holdfast_sre.evaluation.evaluate import Repair, judge_repair
+from holdfast_sre.evidence.manifest_files import load_folder
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.local.ticket import TicketFolder
+from holdfast_sre.repair.changelog import recent_edits
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
 CLASSES = (

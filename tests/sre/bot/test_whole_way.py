@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from holdfast import Conflict, InvalidTransition
-from holdfast_sre.incident import Incident
+from holdfast_sre.flow.chart import AWAITING_REVIEW, CLOSED, REJECTED
+from holdfast_sre.flow.incident import Incident
 from holdfast_sre.ports import Decision
-from holdfast_sre.sre_chart import AWAITING_REVIEW, CLOSED, REJECTED
 from tests.sre.bot.bench import (
     ANOTHER_ROUND,
     APPROVED,

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_sre import rules
-from holdfast_sre.causes import dependencies, explains
-from holdfast_sre.diagnose import RANKED_MAX, diagnose, rank
-from holdfast_sre.findings import EVIDENCE_TEXT_MAX, Finding, Rule, quote, quote_line
-from holdfast_sre.opsbench_labels import ROOT_CAUSES
-from holdfast_sre.rules import CATALOGUE
-from holdfast_sre.snapshot import NodeAgent, Ref
+from holdfast_sre.diagnosis import rules
+from holdfast_sre.diagnosis.causes import dependencies, explains
+from holdfast_sre.diagnosis.diagnose import RANKED_MAX, diagnose, rank
+from holdfast_sre.diagnosis.findings import EVIDENCE_TEXT_MAX, Finding, Rule, quote, quote_line
+from holdfast_sre.diagnosis.rules import CATALOGUE
+from holdfast_sre.evaluation.opsbench_labels import ROOT_CAUSES
+from holdfast_sre.evidence.snapshot import NodeAgent, Ref
 from tests.sre.diagnosis.recorded import incidents_archive
 from tests.sre.diagnosis.worlds import World, container
 

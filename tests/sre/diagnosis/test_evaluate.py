@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from holdfast_sre.evaluate import Judged, Leaf, Repair, judge_repair, report, report_repairs, score
-from holdfast_sre.findings import Change
-from holdfast_sre.opsbench_labels import Answer
+from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.evaluation.evaluate import Judged, Leaf, Repair, judge_repair, report, report_repairs, score
+from holdfast_sre.evaluation.opsbench_labels import Answer
 
 OOM, PORT = Answer("oom", "app/a"), Answer("port", "app/a")
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from holdfast import InvalidInput
-from holdfast_sre.commands_diagnosis import register
-from holdfast_sre.diagnose import diagnose
-from holdfast_sre.incident_folders import find_cases
-from holdfast_sre.opsbench import read_incident
-from holdfast_sre.opsbench_labels import answer, read_label
-from holdfast_sre.propose import propose
-from holdfast_sre.snapshot import Ref, dig
+from holdfast_sre.cli.diagnosis import register
+from holdfast_sre.diagnosis.diagnose import diagnose
+from holdfast_sre.evaluation.opsbench_labels import answer, read_label
+from holdfast_sre.evidence.incident_folders import find_cases
+from holdfast_sre.evidence.opsbench import read_incident
+from holdfast_sre.evidence.snapshot import Ref, dig
+from holdfast_sre.repair.propose import propose
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
 FIRST_MIN = 1.0

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_sre.kubectl_objects import endpoints, parse_described
-from holdfast_sre.kubectl_text import described_events, listed_events, outline, table
-from holdfast_sre.quantities import age_s, quantity
-from holdfast_sre.snapshot import Ref, containers_of, dig
+from holdfast_sre.evidence.kubectl_objects import endpoints, parse_described
+from holdfast_sre.evidence.kubectl_text import described_events, listed_events, outline, table
+from holdfast_sre.evidence.quantities import age_s, quantity
+from holdfast_sre.evidence.snapshot import Ref, containers_of, dig
 
 POD = """\
 Name:             oven-1-0

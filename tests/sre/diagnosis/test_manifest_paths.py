@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from holdfast_sre.findings import Change, Field
-from holdfast_sre.manifest_paths import apply_changes, differences, is_under, leaves, replace_subtrees
-from holdfast_sre.snapshot import Ref
+from holdfast_sre.diagnosis.findings import Change, Field
+from holdfast_sre.diagnosis.manifest_paths import apply_changes, differences, is_under, leaves, replace_subtrees
+from holdfast_sre.evidence.snapshot import Ref
 
 REF = Ref("Deployment", "oven")
 KEYS = st.sampled_from(["a", "b", "c.d/e", "env"])

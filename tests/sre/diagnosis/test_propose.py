@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from holdfast_sre.diagnose import diagnose
-from holdfast_sre.findings import ANY_ABSENT, Change, Field
-from holdfast_sre.manifest_paths import leaves
-from holdfast_sre.propose import propose, restored
-from holdfast_sre.snapshot import Manifest, Ref, Snapshot, dig
+from holdfast_sre.diagnosis.diagnose import diagnose
+from holdfast_sre.diagnosis.findings import ANY_ABSENT, Change, Field
+from holdfast_sre.diagnosis.manifest_paths import leaves
+from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, dig
+from holdfast_sre.repair.propose import propose, restored
 from tests.sre.diagnosis.worlds import World, container
 
 OVEN = Ref("Deployment", "oven")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from holdfast_sre.findings import ANY_ABSENT, Field
-from holdfast_sre.rules import CATALOGUE
-from holdfast_sre.scheduling import culprit, is_selected, judge
-from holdfast_sre.snapshot import NodeAgent, Ref
+from holdfast_sre.diagnosis.findings import ANY_ABSENT, Field
+from holdfast_sre.diagnosis.rules import CATALOGUE
+from holdfast_sre.diagnosis.scheduling import culprit, is_selected, judge
+from holdfast_sre.evidence.snapshot import NodeAgent, Ref
 from tests.sre.diagnosis.worlds import NAMESPACE, World, container, found
 
 PLACEMENT = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast_sre.findings import Change
-from holdfast_sre.snapshot import Ref
+from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.evidence.snapshot import Ref
 from tests.sre.diagnosis.worlds import World, container, found
 
 DENIED = "java.sql.SQLException: Access denied for user 'baker'@'10.0.0.4'"

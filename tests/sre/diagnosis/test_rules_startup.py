@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from holdfast_sre.findings import Change, Field
-from holdfast_sre.snapshot import Ref
+from holdfast_sre.diagnosis.findings import Change, Field
+from holdfast_sre.evidence.snapshot import Ref
 from tests.sre.diagnosis.worlds import World, container, found
 
 PULLING = {"waiting": {"reason": "ImagePullBackOff"}}

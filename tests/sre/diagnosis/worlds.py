@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from holdfast_sre.findings import Finding
-from holdfast_sre.manifest_paths import copied
-from holdfast_sre.rules import CATALOGUE
-from holdfast_sre.snapshot import (
+from holdfast_sre.diagnosis.findings import Finding
+from holdfast_sre.diagnosis.manifest_paths import copied
+from holdfast_sre.diagnosis.rules import CATALOGUE
+from holdfast_sre.evidence.snapshot import (
     Event,
     Failure,
     LogLine,

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 from holdfast import InvalidInput
-from holdfast_sre import changelog, recording
-from holdfast_sre.cluster import ReplayCluster
-from holdfast_sre.demo_incident import BROKEN, NAMESPACE, DemoIncident, make_incident
-from holdfast_sre.deployment import GitOpsFolder, LiveFolder
-from holdfast_sre.diagnose import diagnose
-from holdfast_sre.findings import Change
-from holdfast_sre.git import Identity
-from holdfast_sre.manifests import apply, declared
+from holdfast_sre.cli.demo_incident import BROKEN, NAMESPACE, DemoIncident, make_incident
+from holdfast_sre.diagnosis.diagnose import diagnose
+from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.evidence import recording
+from holdfast_sre.evidence.snapshot import Ref, Snapshot
+from holdfast_sre.local.cluster import ReplayCluster
+from holdfast_sre.local.deployment import GitOpsFolder, LiveFolder
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.ticket import TicketFolder
 from holdfast_sre.ports import Draft, Revision
-from holdfast_sre.propose import propose
-from holdfast_sre.snapshot import Ref, Snapshot
-from holdfast_sre.ticket import TicketFolder
+from holdfast_sre.repair import changelog
+from holdfast_sre.repair.manifests import apply, declared
+from holdfast_sre.repair.propose import propose
 
 BOT = Identity("holdfast-sre", "bot@holdfast.example")
 NOW_S = 1_800_000_000.0

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from holdfast_sre.deployment import LiveFolder
-from holdfast_sre.git import Identity
+from holdfast_sre.local.deployment import LiveFolder
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.local.review import LocalReviews
+from holdfast_sre.local.ticket import TicketFolder
 from holdfast_sre.ports import PullRequest
-from holdfast_sre.repository import GitRepository
-from holdfast_sre.review import LocalReviews
-from holdfast_sre.ticket import TicketFolder
 
 BOT = Identity("bot", "bot@example.org")
 TEXT = "apiVersion: v1\nkind: Service\nmetadata:\n  name: kite\nspec:\n  height: {}\n"
@@ -27,13 +28,13 @@ WORKER = textwrap.dedent(
     """
     import asyncio, sys
     from pathlib import Path
-    from holdfast_sre.cluster import Condition
-    from holdfast_sre.deployment import GitOpsFolder, LiveFolder
-    from holdfast_sre.git import Identity
+    from holdfast_sre.local.cluster import Condition
+    from holdfast_sre.local.deployment import GitOpsFolder, LiveFolder
+    from holdfast_sre.local.git import Identity
     from holdfast_sre.ports import Decision, Draft, ReviewRequest
-    from holdfast_sre.repository import GitRepository
-    from holdfast_sre.review import LocalReviews
-    from holdfast_sre.ticket import TicketFolder
+    from holdfast_sre.local.repository import GitRepository
+    from holdfast_sre.local.review import LocalReviews
+    from holdfast_sre.local.ticket import TicketFolder
 
     class Cluster:
         async def condition(self):
@@ -71,7 +72,8 @@ async def run_until_killed(root: Path, base: str, after_s: float | None) -> bool
         async with asyncio.timeout(after_s):
             await worker.wait()
     except TimeoutError:
-        os.killpg(worker.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have ended in this very moment
+            os.killpg(worker.pid, signal.SIGKILL)
         await worker.wait()
     assert worker.returncode in (0, -signal.SIGKILL)
     return worker.returncode != 0

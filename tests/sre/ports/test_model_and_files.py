@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import InvalidInput, Unavailable
 from holdfast_sre.files import exclusively, read_text, replace_text
-from holdfast_sre.model import NoModel, admit
+from holdfast_sre.local.model import NoModel, admit
 from holdfast_sre.ports import ModelAnswer, ModelRequest
 
 QUESTION = ModelRequest("which cause", ("a", "b"), by_rules="b")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from holdfast_sre.cluster import Condition, ReplayCluster
-from holdfast_sre.findings import Change
-from holdfast_sre.manifest_files import load_folder
-from holdfast_sre.manifests import apply
-from holdfast_sre.opsbench import Incident, read_incident
-from holdfast_sre.snapshot import containers_of
+from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.evidence.manifest_files import load_folder
+from holdfast_sre.evidence.opsbench import Incident, read_incident
+from holdfast_sre.evidence.snapshot import containers_of
+from holdfast_sre.local.cluster import Condition, ReplayCluster
+from holdfast_sre.repair.manifests import apply
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
 EVERY = 6

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import InvalidInput
-from holdfast_sre.markup import Html, join, shown, tag, trusted
-from holdfast_sre.report import render
-from holdfast_sre.report_data import (
+from holdfast_sre.report.data import (
     Cause,
     Change,
     Origin,
@@ -23,7 +21,9 @@ from holdfast_sre.report_data import (
     Span,
     Transition,
 )
-from holdfast_sre.report_parts import DIFF_LINES_MAX, Scale, clock_time, diff_view, duration
+from holdfast_sre.report.markup import Html, join, shown, tag, trusted
+from holdfast_sre.report.page import render
+from holdfast_sre.report.parts import DIFF_LINES_MAX, Scale, clock_time, diff_view, duration
 
 DIFF = """\
 diff --git a/kite.yaml b/kite.yaml

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
-from holdfast_sre.git import Identity
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.ports import Commit, Draft, Revision
-from holdfast_sre.repository import GitRepository
 
 BOT = Identity("bot", "bot@example.org")
 ANA = Identity("Ana", "ana@example.org")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
-from holdfast_sre.git import Identity
+from holdfast_sre.local.git import Identity
+from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.local.review import LocalReviews, approvers, decided
 from holdfast_sre.ports import Decision, DiffHash, Draft, PullRequest, ReviewRequest, Revision, Verdict
-from holdfast_sre.repository import GitRepository
-from holdfast_sre.review import LocalReviews, approvers, decided
 
 BOT = Identity("bot", "bot@example.org")
 REQUEST = ReviewRequest("fix/kite", "main", "Lower the kite", "It hit a tree.")

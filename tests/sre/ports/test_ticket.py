@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import Conflict, InvalidInput, NotFound
-from holdfast_sre.ticket import TicketFolder
+from holdfast_sre.local.ticket import TicketFolder
 
 TICKET = """\
 # written by the pager

@@ -19,11 +19,11 @@ import traceback
 from pathlib import Path
 
 from holdfast import Engine, NotFound, faults
-from holdfast_sre.bot import USER, serve_workspace, workflow_for
+from holdfast_sre.cli.workspace import Workspace, existing_workspace, open_world
+from holdfast_sre.flow.bot import USER, serve_workspace, workflow_for
+from holdfast_sre.flow.chart import AWAITING_REVIEW
+from holdfast_sre.flow.world import World
 from holdfast_sre.ports import Decision
-from holdfast_sre.sre_chart import AWAITING_REVIEW
-from holdfast_sre.workspace import Workspace, existing_workspace, open_world
-from holdfast_sre.world import World
 
 WORKERS_MAX = 80
 

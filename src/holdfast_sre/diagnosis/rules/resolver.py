@@ -1,0 +1,56 @@
+"""Pods with a name server of their own that does not answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from holdfast_sre.diagnosis.findings import Change, Field, Finding, Rule, quote, quote_line
+from holdfast_sre.diagnosis.manifest_paths import is_under, leaves
+from holdfast_sre.diagnosis.symptoms import is_short, restarts, unreached
+from holdfast_sre.evidence.snapshot import Snapshot, pod_spec_of
+
+_SPEC = "spec.template.spec"
+_UNRESOLVED = re.compile(
+    r"UnknownHostException|no such host|Name or service not known|failure in name resolution|EAI_AGAIN|ENOTFOUND"
+)
+
+
+def _find(snapshot: Snapshot) -> Iterator[Finding]:
+    for workload in snapshot.workloads:
+        spec = pod_spec_of(snapshot.manifest(workload))
+        if spec.get("dnsPolicy") != "None":
+            continue
+        servers = (spec.get("dnsConfig") or {}).get("nameservers")
+        evidence = [quote(workload, f"dnsPolicy None, name servers {servers}")]
+        evidence += [
+            quote_line(f"log of {workload.name}", line.text, _UNRESOLVED)
+            for line in snapshot.logs_of(workload.name)
+            if _UNRESOLVED.search(line.text)
+        ][:2]
+        if unreached(snapshot, workload.name) or is_short(snapshot, workload):
+            evidence.append(quote(workload, "is not ready or cannot be reached"))
+        if any(restarts(pod) for _, pod in snapshot.pods_of(workload)):
+            evidence.append(quote(workload, "its containers were restarted"))
+        if len(evidence) > 1:
+            fields = (Field(workload, f"{_SPEC}.dnsPolicy"), Field(workload, f"{_SPEC}.dnsConfig"))
+            written = leaves(snapshot.manifest(workload))
+            remedy = tuple(
+                Change(str(workload), path, text, None)
+                for path, text in written.items()
+                if any(is_under(path, field.path) for field in fields)
+            )
+            yield Finding("resolver", workload, 0.95, tuple(evidence), fields, remedy)
+
+
+RULES = (
+    Rule(
+        id="resolver",
+        title="The pod asks a name server of its own, in vain",
+        holds="dnsPolicy is None, and the workload is short, unreachable, restarted or complains of names",
+        mending="put back the cluster's name resolution",
+        proof="look-ups succeed and the pod is ready",
+        repair="patch",
+        find=_find,
+    ),
+)

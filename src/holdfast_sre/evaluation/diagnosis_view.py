@@ -1,0 +1,91 @@
+"""Diagnoses, proposals and scores as tables for people. Text from clusters is data: escaped, never markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from holdfast_sre.diagnosis.diagnose import Diagnosis
+from holdfast_sre.evaluation.evaluate import RepairReport, Report, Score
+from holdfast_sre.evaluation.opsbench_labels import Answer
+from holdfast_sre.repair.propose import Proposal
+
+ROWS_MAX = 40
+
+
+def show_diagnosis(
+    console: Console, case: str, diagnosis: Diagnosis, answers: Iterable[Answer], *, seconds: float
+) -> None:
+    """The ranked causes with their evidence and victims; where there is none, what was looked at."""
+    table = Table(title=f"{escape(case)}  {seconds * 1000:.0f} ms", title_justify="left", show_lines=True)
+    table.add_column("cause", no_wrap=True)
+    table.add_column("evidence", overflow="fold", ratio=1)
+    for finding, answer in zip(diagnosis.ranked, answers, strict=True):
+        lines = [f"[dim]{escape(item.source)}:[/] {escape(item.text)}" for item in finding.evidence]
+        if finding.victims:
+            lines.append(f"[dim]explains:[/] {escape(', '.join(str(ref) for ref in finding.victims[:8]))}")
+        cause = f"[bold]{escape(answer.root_cause)}[/]\n{escape(answer.fault_object)}\n{finding.confidence:.2f} sure"
+        table.add_row(cause, "\n".join(lines))
+    if diagnosis.ranked:
+        console.print(table)
+    else:
+        console.print(f"[bold]{escape(case)}[/]: no known fault holds now.")
+        console.print(f"  looked at: {escape(', '.join(diagnosis.looked_at)) or 'nothing'}")
+    if diagnosis.unexplained:
+        console.print(f"  short of replicas, unexplained: {escape(', '.join(map(str, diagnosis.unexplained)))}")
+    if diagnosis.missing:
+        console.print(f"  missing from the record: {escape(', '.join(diagnosis.missing))}")
+
+
+def show_proposal(console: Console, case: str, proposal: Proposal) -> None:
+    """The action, its reason, and the leaves that it changes."""
+    style = "green" if proposal.action == "patch" else "yellow"
+    console.print(f"[bold]{escape(case)}[/]  [{style}]{proposal.action}[/]  {escape(proposal.reason)}")
+    if not proposal.changes:
+        return
+    table = Table(show_edge=False, pad_edge=False)
+    for heading in ("object", "path", "from", "to"):
+        table.add_column(heading, overflow="fold")
+    for change in proposal.changes[:ROWS_MAX]:
+        before, after = (
+            "[dim]absent[/]" if value is None else escape(value) for value in (change.before, change.after)
+        )
+        table.add_row(escape(change.object), escape(change.path), before, after)
+    console.print(table)
+    if len(proposal.changes) > ROWS_MAX:
+        console.print(f"  and {len(proposal.changes) - ROWS_MAX} more leaves")
+
+
+def show_report(console: Console, found: Report) -> None:
+    """Scores overall, per system and per class, and the misses."""
+    table = Table(title="Diagnosis", title_justify="left")
+    for heading in ("", "cases", "A@1", "A@3", "object@1", "Brier", "s mean", "s max"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    rows: list[tuple[str, Score, str | None]] = [("all", found.overall, "bold")]
+    rows += [(name, value, "bold") for name, value in found.systems.items()]
+    rows += [(name, value, None) for name, value in found.classes.items()]
+    for name, value, style in rows:
+        shares = (value.first, value.first_three, value.object_first, value.brier)
+        times = (value.seconds_mean, value.seconds_max)
+        cells = (*(f"{share:.2f}" for share in shares), *(f"{time:.2f}" for time in times))
+        table.add_row(escape(name), str(value.cases), *cells, style=style)
+    console.print(table)
+    for miss in found.misses[:ROWS_MAX]:
+        got = "; ".join(f"{answer.root_cause} {answer.fault_object}" for answer in miss.answers) or "nothing"
+        truth = f"{miss.truth.root_cause} {miss.truth.fault_object}"
+        console.print(f"  {escape(miss.case)}: expected {escape(truth)}, got {escape(got)}")
+
+
+def show_repairs(console: Console, found: RepairReport) -> None:
+    """Shares of the repairs, and what went wrong."""
+    console.print(
+        f"[bold]Repair[/]: restored {found.restored:.2f} of {found.mendable}, "
+        f"{found.collateral_leaves} leaves changed beside, "
+        f"rightly escalated {found.rightly_escalated:.2f} of {found.others}"
+    )
+    for miss in found.misses[:ROWS_MAX]:
+        paths = ", ".join((miss.missed or miss.collateral)[:3])
+        console.print(f"  {escape(miss.case)}: {miss.verdict}: {escape(paths)}")

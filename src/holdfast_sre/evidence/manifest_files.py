@@ -1,0 +1,61 @@
+"""Manifests from YAML: one text of several documents, or a folder of files in any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from holdfast import InvalidInput
+from holdfast_sre.evidence.snapshot import Manifest, Ref
+
+FILE_BYTES_MAX = 4 << 20
+FILES_MAX = 10_000
+
+
+def load_manifests(text: str, *, source: str) -> list[tuple[Ref, Manifest]]:
+    """The objects in a YAML text, lists taken apart; documents without kind and name are passed over.
+
+    Raises InvalidInput that names the source where it does not parse.
+    """
+    try:
+        documents = list(YAML(typ="safe", pure=True).load_all(text))
+    except (YAMLError, ValueError, RecursionError) as error:
+        line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInput(f"{source}: expected YAML, saw: {line}", source=source) from error
+    return [found for document in documents for found in _objects(document)]
+
+
+def _objects(document: object) -> Iterator[tuple[Ref, Manifest]]:
+    if not isinstance(document, Mapping):
+        return
+    items = document.get("items")
+    if isinstance(items, list) and str(document.get("kind", "")).endswith("List"):
+        for item in items:
+            yield from _objects(item)
+        return
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    if document.get("kind") and name:
+        yield Ref(str(document["kind"]), str(name)), document
+
+
+def load_folder(folder: Path) -> dict[Ref, Manifest]:
+    """Every object in the YAML files under a folder, by kind and name; of duplicates the first by path.
+
+    Raises InvalidInput where the folder is none, holds no manifests, or a file is too large or does not parse.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder}: expected a folder of manifests, saw none", path=str(folder))
+    found: dict[Ref, Manifest] = {}
+    paths = sorted(path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml") and path.is_file())
+    for path in paths[:FILES_MAX]:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise InvalidInput(f"{path}: expected at most {FILE_BYTES_MAX} bytes of YAML, saw {path.stat().st_size}")
+        for ref, manifest in load_manifests(path.read_text(encoding="utf-8"), source=str(path)):
+            found.setdefault(ref, manifest)
+    if not found:
+        raise InvalidInput(f"{folder}: expected manifests in .yaml files, saw {len(paths)} such files and no object")
+    return found

@@ -1,0 +1,34 @@
+"""Everything the bot's handlers may touch, in one value: the six ports, and who the bot is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from holdfast_sre.evidence.snapshot import Manifest, Ref
+from holdfast_sre.ports import (
+    ClusterPort,
+    DeploymentPort,
+    LanguageModelPort,
+    RepositoryPort,
+    ReviewPort,
+    TicketPort,
+)
+
+BOT = "holdfast-sre"
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """`repository_name` is what runs lock; `last_good` are manifests known to have worked, beside what history says."""
+
+    tickets: TicketPort
+    cluster: ClusterPort
+    repository: RepositoryPort
+    reviews: ReviewPort
+    deployment: DeploymentPort
+    model: LanguageModelPort
+    repository_name: str
+    base_branch: str = "main"
+    assignee: str = BOT
+    last_good: Mapping[Ref, Manifest] = field(default_factory=dict)
