@@ -78,13 +78,11 @@ async def incident_workspace(
     if not snapshot.declared:
         raise InvalidInput(f"{incident}: expected the applications' manifests among its outputs, found none")
     repository = await GitRepository.create(folder / recording.MANIFESTS_FOLDER, identity=BOT_IDENTITY)
+    files_found: dict[str, str | None] = dict(_files(snapshot.declared))
     if baseline:
-        files = _files({**snapshot.declared, **baseline})
-        await repository.record(BASE_BRANCH, dict(files), "Last known good", author=KEEPER, at_s=int(now_s) - 86_400)
-        gone = {path: None for path in files if path not in _files(snapshot.declared)}
-        files_found: dict[str, str | None] = {**_files(snapshot.declared), **gone}
-    else:
-        files_found = dict(_files(snapshot.declared))
+        good = _files({**snapshot.declared, **baseline})
+        await repository.record(BASE_BRANCH, dict(good), "Last known good", author=KEEPER, at_s=int(now_s) - 86_400)
+        files_found |= {path: None for path in good if path not in files_found}
     await repository.record(
         BASE_BRANCH, files_found, "As found in the incident", author=FINDER, at_s=int(now_s) - 3_600
     )

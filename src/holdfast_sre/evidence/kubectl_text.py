@@ -69,6 +69,8 @@ def table(text: str) -> list[dict[str, str]]:
     if len(lines) < 2:
         return []
     starts = [match.start() for match in re.finditer(r"(?:(?<=  )|^)\S", lines[0])]
+    if not starts:
+        return []
     spans = list(zip(starts, [*starts[1:], None], strict=True))
     names = [lines[0][start:end].strip() for start, end in spans]
     return [dict(zip(names, (line[start:end].strip() for start, end in spans), strict=True)) for line in lines[1:]]

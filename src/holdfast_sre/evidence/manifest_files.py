@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -13,19 +14,28 @@ from holdfast_sre.evidence.snapshot import Manifest, Ref
 
 FILE_BYTES_MAX = 4 << 20
 FILES_MAX = 10_000
+TEXTS_MAX = 4_096
+"""Parsed texts that are kept."""
 
 
 def load_manifests(text: str, *, source: str) -> list[tuple[Ref, Manifest]]:
-    """The objects in a YAML text, lists taken apart; documents without kind and name are passed over.
+    """The objects in a YAML text, lists taken apart; documents without kind and name are passed over. Read-only: the
+    same text gives the same objects.
 
     Raises InvalidInput that names the source where it does not parse.
     """
+    return list(_parsed(text, source))
+
+
+@lru_cache(maxsize=TEXTS_MAX)
+def _parsed(text: str, source: str) -> tuple[tuple[Ref, Manifest], ...]:
+    """Parsing YAML is most of the time that an incident takes, and its manifests are looked at again and again."""
     try:
         documents = list(YAML(typ="safe", pure=True).load_all(text))
     except (YAMLError, ValueError, RecursionError) as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(f"{source}: expected YAML, saw: {line}", source=source) from error
-    return [found for document in documents for found in _objects(document)]
+    return tuple(found for document in documents for found in _objects(document))
 
 
 def _objects(document: object) -> Iterator[tuple[Ref, Manifest]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from holdfast_sre.evidence.opsbench_signals import failures_in, lines_in, signal
 from holdfast_sre.evidence.snapshot import Event, LogLine, Manifest, NodeAgent, Probe, Ref, Snapshot
 
 CACHE_FILE = "tool_cache.json"
-MANIFEST_TEXTS_MAX = 512
 ABOUT_FILES = ("metadata.json", "incident.json")
 
 _KINDS = {
@@ -200,7 +198,7 @@ def _read_description(parts: _Parts, arguments: dict[str, Any], value: Any) -> N
 def _read_manifests(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:
     app = str(arguments.get("app_name", ""))
     try:
-        found = _parsed(value if isinstance(value, str) else "", f"manifests of {app}")
+        found = load_manifests(value if isinstance(value, str) else "", source=f"manifests of {app}")
     except InvalidInput as error:
         parts.missing.append(error.message)
         return
@@ -211,12 +209,6 @@ def _read_manifests(parts: _Parts, arguments: dict[str, Any], value: Any) -> Non
         else:
             parts.declared[ref] = manifest
             parts.apps[ref] = app
-
-
-@lru_cache(maxsize=MANIFEST_TEXTS_MAX)
-def _parsed(text: str, source: str) -> tuple[tuple[Ref, Manifest], ...]:
-    """Parsing YAML is most of the time that an incident takes, and incidents of one cluster share most manifests."""
-    return tuple(load_manifests(text, source=source))
 
 
 def _read_logs(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:

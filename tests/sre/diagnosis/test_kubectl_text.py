@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from holdfast_sre.evidence.kubectl_objects import endpoints, parse_described
@@ -161,6 +161,7 @@ def test_ages(text: str, value: float | None) -> None:
     assert age_s(text) == value
 
 
+@example(" 0\r0")  # a header line without a column
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=300))
 def test_no_text_breaks_the_readers(text: str) -> None:
     table(text)
