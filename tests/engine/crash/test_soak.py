@@ -66,7 +66,6 @@ def _check_runs(stage: Stage) -> None:
         left = Counter(source for source, _ in run.transitions)
         assert (left["repair"], left["pause"]) == (1, 1)
         assert [target for _, target in run.transitions].count("repair") == 1
-    _check_locks(stage)
     bodies = Counter(line.key for line in stage.ledger.lines() if line.what.startswith(("pods", "events", "read")))
     assert len(bodies) == 3 * RUNS
     assert max(bodies.values()) <= 1 + KILLS
