@@ -245,7 +245,7 @@ class RecoveryManager:
         if found is None or found.owner or found.status != "waiting":
             return False
         run = Stored.of(found).run
-        if run.queue not in self._runtime.workflows:
+        if run.queue not in knows(self._runtime.workflows):
             return False  # migrated since the signal was sent, to a version that this process does not know
         if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
             return False

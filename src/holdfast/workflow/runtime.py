@@ -96,6 +96,7 @@ class Runtime:
         self.tasks = tasks
         self.alarm = Alarm(clock, tasks)
         self.workflows = workflows
+        self._takers = takers(workflows)
         self.process_id = process_id
         self.is_cold = is_cold
         self.executor = executor
@@ -108,8 +109,10 @@ class Runtime:
         return f"{self.process_id}:{next(self._numbers)}"
 
     def built(self, run: Run) -> Built:
-        """The compiled workflow of a run. Raises NotFound where this process does not know its version."""
-        found = self.workflows.get(run.queue)
+        """The compiled workflow of a run: its own, or the one that maps its version to a newer one.
+
+        Raises NotFound where this process can do nothing with its version."""
+        found = self._takers.get(run.queue)
         if found is None:
             raise NotFound(
                 f"run {run.id}: this process does not know {run.queue}; it knows {', '.join(sorted(self.workflows))}",
@@ -339,6 +342,14 @@ def run_key(tenant: str, user: str, run_id: str) -> Key:
     return Key(tenant, user, RUN, run_id)
 
 
+def takers(workflows: Mapping[str, Built]) -> dict[str, Built]:
+    """Who takes the runs of each queue: the workflow of that version, else the newest one that maps it to its own."""
+    found: dict[str, Built] = {}
+    for built in sorted(workflows.values(), key=lambda built: built.version):
+        found |= {queue_of(built.name, version): built for version in built.migrations}
+    return found | {queue_of(built.name, built.version): built for built in workflows.values()}
+
+
 def knows(workflows: Mapping[str, Built]) -> tuple[str, ...]:
     """The queues a process can claim from."""
-    return tuple(queue_of(built.name, built.version) for built in workflows.values())
+    return tuple(takers(workflows))
