@@ -32,6 +32,10 @@ class LockState(msgspec.Struct, frozen=True):
     def holder(self) -> Ticket | None:
         return self.queue[0] if self.queue else None
 
+    def ticket_of(self, holder: str) -> Ticket | None:
+        """The ticket of one who holds or waits."""
+        return next((ticket for ticket in self.queue if ticket.holder == holder), None)
+
 
 class Verdict(msgspec.Struct, frozen=True):
     """The lock after a decision. `is_new_holder`: the token must rise in the same write. `is_same`: write nothing."""

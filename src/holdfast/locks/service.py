@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext, check_id
-from holdfast.errors import Conflict, Fenced, InvalidInput, Unavailable
+from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, Unavailable
 from holdfast.ids import uuid7
 from holdfast.locks.records import lock_key, lock_state, lock_write, token_of
 from holdfast.locks.rules import Ticket, Verdict, ask, is_held_by, release
@@ -25,12 +25,14 @@ ATTEMPTS_MAX = 10_000
 
 
 class Lease:
-    """A lock that is held now. `token` only grows from holder to holder: hand it to whatever is written."""
+    """A lock that is held now. `token` only grows from holder to holder: hand it to whatever is written. `good_until`:
+    until when the store keeps it for its holder, in epoch seconds on the store's clock."""
 
-    def __init__(self, kind: str, name: str, token: int, key: Key) -> None:
+    def __init__(self, kind: str, name: str, token: int, key: Key, *, good_until: float) -> None:
         self.kind = kind
         self.name = name
         self.token = token
+        self.good_until = good_until
         self.lost = asyncio.Event()
         self._key = key
 
@@ -85,45 +87,47 @@ class LockService:
         if ttl_s <= 0:
             raise InvalidInput(f"lock {kind}/{name}: expected a ttl_s above 0, saw {ttl_s}")
         holder = f"lease:{uuid7(self._clock, self._randomness)}"
-        key = lock_key(context.tenant, kind, name)
         try:
-            token = await self._acquire(context, kind, name, holder, ttl_s, wait_max_s)
-            lease = Lease(kind, name, token, key)
+            lease = await self._acquire(context, kind, name, holder, ttl_s, wait_max_s)
             renewal = self._tasks.start(self._renew(context, lease, holder, ttl_s), name=f"renew {kind}/{name}")
+            expiry = self._tasks.start(self._expire(lease), name=f"expire {kind}/{name}")
             try:
                 yield lease
             finally:
                 renewal.cancel()
+                expiry.cancel()
         finally:
             await asyncio.shield(self._tasks.start(self._give_back(context, kind, name, holder), name="release"))
 
     async def _acquire(
         self, context: UserExecutionContext, kind: str, name: str, holder: str, ttl_s: float, wait_max_s: float | None
-    ) -> int:
+    ) -> Lease:
+        """Stand in line until the lock is ours. A ticket is written again only when a third of its life is over: each
+        write wakes everybody who waits, its writer too."""
         key = lock_key(context.tenant, kind, name)
-        scope = Scope.of_tenant(context.tenant)
         began_at = self._store.now_s()
-        tick = 0
-        for _ in range(ATTEMPTS_MAX):
+        tick = races = 0
+        while races < ATTEMPTS_MAX:
             now = self._store.now_s()
-            record = (await self._store.read(scope, [key]))[0]
+            record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
             state = lock_state(kind, name, record)
-            ticket = Ticket(holder, context.user, now, now + ttl_s)
-            verdict = ask(state, ticket, now=now)
-            place = next(i for i, waiting in enumerate(verdict.lock.queue) if waiting.holder == holder)
-            if not (is_held_by(state, holder, now=now)) and not await self._write(context, record, verdict):
+            mine = state.ticket_of(holder)
+            if mine is not None and is_held_by(state, holder, now=now):
+                return Lease(kind, name, token_of(record), key, good_until=mine.expires_at or now)
+            verdict = ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)
+            is_fresh = mine is not None and (mine.expires_at or now) - now > ttl_s * 2 / 3
+            if (verdict.is_new_holder or not is_fresh) and not await self._write(context, record, verdict):
+                races += 1
                 continue
-            if place == 0:
-                record = (await self._store.read(scope, [key]))[0]
-                if record is not None and is_held_by(lock_state(kind, name, record), holder, now=now):
-                    return token_of(record)
-                continue
+            queue = verdict.lock.queue
+            if queue[0].holder == holder:
+                continue  # read it once more for the token
             if wait_max_s is not None and now - began_at >= wait_max_s:
-                first = verdict.lock.queue[0]
+                place = next(i for i, waiting in enumerate(queue) if waiting.holder == holder)
                 raise Unavailable(
-                    f"lock {kind}/{name}: waited {wait_max_s:g} s; held by {first.by} since {first.since:.0f}, "
+                    f"lock {kind}/{name}: waited {wait_max_s:g} s; held by {queue[0].by} since {queue[0].since:.0f}, "
                     f"{place} before you",
-                    holder=first.holder,
+                    holder=queue[0].holder,
                     place=place,
                 )
             tick = await self._hint(tick, min(self._poll_s, ttl_s / 3))
@@ -140,26 +144,28 @@ class LockService:
             changed.cancel()
             slept.cancel()
 
+    async def _expire(self, lease: Lease) -> None:
+        """Tell the holder when its lease has run out, whatever its renewal hangs on."""
+        while (left := lease.good_until - self._store.now_s()) > 0:
+            await self._clock.sleep(left)
+        lease.lost.set()
+
     async def _renew(self, context: UserExecutionContext, lease: Lease, holder: str, ttl_s: float) -> None:
-        key = lock_key(context.tenant, lease.kind, lease.name)
-        good_until = self._store.now_s() + ttl_s
-        while True:
+        """Renew at each third of the lease's life. What fails is tried again at the next: `_expire` minds the end."""
+        while not lease.lost.is_set():
             await self._clock.sleep(ttl_s / 3)
-            now = self._store.now_s()
-            try:
-                record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
-                state = lock_state(lease.kind, lease.name, record)
-                if token_of(record) != lease.token or not is_held_by(state, holder, now=now):
-                    lease.lost.set()
-                    return
-                verdict = ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)
-                if await self._write(context, record, verdict):
-                    good_until = now + ttl_s
-            except Unavailable:
-                pass
-            if now >= good_until:
-                lease.lost.set()
-                return
+            with suppress(HoldfastError):
+                await self._renew_once(context, lease, holder, ttl_s)
+
+    async def _renew_once(self, context: UserExecutionContext, lease: Lease, holder: str, ttl_s: float) -> None:
+        key = lock_key(context.tenant, lease.kind, lease.name)
+        now = self._store.now_s()
+        record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
+        state = lock_state(lease.kind, lease.name, record)
+        if token_of(record) != lease.token or not is_held_by(state, holder, now=now):
+            lease.lost.set()
+        elif await self._write(context, record, ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)):
+            lease.good_until = now + ttl_s
 
     async def _give_back(self, context: UserExecutionContext, kind: str, name: str, holder: str) -> None:
         key = lock_key(context.tenant, kind, name)
