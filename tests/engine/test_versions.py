@@ -6,8 +6,8 @@ import pytest
 
 from holdfast import Engine, InvalidDefinition, NotFound, RunContext, Workflow
 from holdfast.store.records import Query, Scope
-from holdfast.testing import Lab
-from holdfast.workflow.run import CHART
+from holdfast.testing import Gate, Lab
+from holdfast.workflow.run import CHART, MEMO
 from tests.engine.journal import moves, told
 from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing
 
@@ -212,3 +212,57 @@ async def test_charts_are_kept_by_name_version_and_hash(open_lab: OpenLab) -> No
 def test_the_same_version_twice_is_refused() -> None:
     with pytest.raises(InvalidDefinition, match="workflow flow@1 is given twice; raise the version of one"):
         Engine("memory:", flow(), flow())
+
+
+async def test_a_step_that_was_done_before_its_state_was_renamed_is_not_done_again(open_lab: OpenLab) -> None:
+    world = World()
+    lab = await open_lab()
+    gate = lab.gate()
+    await lab.restart(renamed(world, gate, version=1, state="fix"))
+    await lab.start("renamed", id="T")
+    await lab.settle()
+    await lab.restart(renamed(world, gate, version=2, state="repair", was={1: {"fix": "repair"}}))
+    await lab.settle()
+    await lab.restart(renamed(world, gate, version=3, state="mend", was={2: {"repair": "mend"}}))
+    await lab.settle()
+    run = await lab.client.get("T")
+    assert (run.run.version, run.state, world.keys) == (3, "mend", {"open": [f"{run.id}/fix#1/open"]})
+    gate.open()
+    await run.reach("end")
+    await lab.settle()
+    assert world.keys["close"] == [f"{run.id}/fix#1/close"], "a visit has one name for the outside world"
+    assert not (await lab.store.scan(Scope.system(), Query(kind=MEMO))).records
+
+
+@ON_MEMORY
+async def test_a_lock_is_given_back_by_a_state_that_was_renamed_meanwhile(open_lab: OpenLab) -> None:
+    world = World()
+    lab = await open_lab()
+    gate = lab.gate()
+    await lab.restart(renamed(world, gate, version=1, state="fix"))
+    await lab.start("renamed", id="T")
+    await lab.settle()
+    await lab.restart(renamed(world, gate, version=2, state="repair", was={1: {"fix": "repair"}}))
+    await lab.settle()
+    await lab.start("renamed", id="next")
+    gate.open()
+    await lab.settle()
+    assert [(await lab.client.get(ticket)).status for ticket in ("T", "next")] == ["done", "done"]
+
+
+def renamed(
+    world: World, gate: Gate, *, version: int, state: str, was: dict[int, dict[str, str]] | None = None
+) -> Workflow:
+    """Opens, waits at the gate and closes, in one state that holds a lock."""
+    workflow = Workflow("renamed", version=version, data=dict)
+
+    @workflow.state(state, start=True, to="end", lock=lambda data: ("repository", "r"))
+    async def work(ctx: RunContext) -> None:
+        await ctx.step("open", world.make, "open")
+        await gate.wait()
+        await ctx.step("close", world.make, "close")
+
+    workflow.final("end")
+    for before, states in (was or {}).items():
+        workflow.migrate(before, states)
+    return workflow

@@ -33,9 +33,10 @@ from holdfast.workflow.steps import Memos, RunContext
 
 
 class Visit(NamedTuple):
-    """A handler at work in one visit of one leaf."""
+    """A handler at work in one visit of one leaf; `name` is what `current_visit` says in it."""
 
     number: int
+    name: str
     task: asyncio.Task[None]
     memos: Memos
 
@@ -93,9 +94,7 @@ class Actor:
     @property
     def handlers(self) -> list[str]:
         """The visits whose handlers are at work, named as `current_visit` names them."""
-        return [
-            holder_of(self.run, path, visit.number) for path, visit in self._visits.items() if not visit.task.done()
-        ]
+        return [visit.name for visit in self._visits.values() if not visit.task.done()]
 
     @property
     def epoch(self) -> int:
@@ -186,7 +185,7 @@ class Actor:
         key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
         record = (await self._runtime.store.read(Scope.of_tenant(self.run.tenant), [key]))[0]
         state = lock_state(leaf.lock.kind, leaf.lock.name, record)
-        holder = holder_of(self.run, path, leaf.visit)
+        holder = holder_of(self.run, path, leaf)
         return token_of(record) if is_held_by(state, holder, now=self._runtime.store.now_s()) else None
 
     def _is_idle(self) -> bool:
@@ -315,7 +314,7 @@ class Actor:
     def _memos_of(self, path: str, leaf: Leaf) -> Memos:
         known = self._memos.get(path)
         if known is None or known[0] != leaf.visit:
-            known = self._memos[path] = (leaf.visit, Memos(self._runtime, self.run, path, leaf.visit))
+            known = self._memos[path] = (leaf.visit, Memos(self._runtime, self.run, path, leaf))
         known[1].epoch = self.epoch
         return known[1]
 
@@ -323,13 +322,13 @@ class Actor:
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
         task = self._runtime.tasks.start(self._work(path, leaf, memos, is_new), name=f"{self.run.id} {path}")
-        self._visits[path] = Visit(leaf.visit, task, memos)
+        self._visits[path] = Visit(leaf.visit, holder_of(self.run, path, leaf), task, memos)
 
     async def _work(self, path: str, leaf: Leaf, memos: Memos, is_new: bool) -> None:
         """One attempt of a handler: whatever comes of it becomes an occurrence."""
         run, spec = self.run, self._built.spec_of(path)
         assert spec.handler is not None
-        current_visit.set(holder_of(run, path, leaf.visit))
+        current_visit.set(holder_of(run, path, leaf))
         occurrence: on.Occurrence
         try:
             if not is_new:

@@ -79,7 +79,7 @@ def moved(
     )
     return replace(
         decision,
-        left=tuple((path, leaf.visit) for path, leaf in left.items()),
+        left=tuple(left.items()),
         released=tuple((path, leaf) for path, leaf in left.items() if leaf.lock is not None),
     )
 

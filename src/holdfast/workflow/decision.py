@@ -38,7 +38,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     stopped: tuple[str, ...] = ()
     entered: tuple[str, ...] = ()
-    left: tuple[tuple[str, int], ...] = ()
+    left: tuple[tuple[str, Leaf], ...] = ()
     released: tuple[tuple[str, Leaf], ...] = ()
 
 

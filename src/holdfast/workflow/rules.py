@@ -303,7 +303,7 @@ def _moved(built: Built, run: Run, event: on.Moved, now: float) -> Decision:
     configuration = built.adopt(run, event.states)
     leaves = {
         path: _suited(built.spec_of(path), leaf, now)
-        for path, leaf in ((built.renamed(old, event.states), leaf) for old, leaf in run.leaves.items())
+        for path, leaf in (_renamed(built, old, leaf, event.states) for old, leaf in run.leaves.items())
     }
     name = "migrated" if event.states or event.version != run.version else "adopted"
     row = Row(
@@ -383,6 +383,13 @@ class _ErrorRows:
             )
             for i in range(3)
         )
+
+
+def _renamed(built: Built, old: str, leaf: Leaf, states: dict[str, str]) -> tuple[str, Leaf]:
+    """A leaf of older code under its new name; its visit keeps the name that it began with."""
+    path = built.renamed(old, states)
+    began = leaf.born or old
+    return path, replace(leaf, born="" if began == path else began)
 
 
 def _suited(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:

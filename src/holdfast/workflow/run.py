@@ -48,7 +48,8 @@ class HeldLock(msgspec.Struct, frozen=True):
 
 
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off)."""
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off).
+    `born`: the path under which its visit began, where newer code renamed it since."""
 
     visit: int
     phase: str
@@ -60,6 +61,12 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     about: str = ""
     failure: Failure | None = None
     lock: HeldLock | None = None
+    born: str = ""
+
+    def visit_name(self, path: str) -> str:
+        """What its visit is called outside the chart: in memos, idempotency keys and locks. It outlasts renamings of
+        `path`, where the leaf stands now: what a visit did under its old name is done."""
+        return f"{self.born or path}#{self.visit}"
 
 
 class Timer(msgspec.Struct, frozen=True):
@@ -201,9 +208,9 @@ def queue_of(workflow: str, version: int) -> str:
     return f"{workflow}@{version}"
 
 
-def visit_prefix(run_id: str, leaf: str, visit: int) -> str:
-    """What the ids of all memos of one visit of one leaf start with."""
-    return f"{run_id}/{leaf}#{visit}/"
+def visit_prefix(run_id: str, path: str, leaf: Leaf) -> str:
+    """What the ids of all memos of the leaf's visit start with."""
+    return f"{run_id}/{leaf.visit_name(path)}/"
 
 
 def spec_state(path: str) -> tuple[str, str, str]:

@@ -39,7 +39,7 @@ from holdfast.workflow.advance import begin_attempt, with_shown
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
-from holdfast.workflow.run import MEMO, RUN, Run, decode_run, encode_run, queue_of, visit_prefix
+from holdfast.workflow.run import MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 
 ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
@@ -199,8 +199,8 @@ class Runtime:
                 writes=(put, *lock_puts, *extra),
                 requires=requires,
                 removes=tuple(
-                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, visit))
-                    for path, visit in locked.left
+                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, leaf))
+                    for path, leaf in locked.left
                 ),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )
@@ -269,7 +269,7 @@ class Runtime:
             return decision, ()
         run = decision.run
         given = [
-            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, holder_of(run, path, leaf.visit))
+            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, holder_of(run, path, leaf))
             for path, leaf in decision.released
             if leaf.lock is not None
         ]
@@ -288,7 +288,7 @@ class Runtime:
             states[key] = verdict.lock
             fresh |= {key} if verdict.is_new_holder else set()
         for key, lock, path in taken:
-            holder = holder_of(run, path, run.leaves[path].visit)
+            holder = holder_of(run, path, run.leaves[path])
             before = states.get(key) or lock_state(lock.kind, lock.name, records[key])
             verdict = ask(before, Ticket(holder, run.user or run.tenant, now), now=now, anew=True)
             states[key] = verdict.lock
@@ -317,9 +317,9 @@ def _keeps_owner(after: Run) -> bool:
     return after.status in ("running", "suspect") and after.has_work
 
 
-def holder_of(run: Run, path: str, visit: int) -> str:
+def holder_of(run: Run, path: str, leaf: Leaf) -> str:
     """How a run's visit is named in a lock's queue."""
-    return f"run:{run.id}/{path}#{visit}"
+    return f"run:{run.id}/{leaf.visit_name(path)}"
 
 
 def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, version: int) -> tuple[NewEvent, ...]:

@@ -36,10 +36,10 @@ Once = Literal["visit", "run"]
 class Memos:
     """The memos of one visit: those known, those held back, those on their way to the store."""
 
-    def __init__(self, runtime: Runtime, run: Run, leaf: str, visit: int) -> None:
+    def __init__(self, runtime: Runtime, run: Run, path: str, leaf: Leaf) -> None:
         self._runtime = runtime
         self._run_key = run.key
-        self._prefix = visit_prefix(run.id, leaf, visit)
+        self._prefix = visit_prefix(run.id, path, leaf)
         self.epoch = 0
         self._known: dict[str, bytes] = {}
         self._held: list[Put] = []
@@ -158,6 +158,7 @@ class RunContext:
         self.ticket_id = run.ticket_id
         self.workflow = run.workflow
         self.state = shown(path)
+        self._visit_name = f"{shown(leaf.born or path)}#{leaf.visit}"
         self.visit = leaf.visit
         self.attempt = leaf.attempts + 1
         self.signal = run.signal
@@ -179,7 +180,7 @@ class RunContext:
 
     def key_of(self, name: str, *, once: Once = "visit", key: str | None = None) -> str:
         """The idempotency key that `step` hands to the outside world for this name."""
-        scope = self.run_id if once == "run" else f"{self.run_id}/{self.state}#{self.visit}"
+        scope = self.run_id if once == "run" else f"{self.run_id}/{self._visit_name}"
         return f"{scope}/{_memo_name(name, key)}"
 
     async def step(
