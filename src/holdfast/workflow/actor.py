@@ -16,18 +16,18 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
-from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, WorkflowError
+from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable
 from holdfast.locks import is_held_by, lock_key, lock_state, token_of
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
+from holdfast.workflow import mishaps, rules
 from holdfast.workflow import occurrences as on
-from holdfast.workflow import rules
 from holdfast.workflow.admission import Verdict, admit, is_active
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, signal_put, waiting_signals
-from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, encode_run, where_of
+from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
 from holdfast.workflow.steps import Memos, RunContext
 
@@ -124,6 +124,11 @@ class Actor:
                         return
         except Fenced:
             self._is_lost = True  # the run moved on without us: whoever moved it goes on
+        except (Unavailable, CommitUnknown, Conflict):
+            raise  # of the moment: the run is taken up anew
+        except Exception as error:  # the boundary of a run: what would come again wherever it is taken up ends it
+            await self._set_down(error)
+            raise
         finally:
             self._end()
             if self._is_lost:
@@ -207,21 +212,23 @@ class Actor:
         if self._runtime.is_cold:
             self._stored = await self._reread()
         now = self._runtime.store.now_s()
-        try:
-            decision = rules.decide(self._built, self.run, occurrence, now=now)
-            encode_run(decision.run)
-        except (WorkflowError, InvalidInput) as error:
-            if isinstance(occurrence, on.Signalled):
-                await self._refuse(occurrence, str(error))
+        decision = mishaps.judged(self._built, self.run, occurrence, now=now)
+        if not decision.reason:
+            extra, notes = self._written_along(occurrence, decision)
+            try:
+                await self._carry_out(replace(decision, rows=notes + decision.rows), extra)
                 return
-            decision = self._as_failure(occurrence, error, now)
+            except InvalidInput as error:  # the store cannot hold what came of it, however often it is tried
+                decision = mishaps.failed_by(self._built, self.run, occurrence, failure_of(error), now=now)
         if decision.reason:
             await self._refuse(occurrence, decision.reason)
-            return
-        extra, notes = self._written_along(occurrence, decision)
+        else:
+            await self._carry_out(decision)
+
+    async def _carry_out(self, decision: Decision, extra: tuple[Put | Delete, ...] = ()) -> None:
         self._stored, decision = await self._runtime.commit_decision(
             self._stored,
-            replace(decision, rows=notes + decision.rows),
+            decision,
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
@@ -230,13 +237,10 @@ class Actor:
         if self.run.status != "suspect":
             self.has_progressed.set()
 
-    def _as_failure(self, occurrence: on.Occurrence, error: HoldfastError, now: float) -> Decision:
-        """What makes no sense is a failure of the leaf it came from, else of the first one."""
-        path = getattr(occurrence, "leaf", next(iter(self.run.leaves)))
-        visit = self.run.leaves[path].visit
-        return rules.decide(
-            self._built, self.run, on.Failed(leaf=path, visit=visit, failure=failure_of(error)), now=now
-        )
+    async def _set_down(self, error: Exception) -> None:
+        """The run cannot be worked on, here or elsewhere: stop it as failed, with the reason, if it is still ours."""
+        if self._stored.owner == self._runtime.process_id and not self.run.is_ended:
+            await self._carry_out(mishaps.set_down(self.run, failure_of(error)))
 
     def _written_along(
         self, occurrence: on.Occurrence, decision: Decision
@@ -349,14 +353,17 @@ class Actor:
                 data=base if after == before else after,
                 base=base,
             )
-        except Fenced:
-            self.lose()
-            return
-        except Exception as error:  # the step boundary: whatever a handler raises is recorded as its failure
+        except (Exception, asyncio.CancelledError) as error:  # the step boundary: what a handler raises is its failure
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                raise
+            if isinstance(error, Fenced) and error.facts.get("key") == run.key:
+                self.lose()
+                return
             occurrence = on.Failed(
                 leaf=path, visit=leaf.visit, failure=failure_of(error), draw=self._runtime.randomness.random()
             )
-        if self._visits.get(path, (None,))[0] == leaf.visit:
+        visit = self._visits.get(path)
+        if visit is not None and visit.task is asyncio.current_task():  # else another attempt is under way by now
             self._queue.append(occurrence)
             self._wake.set()
 
@@ -365,6 +372,7 @@ class Actor:
         visit = self._visits.pop(path, None)
         if visit is not None:
             visit.task.cancel()
+            self._queue = deque(item for item in self._queue if not _is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
         assert leaf.lock is not None
@@ -427,3 +435,13 @@ class Actor:
         self._stored = Stored.of(taken[0])
         self._is_inbox_due = True
         return True
+
+
+def _is_result_of(occurrence: on.Occurrence, path: str) -> bool:
+    return isinstance(occurrence, on.Finished | on.Failed) and occurrence.leaf == path
+
+
+def _is_being_cancelled() -> bool:
+    """Whether this task was told to end, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -25,7 +25,7 @@ def failure_of(error: BaseException) -> Failure:
     facts: dict[str, Any] = {}
     if isinstance(error, WorkflowError):
         kind, severity = error.error_type, error.severity
-        facts = {name: value for name, value in error.facts.items() if _is_plain(value)}
+        facts = {name: value for name, value in error.facts.items() if _is_plain(name) and _is_plain(value)}
     elif isinstance(error, InvalidInput | Rejected):
         kind = ErrorType.VALIDATION
     elif isinstance(error, TimeoutError):
@@ -56,4 +56,5 @@ def _is_plain(value: object) -> bool:
 
 
 def _clean(text: str) -> str:
-    return text.replace("\0", " ")[:MESSAGE_CHARS_MAX]
+    """`text` as a store can keep it: without NUL, and without the halves of signs that stand for undecodable bytes."""
+    return text.replace("\0", " ")[:MESSAGE_CHARS_MAX].encode("utf-8", "replace").decode()

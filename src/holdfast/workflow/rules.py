@@ -188,6 +188,8 @@ def _retry_due(built: Built, run: Run, event: on.RetryDue, now: float) -> Decisi
 
 def _overdue(built: Built, run: Run, event: on.AttemptOverdue, now: float) -> Decision:
     limit = built.spec_of(event.leaf).timeout_s
+    if limit is None:
+        return _without_limit(run, event)
     failure = Failure(
         error_type=ErrorType.TIMEOUT.value,
         severity=ErrorSeverity.MEDIUM.value,
@@ -197,6 +199,14 @@ def _overdue(built: Built, run: Run, event: on.AttemptOverdue, now: float) -> De
     failed = on.Failed(leaf=event.leaf, visit=event.visit, failure=failure, draw=event.draw, agent=event.agent)
     decision = _failed(built, run, failed, now)
     return replace(decision, stopped=(*decision.stopped, event.leaf)) if not decision.reason else decision
+
+
+def _without_limit(run: Run, event: on.AttemptOverdue) -> Decision:
+    """The code that runs now has no limit there any more: the attempt goes on."""
+    unlimited = replace(run.leaves[event.leaf], deadline_at=None)
+    facts = {"state": shown(event.leaf), "reason": "the state has no timeout_s any more"}
+    row = Row(name="timer-dropped", agent=event.agent, metadata=facts)
+    return decided(replace(run, leaves={**run.leaves, event.leaf: unlimited}), (row,))
 
 
 def _sla(built: Built, run: Run, event: on.SlaBreached, now: float) -> Decision:
