@@ -12,11 +12,13 @@ import contextvars
 import functools
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast import codec, faults
 from holdfast.chart import shown
@@ -29,6 +31,9 @@ from holdfast.workflow.runtime import Runtime
 
 MAP_CONCURRENCY = 16
 """How many items of a `map` run side by side unless said otherwise."""
+
+HELD_MAX = 40
+"""Memos and notes that are held back before they are sent off: at 1 MiB each they fit into one change."""
 
 Once = Literal["visit", "run"]
 
@@ -45,7 +50,13 @@ class Memos:
         self._held: list[Put] = []
         self._notes: list[Row] = []
         self._flights: set[asyncio.Task[None]] = set()
+        self._refusal: BaseException | None = None
+        self._is_doubtful = False
         self._due_flush: asyncio.Handle | None = None
+
+    def begin(self) -> None:
+        """A new attempt: what was refused to the one before is its own affair."""
+        self._refusal = None
 
     async def load(self) -> int:
         """Read what earlier attempts left; how many there were."""
@@ -62,6 +73,11 @@ class Memos:
     async def find(self, name: str) -> bytes | None:
         """The memo of a step by name, or None."""
         memo_id = self._prefix + name
+        if self._is_doubtful:
+            self._known.clear()
+            await self.load()
+            self._known |= {put.key.id: put.body for put in self._held}
+            self._is_doubtful = False
         if self._runtime.is_cold and memo_id not in {put.key.id for put in self._held}:
             await self.durable()
             record = (await self._runtime.store.read(self._scope, [self._key(memo_id)]))[0]
@@ -77,24 +93,27 @@ class Memos:
         memo_id = self._prefix + name
         self._known[memo_id] = body
         self._held.append(Put(key=self._key(memo_id), body=body, expect=ABSENT))
-        self._flush_soon()
+        self._flush_in_time()
 
     def note(self, row: Row) -> None:
         """Hold a journal row back in the same way."""
         self._notes.append(row)
-        self._flush_soon()
+        self._flush_in_time()
 
     async def durable(self) -> None:
-        """Until every memo kept so far is in the store. Raises Fenced where this process lost the run."""
+        """Until every memo kept so far is in the store. Raises the first refusal of one since the attempt began: Fenced
+        where this process lost the run."""
         self._flush()
         await self.landed()
 
     async def landed(self) -> None:
-        """Until every memo on its way is in the store; those held back stay so. Raises Fenced as `durable` does."""
+        """Until every memo on its way is in the store; those held back stay so. Raises as `durable` does."""
         while self._flights:
             flight = next(iter(self._flights))  # nearly always the only one; `gather` would cost a turn of the loop
             await flight
             self._flights.discard(flight)
+        if self._refusal is not None:  # of one that ended before anybody waited for it
+            raise self._refusal
 
     def rest(self) -> None:
         """The handler returned: what is still held goes with its decision, in one commit."""
@@ -114,8 +133,10 @@ class Memos:
     def _key(self, memo_id: str) -> Key:
         return Key(self._run_key.tenant, self._run_key.user, MEMO, memo_id)
 
-    def _flush_soon(self) -> None:
-        if self._due_flush is None:
+    def _flush_in_time(self) -> None:
+        if len(self._held) + len(self._notes) >= HELD_MAX:
+            self._flush()
+        elif self._due_flush is None:
             self._due_flush = asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -124,7 +145,15 @@ class Memos:
             held, notes = self.take_held()
             flight = self._runtime.tasks.start(self._write(held, notes), name="memos")
             self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+            flight.add_done_callback(self._ended)
+
+    def _ended(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        error = None if flight.cancelled() else flight.exception()
+        if error is not None and self._refusal is None:
+            self._refusal = error
+        # What this flight carried may be in the store or not: the next who asks for a memo reads them all anew.
+        self._is_doubtful = self._is_doubtful or flight.cancelled() or error is not None
 
     async def _write(self, held: list[Put], notes: list[Row]) -> None:
         faults.point("before-memo")
@@ -151,6 +180,7 @@ class RunContext:
     ) -> None:
         self._runtime = runtime
         self._memos = memos
+        self._memos.begin()
         self._leaf = leaf
         self.data = data
         self.input: Any = codec.decode(run.input)
@@ -259,9 +289,12 @@ class RunContext:
         return results
 
     def note(self, text: str, **facts: Any) -> None:
-        """Tell the journal something: durable with the next commit, visible to whoever follows the run."""
-        facts = codec.plain({"text": text, **facts})
-        self._memos.note(Row(name="note", agent=self.state, metadata=facts))
+        """Tell the journal something: durable with the next commit, visible to whoever follows the run.
+
+        Raises InvalidInput for what a journal cannot hold."""
+        row = Row(name="note", agent=self.state, metadata={"text": text, **facts})
+        body = codec.encode(row.facts(), what=f"note of state {self.state}")
+        self._memos.note(replace(row, metadata=codec.decode(body)["metadata"]))
 
     def __repr__(self) -> str:
         return f"RunContext({self.run_id} {self.state}#{self.visit} attempt {self.attempt})"
@@ -281,15 +314,29 @@ def _memo_name(name: str, key: str | None) -> str:
 async def _call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], executor: Executor | None
 ) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **kwargs)
-    context = contextvars.copy_context()
-    call = functools.partial(context.run, function, *args, **kwargs)
-    result = await asyncio.get_running_loop().run_in_executor(executor, call)
-    return await result if inspect.isawaitable(result) else result
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(*args, **kwargs)
+        context = contextvars.copy_context()
+        call = functools.partial(context.run, _call_sync, function, args, kwargs)
+        result = await asyncio.get_running_loop().run_in_executor(executor, call)
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody ends this attempt: the function met the end of something else, and who waits for it must hear of it.
+        name = getattr(function, "__name__", type(function).__name__)
+        raise WorkflowError(f"step function {name} waited for something that was cancelled") from cancelled
 
 
-@functools.lru_cache(maxsize=1024)
+def _call_sync(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except StopIteration as stop:  # as in a coroutine: a future cannot hold it, its waiter would wait for ever
+        raise RuntimeError("step function raised StopIteration") from stop
+
+
 def _inspected(function: Callable[..., Any]) -> tuple[Any, bool]:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
@@ -321,8 +368,17 @@ def _wants_key(function: Callable[..., Any]) -> bool:
     return _inspect(function)[1]
 
 
+_seen: weakref.WeakKeyDictionary[Callable[..., Any], tuple[Any, bool]] = weakref.WeakKeyDictionary()
+"""What is known of the functions that live: a closure, and what it holds, must be free to go."""
+
+
 def _inspect(function: Callable[..., Any]) -> tuple[Any, bool]:
+    plain = function.func if isinstance(function, functools.partial) else function
+    plain = plain.__func__ if inspect.ismethod(plain) else plain
     try:
-        return _inspected(getattr(function, "func", function) if isinstance(function, functools.partial) else function)
-    except TypeError:  # not hashable: a callable object with state
-        return Any, False
+        found = _seen.get(plain)
+        if found is None:
+            found = _seen[plain] = _inspected(plain)
+    except TypeError:  # not hashable, or without weak references: a callable object with state
+        return _inspected(plain)
+    return found
