@@ -108,7 +108,7 @@ async def _leave(session: Session, stored: Stored, signal: Signal) -> bool:
                 Change(
                     change_id=session.runtime.change_id(),
                     writes=(signal_put(run, signal, NEW, expect=ABSENT),),
-                    requires=(Require(key=run.key, version=stored.version),),
+                    requires=(Require(key=run.key, version=stored.version, epoch=stored.epoch),),
                 ),
             )
             break
@@ -120,7 +120,7 @@ async def _leave(session: Session, stored: Stored, signal: Signal) -> bool:
         raise Unavailable(f"run {stored.run.ticket_id}: it changed {ATTEMPTS_MAX} times meanwhile; try again")
     living = [process.id for process in await processes_of(session.store) if process.is_alive]
     for process_id in living if not stored.owner else [stored.owner]:
-        await leave_notice(session.runtime, process_id, stored.run.id, "look")
+        await leave_notice(session.runtime, process_id, stored.run.id, "look", epoch=stored.epoch)
     return await _verdict(session, stored, signal, engines=len(living))
 
 

@@ -26,7 +26,7 @@ from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
-from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, signal_put, waiting_signals
+from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
 from holdfast.workflow.steps import Memos, RunContext
@@ -423,6 +423,8 @@ class Actor:
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
+        if self.run.is_ended and not self._is_lost:
+            await refuse_rest(self._runtime, self.run)
         if self.run.status != "waiting" or not self._built.acceptors:
             return False
         waiting = await waiting_signals(self._runtime, self.run)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from holdfast.chart import shown
 from holdfast.workflow.build import Built
-from holdfast.workflow.run import Run, Signal, where_of
+from holdfast.workflow.run import Run, Signal, ended_text, where_of
 
 
 class Verdict(enum.Enum):
@@ -40,7 +40,7 @@ def admit(built: Built, run: Run, signal: Signal) -> Admission:
         return _refuse(f"workflow {run.workflow} knows no signal {signal.name!r}; it knows: {known}")
     where = where_of(run)
     if run.is_ended:
-        return _refuse(f"run {run.id} has ended in {run.outcome}; it takes no {signal.name!r}")
+        return _refuse(ended_text(run, signal.name))
     if signal.state and signal.state not in acceptors:
         return _refuse(f"state {signal.state} does not take {signal.name!r}; {', '.join(acceptors)} does")
     wanted = (signal.state,) if signal.state else acceptors

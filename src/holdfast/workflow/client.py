@@ -18,12 +18,12 @@ from holdfast.ids import is_uuid, uuid7
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow import begin, past, rules
 from holdfast.workflow import occurrences as on
-from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.build import Built
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.handover import Handover
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
@@ -52,7 +52,7 @@ class Client:
         self.scope = scope
         self.by = by
         self._crew = crew
-        self._recovery = recovery
+        self._handover = Handover(runtime, crew, recovery)
         self._context = context
 
     # -- beginning ----------------------------------------------------------------------------------------------
@@ -102,17 +102,7 @@ class Client:
             expect=ABSENT,
             labels={"run": run.id},
         )
-        has_place = self._crew.free > 0
-        nothing = Stored(run, b"", ABSENT, 0, "")
-        stored, _ = await self.runtime.commit_decision(
-            nothing,
-            decision,
-            owner=self.runtime.process_id if has_place else "",
-            guard=False,
-            raise_epoch=has_place,
-            extra=(ticket,),
-        )
-        self._take_up(stored, Origin.STARTED)
+        stored = await self._handover.begin(decision, extra=(ticket,))
         return RunHandle(self, stored, built)
 
     async def _existing(self, wanted: Run) -> RunHandle:
@@ -249,7 +239,7 @@ class Client:
         where = where_of(decision.run)
         taken = msgspec.structs.replace(signal, answer=where)
         put = signal_put(stored.run, taken, TAKEN, expect=ABSENT)
-        after = await self._commit(stored, decision, extra=(put,))
+        after = await self._handover.take(stored, decision, extra=(put,))
         return where_of(after.run)
 
     async def _leave_signal(self, stored: Stored, signal: Signal, status: str) -> str:
@@ -257,7 +247,7 @@ class Client:
         change = Change(
             change_id=self.runtime.change_id(),
             writes=(put,),
-            requires=(Require(key=stored.run.key, version=stored.version),),
+            requires=(Require(key=stored.run.key, version=stored.version, epoch=stored.epoch),),
         )
         await self.runtime.commit(self.scope, change)
         if status == EARLY:
@@ -270,7 +260,7 @@ class Client:
         if actor is not None:
             actor.poke()
         elif stored.owner and stored.owner != self.runtime.process_id:
-            await leave_notice(self.runtime, stored.owner, stored.run.id, "look")
+            await leave_notice(self.runtime, stored.owner, stored.run.id, "look", epoch=stored.epoch)
 
     async def _answer(self, stored: Stored, signal: Signal) -> str:
         """Wait for the verdict on a signal that lies in the inbox."""
@@ -319,7 +309,7 @@ class Client:
                 )
             decision = self._decide(stored, occurrence)
             try:
-                return await self._commit(stored, decision)
+                return await self._handover.take(stored, decision)
             except (Conflict, Fenced):
                 continue
         raise Unavailable(f"run {run_id}: it changed {ATTEMPTS_MAX} times meanwhile; try again")
@@ -376,31 +366,6 @@ class Client:
                 state=where_of(stored.run),
             )
         return msgspec.structs.replace(decision, rows=home.rows + decision.rows)
-
-    async def _commit(self, stored: Stored, decision: Decision, *, extra: tuple[Put, ...] = ()) -> Stored:
-        """Commit as the new owner; the old one is fenced off, and told."""
-        has_place = self._crew.free > 0 or self._crew.find(stored.run.id) is not None
-        after, _ = await self.runtime.commit_decision(
-            stored,
-            decision,
-            owner=self.runtime.process_id if has_place and decision.run.status != "suspect" else "",
-            guard=False,
-            raise_epoch=True,
-            extra=extra,
-        )
-        if stored.owner and stored.owner != self.runtime.process_id:
-            await leave_notice(self.runtime, stored.owner, stored.run.id, "lost")
-        self._take_up(after, Origin.CLAIMED)
-        if after.run.status == "waiting":
-            await self._recovery.look_into_inbox(after.run)
-        return after
-
-    def _take_up(self, stored: Stored, origin: Origin) -> None:
-        if stored.owner == self.runtime.process_id:
-            self._crew.launch(stored, origin)
-        else:
-            self._crew.lose(stored.run.id)
-            self._recovery.released(stored)
 
     def _newest(self, workflow: str, version: int | None) -> Built:
         known = [built for built in self.runtime.workflows.values() if built.name == workflow]

@@ -14,7 +14,8 @@ READ_BATCH = 500
 
 
 class Crew:
-    """Starts actors and hears when they end. `on_released` gets each run as its actor left it."""
+    """Starts actors and hears when they end. `on_released` gets each run as its actor left it; `on_lost` hears that an
+    actor found its run gone and no other took its place here: should that be a mistake, the run has nobody."""
 
     def __init__(
         self,
@@ -24,12 +25,14 @@ class Crew:
         deaths_max: int,
         on_released: Callable[[Stored], None],
         on_crashed: Callable[[str, BaseException], None],
+        on_lost: Callable[[], None],
     ) -> None:
         self._runtime = runtime
         self._runs_max = runs_max
         self._deaths_max = deaths_max
         self._on_released = on_released
         self._on_crashed = on_crashed
+        self._on_lost = on_lost
         self._actors: dict[str, Actor] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.suspect: Actor | None = None
@@ -38,6 +41,10 @@ class Crew:
     def free(self) -> int:
         """How many more runs this process takes."""
         return max(0, self._runs_max - len(self._actors))
+
+    def close(self) -> None:
+        """Take no more runs: what is committed from now on is nobody's, for others to take up."""
+        self._runs_max = 0
 
     def __len__(self) -> int:
         return len(self._actors)
@@ -48,6 +55,11 @@ class Crew:
     def find(self, run_id: str) -> Actor | None:
         """The actor of a run, if it lives here."""
         return self._actors.get(run_id)
+
+    def is_missing(self, run_id: str, epoch: int) -> bool:
+        """Whether nobody here works on a run that this process owns since `epoch`."""
+        actor = self._actors.get(run_id)
+        return actor is None or actor.is_lost or actor.epoch < epoch
 
     def launch(self, stored: Stored, origin: Origin) -> Actor:
         """Start the actor of a run that this process has just come to own."""
@@ -64,10 +76,10 @@ class Crew:
         self._tasks[run_id] = self._runtime.tasks.start(self._live(run_id, actor), name=f"actor {run_id}")
         return actor
 
-    def lose(self, run_id: str) -> None:
-        """The run belongs to somebody else now."""
+    def lose(self, run_id: str, *, epoch: int) -> None:
+        """The run was taken from its owner by raising its epoch to `epoch`: an actor of before must stop."""
         actor = self._actors.get(run_id)
-        if actor is not None:
+        if actor is not None and actor.epoch < epoch:
             actor.lose()
 
     async def check_epochs(self) -> int:
@@ -100,6 +112,8 @@ class Crew:
             if self._actors.get(run_id) is actor:
                 del self._actors[run_id]
                 del self._tasks[run_id]
+                if actor.is_lost:
+                    self._on_lost()
             if self.suspect is actor:
                 self.suspect = None
             actor.has_progressed.set()

@@ -134,6 +134,7 @@ class Engine:
             await keep_charts(runtime)
             await reconcile(runtime)
             inside.begin()
+            self._exit.callback(inside.crew.close)
         elif ownership.is_shared:
             tasks.start(inside.recovery.overhear(), name="overhear")
         return inside
@@ -254,6 +255,7 @@ class _Inside:
             deaths_max=deaths_max,
             on_released=lambda stored: self.recovery.released(stored),
             on_crashed=self._crashed,
+            on_lost=lambda: self.recovery.strayed(),
         )
         self.recovery = RecoveryManager(runtime, self.crew, ownership)
         self.locks = LockService(

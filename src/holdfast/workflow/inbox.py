@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.errors import Conflict
 from holdfast.store.records import Change, Key, Put, Query, Record, Scope
-from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal
+from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text
 from holdfast.workflow.runtime import Runtime
 
 NEW, EARLY, TAKEN, REFUSED = "new", "early", "taken", "refused"
@@ -60,3 +60,10 @@ async def answer(runtime: Runtime, run: Run, waiting: Waiting, status: str, text
     except Conflict:
         return False
     return True
+
+
+async def refuse_rest(runtime: Runtime, run: Run) -> None:
+    """The run has ended: whoever sent what still lies in its inbox hears that nobody will judge it."""
+    if runtime.built(run).acceptors:
+        for waiting in await waiting_signals(runtime, run):
+            await answer(runtime, run, waiting, REFUSED, ended_text(run, waiting.signal.name))

@@ -5,7 +5,7 @@ Only hints: whoever misses one finds out from the store, by the epoch or at the 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from holdfast import codec
 from holdfast.errors import HoldfastError
@@ -16,16 +16,25 @@ from holdfast.workflow.runtime import Runtime
 Word = Literal["look", "lost"]
 
 
-async def leave_notice(runtime: Runtime, owner: str, run_id: str, word: Word) -> None:
-    """Leave `word` about a run for the process `owner`."""
-    put = Put(key=Key(SYSTEM_TENANT, "", NOTICE, f"{owner}/{run_id}"), body=codec.encode({"word": word}), expect=None)
+class Notice(NamedTuple):
+    """Word about a run as of its epoch `epoch`: who owns it by a later one has heard of a past that is over."""
+
+    run_id: str
+    word: Word
+    epoch: int
+
+
+async def leave_notice(runtime: Runtime, owner: str, run_id: str, word: Word, *, epoch: int) -> None:
+    """Leave `word` about a run, whose epoch is `epoch` now, for the process `owner`."""
+    body = codec.encode({"word": word, "epoch": epoch})
+    put = Put(key=Key(SYSTEM_TENANT, "", NOTICE, f"{owner}/{run_id}"), body=body, expect=None)
     try:
         await runtime.store.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=(put,)))
     except HoldfastError:
         return
 
 
-async def take_notices(runtime: Runtime) -> list[tuple[str, Word]]:
+async def take_notices(runtime: Runtime) -> list[Notice]:
     """What others left for this process, once."""
     prefix = f"{runtime.process_id}/"
     page = await runtime.store.scan(Scope.system(), Query(kind=NOTICE, prefix=prefix), limit=1000)
@@ -33,4 +42,5 @@ async def take_notices(runtime: Runtime) -> list[tuple[str, Word]]:
         return []
     clear = RemovePrefix(tenant=SYSTEM_TENANT, user="", kind=NOTICE, prefix=prefix)
     await runtime.store.commit(Scope.system(), Change(change_id=runtime.change_id(), removes=(clear,)))
-    return [(record.key.id.removeprefix(prefix), codec.decode(record.body)["word"]) for record in page.records]
+    told = [(record.key.id.removeprefix(prefix), codec.decode(record.body)) for record in page.records]
+    return [Notice(run_id, body["word"], body.get("epoch", 0)) for run_id, body in told]

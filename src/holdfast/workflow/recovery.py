@@ -131,12 +131,15 @@ class RecoveryManager:
             return tick
 
     async def _heed(self) -> None:
-        for run_id, word in await take_notices(self._runtime):
+        for run_id, word, epoch in await take_notices(self._runtime):
             actor = self._crew.find(run_id)
-            if actor is not None:
-                actor.lose() if word == "lost" else actor.poke()
-            elif word == "look":
-                await self._look_at(run_id)
+            if actor is None:
+                if word == "look":
+                    await self._look_at(run_id)
+            elif actor.epoch < epoch:
+                actor.lose()
+            else:
+                actor.poke()
         self._runtime.look_again(but=self._crew)
 
     async def _sweep(self) -> AsyncRuns:
@@ -192,7 +195,7 @@ class RecoveryManager:
                 return
 
     async def _strays(self, queues: tuple[str, ...]) -> list[str]:
-        """Claim from ourselves the runs that are ours and have no actor."""
+        """Claim from ourselves the runs that are ours and have no actor, or one of an older epoch."""
         self._has_strays = False
         me = self._runtime.process_id
         taken: list[str] = []
@@ -200,7 +203,7 @@ class RecoveryManager:
         query = Query(kind=RUN, statuses=("running", "waiting", "suspect"), queues=queues, owner=me)
         while True:
             page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=CLAIM_BATCH)
-            ids = tuple(record.key.id for record in page.records if self._crew.find(record.key.id) is None)
+            ids = tuple(record.key.id for record in page.records if self._crew.is_missing(record.key.id, record.epoch))
             if ids:
                 claim = Claim(kind=RUN, owner=me, from_owners=(me,), ids=ids, limit=len(ids))
                 taken += self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.CLAIMED)

@@ -224,6 +224,11 @@ def where_of(run: Run) -> str:
     return ", ".join(spec_text(path) for path in run.leaves) or run.outcome
 
 
+def ended_text(run: Run, signal: str) -> str:
+    """Why a run that has ended takes no signal."""
+    return f"run {run.id} has ended in {run.outcome}; it takes no {signal!r}"
+
+
 def spec_text(path: str) -> str:
     """ "main:sub:detailed" of a path, as far as it goes."""
     return ":".join(part for part in spec_state(path) if part)

@@ -1,0 +1,101 @@
+"""How a run comes into this process by somebody's call: committed, its old owner told, its actor started, as one.
+
+Whoever called may be gone before that is over (cancelled, timed out): it goes on without him, for a run that is
+committed as ours and has no actor would be missed by everybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.store.records import ABSENT, Put
+from holdfast.workflow.actor import Origin
+from holdfast.workflow.crew import Crew
+from holdfast.workflow.decision import Decision
+from holdfast.workflow.inbox import refuse_rest
+from holdfast.workflow.notices import leave_notice
+from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.runtime import Runtime, Stored
+
+
+class Handover:
+    """The commits by which callers begin runs and take them from their owners."""
+
+    def __init__(self, runtime: Runtime, crew: Crew, recovery: RecoveryManager) -> None:
+        self._runtime = runtime
+        self._crew = crew
+        self._recovery = recovery
+
+    async def begin(self, decision: Decision, *, extra: tuple[Put, ...]) -> Stored:
+        """Commit the decision that starts a run, and work on it here if there is a place. Raises as a commit does."""
+        return await self._as_one(partial(self._begin, decision, extra), decision.run.id)
+
+    async def take(self, stored: Stored, decision: Decision, *, extra: tuple[Put, ...] = ()) -> Stored:
+        """Commit a decision on a run whoever owns it: the old owner is fenced off, and told. Raises Conflict or Fenced
+        where the run moved on; nothing was written then."""
+        return await self._as_one(partial(self._take, stored, decision, extra), decision.run.id)
+
+    async def _as_one(self, work: Callable[[], Awaitable[Stored]], run_id: str) -> Stored:
+        task = self._runtime.tasks.start(self._outcome(work), name=f"handover {run_id}")
+        try:
+            outcome = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling() == 0:  # not the caller was cancelled, but the work
+                raise Unavailable(f"run {run_id}: the engine was closed meanwhile; look before you try again") from None
+            raise
+        if isinstance(outcome, HoldfastError):
+            raise outcome
+        return outcome
+
+    async def _outcome(self, work: Callable[[], Awaitable[Stored]]) -> Stored | HoldfastError:
+        """What came of it, for a caller who may not be there to hear it."""
+        try:
+            return await work()
+        except (CommitUnknown, Unavailable) as error:
+            self._recovery.strayed()  # it may be ours all the same
+            return error
+        except HoldfastError as error:
+            return error
+
+    async def _begin(self, decision: Decision, extra: tuple[Put, ...]) -> Stored:
+        has_place = self._crew.free > 0
+        stored, _ = await self._runtime.commit_decision(
+            Stored(decision.run, b"", ABSENT, 0, ""),
+            decision,
+            owner=self._runtime.process_id if has_place else "",
+            guard=False,
+            raise_epoch=has_place,
+            extra=extra,
+        )
+        self._take_up(stored, Origin.STARTED)
+        return stored
+
+    async def _take(self, stored: Stored, decision: Decision, extra: tuple[Put, ...]) -> Stored:
+        has_place = self._crew.free > 0 or self._crew.find(stored.run.id) is not None
+        after, _ = await self._runtime.commit_decision(
+            stored,
+            decision,
+            owner=self._runtime.process_id if has_place and decision.run.status != "suspect" else "",
+            guard=False,
+            raise_epoch=True,
+            extra=extra,
+        )
+        self._take_up(after, Origin.CLAIMED)
+        if stored.owner and stored.owner != self._runtime.process_id:
+            await leave_notice(self._runtime, stored.owner, stored.run.id, "lost", epoch=after.epoch)
+        if after.run.is_ended:
+            await refuse_rest(self._runtime, after.run)
+        elif after.run.status == "waiting":
+            await self._recovery.look_into_inbox(after.run)
+        return after
+
+    def _take_up(self, stored: Stored, origin: Origin) -> None:
+        if stored.owner == self._runtime.process_id:
+            self._crew.launch(stored, origin)
+        else:
+            self._crew.lose(stored.run.id, epoch=stored.epoch)
+            self._recovery.released(stored)
