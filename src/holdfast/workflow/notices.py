@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from holdfast import codec
 from holdfast.errors import HoldfastError
-from holdfast.store.records import SYSTEM_TENANT, Change, Key, Put, Query, RemovePrefix, Scope
+from holdfast.store.records import SYSTEM_TENANT, Change, Delete, Key, Put, Query, Scope
 from holdfast.workflow.run import NOTICE
 from holdfast.workflow.runtime import Runtime
 
@@ -35,12 +35,13 @@ async def leave_notice(runtime: Runtime, owner: str, run_id: str, word: Word, *,
 
 
 async def take_notices(runtime: Runtime) -> list[Notice]:
-    """What others left for this process, once."""
+    """What others left for this process, once. Raises Conflict, and takes nothing, where more came in meanwhile about
+    the same run: look again."""
     prefix = f"{runtime.process_id}/"
     page = await runtime.store.scan(Scope.system(), Query(kind=NOTICE, prefix=prefix), limit=1000)
     if not page.records:
         return []
-    clear = RemovePrefix(tenant=SYSTEM_TENANT, user="", kind=NOTICE, prefix=prefix)
-    await runtime.store.commit(Scope.system(), Change(change_id=runtime.change_id(), removes=(clear,)))
+    seen = tuple(Delete(key=record.key, expect=record.version) for record in page.records)
+    await runtime.store.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=seen))
     told = [(record.key.id.removeprefix(prefix), codec.decode(record.body)) for record in page.records]
     return [Notice(run_id, body["word"], body.get("epoch", 0)) for run_id, body in told]

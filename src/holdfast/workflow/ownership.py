@@ -17,8 +17,9 @@ import msgspec
 
 from holdfast import codec
 from holdfast.clock import Clock, Randomness
-from holdfast.errors import Conflict, HoldfastError
+from holdfast.errors import Conflict, HoldfastError, InvalidInput
 from holdfast.ids import uuid7
+from holdfast.logs import get_logger
 from holdfast.store.liveness import FileLiveness, Life
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
@@ -31,6 +32,8 @@ FORGET_AFTER_S = 3600.0
 """How long the lease of a process that may only stand still stays on record after it lapsed: when it wakes it may take
 up runs before it renews, and if it dies then, these runs must be found by its name."""
 RELEASE_BATCH = 1000
+
+log = get_logger("holdfast.ownership")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
@@ -99,6 +102,8 @@ class Ownership:
                     on_lost()
             except HoldfastError:
                 continue  # tried again with the next beat; until the lease lapses nobody minds
+            except Exception as error:  # nothing may end this task: without it the others take every run away
+                log.error("heartbeat failed", process=self.process_id, error=repr(error))
 
     async def dead(self) -> list[str]:
         """The ids of processes whose death is proven, or whose lease lapsed."""
@@ -135,8 +140,13 @@ class Ownership:
             continue
 
     def _is_alive_here(self, body: bytes) -> bool:
-        """False only where a file lock proves a death on this host; another host's word is its lease."""
-        info = codec.decode(body, ProcessInfo, what="process lease")
+        """False only where a file lock proves a death on this host; another host's word is its lease, and so is that
+        of a lease that cannot be read."""
+        try:
+            info = codec.decode(body, ProcessInfo, what="process lease")
+        except InvalidInput as error:
+            log.error("process lease cannot be read", error=error.message)
+            return True
         if self._liveness is None or info.host != self._info.host:
             return True
         return self._liveness.is_alive(info.id)

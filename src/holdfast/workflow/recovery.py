@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
 from holdfast import faults
-from holdfast.errors import Corrupt, HoldfastError
+from holdfast.errors import Conflict, Corrupt, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Origin
@@ -45,18 +45,30 @@ class RecoveryManager:
         self._nudged = asyncio.Event()
         self._appointment: Appointment | None = None
         self._dead: set[str] = set()
-        self._has_new_dead = True
+        self._is_inbox_due = True
         self._has_strays = False
+        self._was_full = False
         self.sweeps = 0
         self.is_sweeping = False
-        self.last_problem: str | None = None
+        self._sweep_problem: str | None = None
+        self._listen_problem: str | None = None
+
+    @property
+    def last_problem(self) -> str | None:
+        """Why the last sweep failed, or the last look at what other processes do; None where both went well."""
+        return self._sweep_problem or self._listen_problem
 
     async def recover_active_workflows(self) -> list[str]:
         """One sweep now; the ids of the runs it took up, in order."""
         self.is_sweeping = True
         try:
             taken = [run_id async for run_id in self._sweep()]
-            self.last_problem = None
+        except Exception as error:  # whatever it was: what this sweep was asked to look for is still to be looked for
+            self._sweep_problem = str(error) or repr(error)
+            self.strayed()
+            raise
+        else:
+            self._sweep_problem = None
             return taken
         finally:
             self.is_sweeping = False
@@ -68,8 +80,8 @@ class RecoveryManager:
 
     def strayed(self) -> None:
         """Runs may be ours while nobody works on them: an actor gave up on a store that was away, or the answer to a
-        claim was lost. Look for them soon."""
-        self._has_strays = True
+        claim was lost; or somebody's signal lies with a run that was let go just then. Look for them soon."""
+        self._has_strays = self._is_inbox_due = True
         self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self.nudge)
 
     @property
@@ -82,7 +94,7 @@ class RecoveryManager:
         run = stored.run
         if run.status == "waiting" and run.due is not None:
             self._wake_at(run.due)
-        if run.status in ("running", "suspect") or self._crew.free == 1:
+        if run.status in ("running", "suspect") or (self._was_full and self._crew.free > 0):
             self.nudge()
 
     async def keep(self) -> None:
@@ -90,9 +102,10 @@ class RecoveryManager:
         while True:
             try:
                 await self.recover_active_workflows()
-            except HoldfastError as error:
-                self.last_problem = str(error)
-                self.strayed()
+            except HoldfastError:
+                pass  # kept as `last_problem`; the next sweep is arranged
+            except Exception as error:  # nothing may end this task: without it no run would ever be taken up again
+                log.error("sweep failed", error=repr(error))
             await self._nudged.wait()
             self._nudged.clear()
 
@@ -100,11 +113,16 @@ class RecoveryManager:
         """On a shared store: heed other processes' commits, and look for dead peers every `sweep_s`."""
         tick = 0
         while True:
-            tick = await self._hint(tick)
             try:
+                tick = await self._hint(tick)
                 await self._heed()
-            except HoldfastError as error:
-                self.last_problem = str(error)
+                self._listen_problem = None
+            except Conflict:
+                continue  # there is more to heed than was read
+            except Exception as error:  # nothing may end this task: without it signals from elsewhere go unheard
+                self._listen_problem = str(error) or repr(error)
+                log.warning("listening to other processes failed", error=repr(error))
+                await self._runtime.clock.sleep(self._sweep_s)
             self.nudge()
 
     async def overhear(self) -> None:
@@ -117,12 +135,13 @@ class RecoveryManager:
             await self._runtime.clock.sleep(HINT_PAUSE_S)
 
     async def _hint(self, tick: int) -> int:
-        until = self._runtime.clock.time_s() + self._sweep_s
         await self._runtime.clock.sleep(HINT_PAUSE_S)
+        pauses_left = round(self._sweep_s / HINT_PAUSE_S)  # counted, for the wall clock may be set meanwhile
         while len(self._crew) > 0 and not self._ownership.has_peers:
             # Busy and alone: the hints would be our own commits. Who else writes (a command line) can wait a moment.
-            if self._runtime.clock.time_s() >= until:
+            if pauses_left == 0:
                 return tick
+            pauses_left -= 1
             await self._runtime.clock.sleep(HINT_PAUSE_S)
         try:
             async with asyncio.timeout(self._sweep_s):
@@ -145,7 +164,7 @@ class RecoveryManager:
     async def _sweep(self) -> AsyncRuns:
         queues = knows(self._runtime.workflows)
         dead = await self._ownership.dead()
-        self._has_new_dead = self._has_new_dead or not self._dead.issuperset(dead)
+        self._is_inbox_due = self._is_inbox_due or not self._dead.issuperset(dead)
         self._dead = set(dead)
         if dead:
             async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
@@ -162,11 +181,13 @@ class RecoveryManager:
             yield run_id
         async for run_id in self._suspects(queues):
             yield run_id
-        if self._has_new_dead:
-            self._has_new_dead = False
+        if self._is_inbox_due and self._crew.free > 0:
+            self._is_inbox_due = False  # before the look: what comes up during it is looked for again
             for run_id in await self._signalled(queues):
                 yield run_id
-        await self._plan(queues)
+        self._was_full = self._crew.free == 0
+        if not self._was_full:  # while there is no place, what is overdue can only wait for one
+            await self._plan(queues)
 
     async def _claim_all(
         self,
@@ -212,7 +233,8 @@ class RecoveryManager:
 
     async def _suspects(self, queues: tuple[str, ...]) -> AsyncRuns:
         """One suspect at a time: only a death in that loneliness can set a run aside."""
-        if self._crew.suspect is not None and not self._crew.suspect.has_progressed.is_set():
+        is_alone = self._crew.suspect is None or self._crew.suspect.has_progressed.is_set()
+        if self._crew.free == 0 or not is_alone:
             return
         claim = Claim(
             kind=RUN, owner=self._runtime.process_id, from_owners=("",), queues=queues, statuses=("suspect",), limit=1
@@ -236,8 +258,11 @@ class RecoveryManager:
             page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=500)
             for record in page.records:
                 run_id = record.key.id.partition("/")[0]
-                if run_id not in taken and await self._claim_signalled(record, run_id):
-                    taken.append(run_id)
+                try:
+                    if run_id not in taken and await self._claim_signalled(record, run_id):
+                        taken.append(run_id)
+                except Corrupt as error:  # one unreadable signal or run must not keep the others from being judged
+                    log.error("signal cannot be judged", run=run_id, error=error.message)
             if page.next is None:
                 return taken
             after = page.next
@@ -274,6 +299,7 @@ class RecoveryManager:
     async def claim_one(self, run: Run) -> bool:
         """Claim one unowned run and start its actor; False where somebody else was first, or there is no place here."""
         if self._crew.free == 0:
+            self._was_full = self._is_inbox_due = True  # the sweep at the first free place finds its signal
             return False
         claim = Claim(kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=(run.id,), limit=1)
         taken = await self._runtime.store.claim(Scope.of_user(run.tenant, run.user), claim)

@@ -128,7 +128,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def due(self) -> float | None:
         """The earliest moment at which something is to happen without anybody's doing, or None."""
-        if self.status not in RUNNABLE:
+        if self.status not in (*RUNNABLE, "suspect"):
             return None
         times = [timer.due for timer in self.timers]
         for leaf in self.leaves.values():

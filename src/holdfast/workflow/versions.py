@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidDefinition
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Query, Scope
+from holdfast.errors import Conflict, Corrupt, Fenced, HoldfastError, InvalidDefinition
+from holdfast.logs import get_logger
+from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Query, Record, Scope
 from holdfast.workflow import occurrences as on
 from holdfast.workflow import rules
 from holdfast.workflow.build import Built
 from holdfast.workflow.outline import encode_outline, outline_key, outline_of
 from holdfast.workflow.run import ACTIVE, CHART, RUN, queue_of, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
+
+log = get_logger("holdfast.versions")
 
 LISTED_MAX = 20
 """How many runs a refusal names."""
@@ -52,7 +55,12 @@ async def reconcile(runtime: Runtime) -> None:
         for version in sorted({built.version, *built.migrations}):
             if version != built.version and queue_of(built.name, version) in runtime.workflows:
                 continue
-            async for stored in _others(runtime, built, version):
+            async for record in _others(runtime, built, version):
+                try:
+                    stored = Stored.of(record)
+                except Corrupt as error:  # one unreadable run must not keep all others from running
+                    log.error("run cannot be read", run=record.key.id, error=error.message)
+                    continue
                 problem = await _take_over(runtime, built, stored)
                 if problem:
                     refused.append(problem)
@@ -85,14 +93,14 @@ async def _take_over(runtime: Runtime, built: Built, stored: Stored) -> str | No
     return None
 
 
-async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator[Stored]:
+async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator[Record]:
     after: str | None = None
     query = Query(kind=RUN, statuses=ACTIVE, queues=(queue_of(built.name, version),))
     while True:
         page = await runtime.store.scan(Scope.system(), query, after=after, limit=500)
         for record in page.records:
             if record.labels.get("chart") != built.chart.hash[:16] or version != built.version:
-                yield Stored.of(record)
+                yield record
         if page.next is None:
             return
         after = page.next
