@@ -197,3 +197,32 @@ async def test_a_signal_is_left_only_with_the_owner_it_was_meant_for() -> None:
         stored = await lab.client.find(run.id)
         assert seen == [(stored.version, stored.epoch)]
     await store.close()
+
+
+@pytest.mark.parametrize("open_lab", ["sqlite"], indirect=True)
+async def test_a_door_that_works_on_nothing_leaves_what_came_early_to_a_worker(open_lab: OpenLab) -> None:
+    lab = await open_lab(two_waits())
+    run = await lab.start("waits")
+    await lab.settle()
+    async with Engine(lab.store, two_waits(), clock=lab.clock, works=False) as engine:
+        door = engine.client("tester")
+        assert await door.send(run.id, "ok", by="ana", state="second", visit=1) == ""
+        assert await door.send(run.id, "go", by="ana", state="first", visit=1) == "second"
+    await lab.skip("2s")
+    assert (await run.refresh()).state == "end"
+    assert await statuses(lab) == ["taken", "taken"]
+
+
+async def test_what_came_early_is_judged_once_there_is_a_place(open_lab: OpenLab) -> None:
+    lab = await open_lab()
+    gate = lab.gate()
+    await lab.restart(two_waits(), job(World(), gate), runs_max=1)
+    run = await lab.start("waits")
+    await lab.settle()
+    await lab.start("job")
+    await lab.settle()
+    assert await lab.client.send(run.id, "ok", by="ana", state="second", visit=1) == ""
+    assert await lab.client.send(run.id, "go", by="ana", state="first", visit=1) == "second"
+    gate.open()
+    await lab.skip("2s")
+    assert (await run.refresh()).state == "end"
