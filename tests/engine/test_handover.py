@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Engine, InvalidTransition, RunContext, Unavailable, Workflow
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Commit, Query, Scope
+from holdfast.store.records import Change, Commit, Page, Query, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.run import RUN, SIGNAL
@@ -196,6 +196,32 @@ async def test_a_signal_is_left_only_with_the_owner_it_was_meant_for() -> None:
         await lab.client.send(run.id, "ok", by="ana", state="second", visit=1)
         stored = await lab.client.find(run.id)
         assert seen == [(stored.version, stored.epoch)]
+    await store.close()
+
+
+class ShyStore(MemoryStore):
+    """Refuses one look into an inbox when told to."""
+
+    is_away = False
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        if self.is_away and query.kind == SIGNAL:
+            self.is_away = False
+            raise Unavailable("away for a moment")
+        return await super().scan(scope, query, after=after, limit=limit)
+
+
+async def test_who_could_not_be_told_of_the_end_is_told_by_the_next_sweep() -> None:
+    clock = VirtualClock()
+    store = ShyStore(clock=clock)
+    async with Lab(two_waits(), clock=clock, store=store) as lab:
+        run = await lab.start("waits")
+        await lab.settle()
+        await lab.client.send(run.id, "ok", by="ana", state="second", visit=1)
+        store.is_away = True
+        assert (await lab.client.cancel(run.id)).run.is_ended, "what was decided is not called into question"
+        await lab.skip("2s")
+        assert await statuses(lab) == ["refused"]
     await store.close()
 
 

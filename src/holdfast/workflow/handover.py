@@ -88,10 +88,13 @@ class Handover:
         self._take_up(after, Origin.CLAIMED)
         if stored.owner and stored.owner != self._runtime.process_id:
             await leave_notice(self._runtime, stored.owner, stored.run.id, "lost", epoch=after.epoch)
-        if after.run.is_ended:
-            await refuse_rest(self._runtime, after.run)
-        elif after.run.status == "waiting":
-            await self._look_into_inbox(after)
+        try:
+            if after.run.is_ended:
+                await refuse_rest(self._runtime, after.run)
+            elif after.run.status == "waiting":
+                await self._look_into_inbox(after)
+        except HoldfastError:
+            self._recovery.strayed()  # the decision stands all the same; a sweep looks into the inbox
         return after
 
     async def _look_into_inbox(self, stored: Stored) -> None:

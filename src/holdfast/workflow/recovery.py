@@ -19,10 +19,10 @@ from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
-from holdfast.workflow.inbox import EARLY, NEW, waiting_signals
+from holdfast.workflow.inbox import EARLY, NEW, refuse_rest, waiting_signals
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
-from holdfast.workflow.run import RUN, SIGNAL, Run, decode_signal
+from holdfast.workflow.run import ENDED, RUN, SIGNAL, Run, decode_signal
 from holdfast.workflow.runtime import Runtime, Stored, knows
 
 AsyncRuns = AsyncIterator[str]
@@ -270,11 +270,14 @@ class RecoveryManager:
     async def _claim_signalled(self, record: Record, run_id: str) -> bool:
         key = Key(record.key.tenant, record.key.user, RUN, run_id)
         found = (await self._runtime.store.read(Scope.system(), [key]))[0]
-        if found is None or found.owner or found.status != "waiting":
+        if found is None or found.owner or found.status not in ("waiting", *ENDED):
             return False
         run = Stored.of(found).run
         if run.queue not in knows(self._runtime.workflows):
             return False  # migrated since the signal was sent, to a version that this process does not know
+        if run.is_ended:  # and whoever ended it did not come to say so
+            await refuse_rest(self._runtime, run)
+            return False
         if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
             return False
         return await self.claim_one(run)
