@@ -292,6 +292,8 @@ class Actor:
                 await self._judge(on.Died(memos=sum(found), was_alone=was_alone, deaths_max=self._deaths_max))
         if not self._can_work():
             return
+        if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
+            await self._judge(on.TakenUp())  # a time in which nobody worked is not the attempt's
         for path, leaf in self.run.leaves.items():
             if leaf.lock is not None and self._is_inherited and leaf.phase in ("working", "locking"):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))

@@ -103,6 +103,10 @@ class Died(Occurrence, frozen=True, kw_only=True):
     deaths_max: int
 
 
+class TakenUp(Occurrence, frozen=True, kw_only=True):
+    """The run came to a new actor: what was at work begins anew, and has its whole time again."""
+
+
 class Directed(Occurrence, frozen=True, kw_only=True):
     """Somebody named the chart's event to take, and updates of the data (`WorkflowStateManager.transition_state`)."""
 

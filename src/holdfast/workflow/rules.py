@@ -293,6 +293,19 @@ def _died(built: Built, run: Run, event: on.Died, now: float) -> Decision:
     return decided(cleared, (Row(name="recovered", metadata=facts),))
 
 
+def _taken_up(built: Built, run: Run, event: on.TakenUp, now: float) -> Decision:
+    cut_short = {
+        path: leaf
+        for path, leaf in run.leaves.items()
+        if leaf.phase == "working" and leaf.deadline_at is not None and built.spec_of(path).timeout_s is not None
+    }
+    if not cut_short:
+        return refused(run, f"run {run.id} has no attempt that could run out of time")
+    begun = {path: begin_attempt(built.spec_of(path), leaf, now) for path, leaf in cut_short.items()}
+    row = Row(name="begun-anew", agent=event.agent, metadata={"states": [spec_text(path) for path in begun]})
+    return decided(replace(run, leaves={**run.leaves, **begun}), (row,))
+
+
 def _directed(built: Built, run: Run, event: on.Directed, now: float) -> Decision:
     data = codec.decode(run.data)
     data.update(codec.decode(event.updates))
@@ -340,6 +353,7 @@ _JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]]
     on.Paused: _paused,
     on.Resumed: _resumed,
     on.Died: _died,
+    on.TakenUp: _taken_up,
     on.Directed: _directed,
     on.Reported: _reported,
     on.Moved: _moved,
