@@ -9,7 +9,7 @@ import msgspec
 from holdfast import codec
 from holdfast.errors import NotFound
 from holdfast.store import journal
-from holdfast.store.records import Change, Event, Key, Put, Query, Require, Scope
+from holdfast.store.records import Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow.run import CHECKPOINT, Run, decode_run, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
@@ -27,16 +27,12 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def journal_of(runtime: Runtime, scope: Scope, key: Key, after_version: int = 0) -> AsyncIterator[Event]:
-    """The journal rows of a record, oldest first. Rows of one version are never split between two pages."""
-    while True:
-        page = await runtime.store.events(scope, record=key, after_version=after_version, limit=PAGE)
-        is_last = len(page) < PAGE
+    """The journal rows of a record, oldest first."""
+    after: Position | None = None
+    while page := await runtime.store.events(scope, record=key, after=after, after_version=after_version, limit=PAGE):
         for event in page:
-            if is_last or event.version < page[-1].version:
-                yield event
-        if is_last:
-            return
-        after_version = page[-1].version - 1
+            yield event
+        after = page[-1].position
 
 
 async def run_at(runtime: Runtime, scope: Scope, key: Key, version: int) -> Run:
