@@ -51,8 +51,8 @@ BOUNDARIES = {
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
     "holdfast/workflow/advance.py: _ask": "a user's function of the data: what it raises is a permanent failure",
-    "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends one beat degrades health, not the lease",
-    "holdfast/workflow/recovery.py: RecoveryManager.keep": "the sweep: what ends one pass degrades health, not the next",
+    "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
+    "holdfast/workflow/recovery.py: RecoveryManager.keep": "the sweep: what ends one pass degrades health alone",
     "holdfast/workflow/recovery.py: RecoveryManager.listen": "the look-out: what it hears wrong degrades health",
 }
 """Functions ("place: qualified.name") that catch everything, and how each of them records it."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast import InvalidInput, Retry, RunContext, Unavailable, Workflow
-from holdfast.locks import LOCK
-from holdfast.store.records import Query, Scope
+from holdfast import ErrorType, InvalidInput, Retry, RunContext, Unavailable, Workflow, WorkflowError
+from holdfast.locks import LOCK, LockState, Ticket, ask, lock_write
+from holdfast.store.records import Change, Query, Scope
 from holdfast.testing import Gate, Lab
+from holdfast.workflow import occurrences as on
+from holdfast.workflow.build import after_event
 from tests.engine.journal import told
-from tests.engine.labs import OpenLab, World, nothing
+from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing
 
 
 def repair(world: World, gates: dict[str, Gate]) -> Workflow:
@@ -246,3 +248,99 @@ async def test_no_lock_is_held_when_all_runs_have_ended(open_lab: OpenLab) -> No
 async def _locks(lab: Lab) -> list[tuple[str, str]]:
     from_store = await lab.store.scan(Scope.system(), Query(kind=LOCK))
     return [(record.key.id, record.owner) for record in from_store.records]
+
+
+async def test_a_failed_run_gives_back_the_locks_of_all_its_regions(open_lab: OpenLab) -> None:
+    world = World()
+    lab = await open_lab()
+    gates = {name: lab.gate() for name in ("holder", "next")}
+    workflow = Workflow("regions", data=dict)
+    workflow.parallel("both", start=True, to="end")
+
+    @workflow.state("both.fails")
+    async def fails(ctx: RunContext) -> None:
+        raise WorkflowError("no way", error_type=ErrorType.PERMANENT)
+
+    @workflow.state("both.holds", lock=lambda data: ("repository", "r"))
+    async def holds(ctx: RunContext) -> None:
+        world.do("held")
+        await gates["holder"].wait()
+
+    workflow.final("end")
+    await lab.restart(workflow, repair(world, gates))
+    run = await lab.start("regions")
+    await lab.start("repair", {"name": "next", "repo": "r"})
+    await lab.settle()
+    assert ((await run.refresh()).status, world.calls["next"]) == ("failed", 1)
+
+
+@ON_MEMORY
+async def test_a_lease_whose_holder_died_is_passed_on_when_it_lapses(open_lab: OpenLab) -> None:
+    world = World()
+    lab, _ = await opened(open_lab, world, "one", "two")
+    await leave_a_ticket(lab, Ticket("lease:dead", "ana", lab.clock.time_s(), lab.clock.time_s() + 30))
+    one = await lab.start("repair", {"name": "one", "repo": "r"})
+    await lab.skip("29s")
+    assert world.calls == {}
+    await lab.skip("1s")
+    assert world.calls == {"one": 1}
+    assert [row["token"] for row in await told(one, "lock-granted")] == [2]
+
+
+async def leave_a_ticket(lab: Lab, ticket: Ticket) -> None:
+    """What a process that died at the head of a line leaves behind."""
+    verdict = ask(LockState("repository", "r"), ticket, now=ticket.since)
+    put = lock_write("main", None, verdict.lock, is_new_holder=True)
+    await lab.store.commit(Scope.of_tenant("main"), Change(change_id="dead", writes=(put,)))
+
+
+async def test_a_handler_that_begins_elsewhere_gets_a_higher_token(open_lab: OpenLab) -> None:
+    tokens: list[int] = []
+    lab = await open_lab()
+    gate = lab.gate()
+    workflow = Workflow("regions", data=dict)
+    workflow.parallel("both", start=True, to="end")
+
+    @workflow.state("both.one", lock=lambda data: ("repository", "r"))
+    async def one(ctx: RunContext) -> None:
+        tokens.append(ctx.token)
+        await gate.wait()
+
+    workflow.wait("both.two", on={"ok": "done"}, after={"1h": "done"})
+    workflow.final("end")
+    await lab.restart(workflow)
+    run = await lab.start("regions")
+    await lab.settle()
+    await lab.client.occur(run.id, on.Directed(event=after_event("both.two", 0), trigger="by hand"))
+    await lab.settle()
+    assert tokens == [1, 2], "the first may be at work still where its cancelling was not heard yet"
+
+
+@pytest.mark.parametrize(
+    ("named", "problem"),
+    [
+        (("repository", "a\0b"), "without NUL"),
+        (("repository", "r" * 201), "expected 1 to 200 signs"),
+        (("repository", "\ud800"), "text that UTF-8 can encode"),
+        (("", "r"), "lock kind: expected a real id"),
+        (("company/repository", "r"), 'lock kind: expected no "/"'),
+    ],
+)
+@ON_MEMORY
+async def test_what_cannot_name_a_lock_is_said_before_it_is_stored(
+    open_lab: OpenLab, named: tuple[str, str], problem: str
+) -> None:
+    workflow = Workflow("misnamed", data=dict)
+    workflow.add_state("read", nothing, start=True, to="work")
+    workflow.add_state("work", nothing, to="end", lock=lambda data: named)
+    workflow.final("end")
+    lab = await open_lab(workflow)
+    run = await lab.start("misnamed")
+    await lab.settle()
+    await run.refresh()
+    assert (run.status, run.state) == ("failed", "read")
+    assert run.run.reason.startswith("WorkflowError: state work: its lock= names none: lock ")
+    assert problem in run.run.reason
+    with pytest.raises(InvalidInput, match=problem):
+        async with lab.engine.lock(*named):
+            raise AssertionError("held a lock without a name")

@@ -5,7 +5,7 @@
 """
 
 from holdfast.locks.records import LOCK, lock_key, lock_state, lock_write, token_of
-from holdfast.locks.rules import LockState, Ticket, ask, is_held_by, release
+from holdfast.locks.rules import LockState, Standing, Ticket, ask, check_lock, is_held_by, release, standing
 from holdfast.locks.service import Lease, LockService
 
 __all__ = [
@@ -13,12 +13,15 @@ __all__ = [
     "Lease",
     "LockService",
     "LockState",
+    "Standing",
     "Ticket",
     "ask",
+    "check_lock",
     "is_held_by",
     "lock_key",
     "lock_state",
     "lock_write",
     "release",
+    "standing",
     "token_of",
 ]

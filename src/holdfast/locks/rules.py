@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.context import check_id
+from holdfast.errors import InvalidInput
+
 
 class Ticket(msgspec.Struct, frozen=True):
     """One place in the queue. `holder` is unique for what asks (a run's visit, or one `acquire` call).
@@ -43,6 +46,36 @@ class Verdict(msgspec.Struct, frozen=True):
     lock: LockState
     is_new_holder: bool
     is_same: bool = False
+
+
+def check_lock(kind: object, name: object) -> None:
+    """Raises InvalidInput for what cannot name a lock: two ids, the kind without "/", which ends it in keys."""
+    for what, part in (("lock kind", kind), ("lock name", name)):
+        try:
+            check_id(what, part).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"{what}: expected text that UTF-8 can encode, saw {part!r:.60}") from error
+    if "/" in str(kind):
+        raise InvalidInput(f'lock kind: expected no "/", saw {kind!r}; the name may have them')
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where somebody stands in the line. `must_ask`: a ticket is to be written, as none is there, or those before it
+    have all lapsed, and only who asks drops them. `look_at`: when the first in line lapses unless it renews."""
+
+    is_first: bool
+    must_ask: bool = False
+    look_at: float | None = None
+
+
+def standing(lock: LockState, holder: str, *, now: float) -> Standing:
+    """Where `holder` stands now."""
+    if is_held_by(lock, holder, now=now):
+        return Standing(is_first=True)
+    alive = _alive(lock, now)
+    if not any(ticket.holder == holder for ticket in alive) or alive[0].holder == holder:
+        return Standing(is_first=False, must_ask=True)
+    return Standing(is_first=False, look_at=alive[0].expires_at)
 
 
 def ask(lock: LockState, ticket: Ticket, *, now: float, anew: bool = False) -> Verdict:

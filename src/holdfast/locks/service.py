@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from holdfast.clock import Clock, Randomness
-from holdfast.context import UserExecutionContext, check_id
+from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, Unavailable
 from holdfast.ids import uuid7
 from holdfast.locks.records import lock_key, lock_state, lock_write, token_of
-from holdfast.locks.rules import Ticket, Verdict, ask, is_held_by, release
+from holdfast.locks.rules import Ticket, Verdict, ask, check_lock, is_held_by, release
 from holdfast.store.protocol import Store
 from holdfast.store.records import Change, Key, Record, Require, Scope
 from holdfast.tasks import Supervisor
@@ -82,8 +82,7 @@ class LockService:
     ) -> AsyncIterator[Lease]:
         """Hold the lock for the block, waiting in line for it for at most `wait_max_s` seconds (None: as long as it
         takes). Raises Unavailable, naming the holder, when the wait was too long."""
-        check_id("lock kind", kind)
-        check_id("lock name", name)
+        check_lock(kind, name)
         if ttl_s <= 0:
             raise InvalidInput(f"lock {kind}/{name}: expected a ttl_s above 0, saw {ttl_s}")
         holder = f"lease:{uuid7(self._clock, self._randomness)}"

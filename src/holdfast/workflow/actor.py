@@ -17,7 +17,7 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable
-from holdfast.locks import is_held_by, lock_key, lock_state, token_of
+from holdfast.locks import lock_key, lock_state, standing, token_of
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
 from holdfast.workflow import mishaps, rules
 from holdfast.workflow import occurrences as on
@@ -65,6 +65,7 @@ class Actor:
         self._visits: dict[str, Visit] = {}
         self._appointment: Appointment | None = None
         self._watched: dict[str, Key] = {}
+        self._lock_due: float | None = None
         self._memos: dict[str, tuple[int, Memos]] = {}
         self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
         self._is_inbox_due = origin is not Origin.STARTED
@@ -166,9 +167,8 @@ class Actor:
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
-        for path, leaf in self.run.leaves.items():
-            if leaf.phase == "locking" and (token := await self._granted_token(path)) is not None:
-                return on.LockGranted(leaf=path, visit=leaf.visit, token=token)
+        if (found := await self._look_at_locks()) is not None:
+            return found
         if not self._built.acceptors or self.run.status not in RUNNABLE:
             return None
         for waiting in await waiting_signals(self._runtime, self.run):
@@ -184,27 +184,37 @@ class Actor:
                 await answer(self._runtime, self.run, waiting, EARLY, "kept until its state is entered")
         return None
 
-    async def _granted_token(self, path: str) -> int | None:
-        leaf = self.run.leaves[path]
-        assert leaf.lock is not None
-        key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
-        record = (await self._runtime.store.read(Scope.of_tenant(self.run.tenant), [key]))[0]
-        state = lock_state(leaf.lock.kind, leaf.lock.name, record)
-        holder = holder_of(self.run, path, leaf)
-        return token_of(record) if is_held_by(state, holder, now=self._runtime.store.now_s()) else None
+    async def _look_at_locks(self) -> on.Occurrence | None:
+        """A lock that came to be ours, or that must be asked for again; else see when the one who holds it lapses."""
+        self._lock_due = None
+        for path, leaf in self.run.leaves.items():
+            if leaf.phase != "locking" or leaf.lock is None:
+                continue
+            key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
+            record = (await self._runtime.store.read(Scope.of_tenant(self.run.tenant), [key]))[0]
+            state = lock_state(leaf.lock.kind, leaf.lock.name, record)
+            place = standing(state, holder_of(self.run, path, leaf), now=self._runtime.store.now_s())
+            if place.is_first:
+                return on.LockGranted(leaf=path, visit=leaf.visit, token=token_of(record))
+            if place.must_ask:
+                return on.LockLost(leaf=path, visit=leaf.visit)
+            if place.look_at is not None:
+                self._lock_due = min(place.look_at, self._lock_due or place.look_at)
+        return None
 
     def _is_idle(self) -> bool:
         return not self._visits and not (self._can_work() and self.run.has_work) and not self._queue
 
     def _set_alarm(self) -> None:
-        due = self.run.due
+        due = min((at for at in (self.run.due, self._lock_due) if at is not None), default=None)
+        call = self.poke if due is not None and due == self._lock_due else self._wake.set
         if self._appointment is not None:
-            if self._appointment.due == due and self._appointment.call is not None:
+            if self._appointment.due == due and self._appointment.call == call:
                 return
             self._appointment.cancel()
             self._appointment = None
         if due is not None:
-            self._appointment = self._runtime.alarm.at(due, self._wake.set)
+            self._appointment = self._runtime.alarm.at(due, call)
 
     # -- deciding and committing --------------------------------------------------------------------------------
 
@@ -295,7 +305,7 @@ class Actor:
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
             await self._judge(on.TakenUp())  # a time in which nobody worked is not the attempt's
         for path, leaf in self.run.leaves.items():
-            if leaf.lock is not None and self._is_inherited and leaf.phase in ("working", "locking"):
+            if leaf.lock is not None and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
@@ -304,6 +314,12 @@ class Actor:
 
     def _can_work(self) -> bool:
         return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+
+    def _must_ask_anew(self, leaf: Leaf) -> bool:
+        """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""
+        if leaf.phase == "working":
+            return self._origin is not Origin.STARTED
+        return leaf.phase == "locking" and self._is_inherited
 
     @property
     def _is_inherited(self) -> bool:

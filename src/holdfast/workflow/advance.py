@@ -7,7 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from holdfast.chart import Step, shown, step
-from holdfast.errors import ErrorSeverity, ErrorType, WorkflowError
+from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.locks.rules import check_lock
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import StateSpec
@@ -133,6 +134,18 @@ def ask_again(leaf: Leaf) -> Leaf:
     return replace(leaf, phase="locking", deadline_at=None, lock=replace(leaf.lock, token=0))
 
 
+def without_locks(run: Run) -> tuple[Run, tuple[tuple[str, Leaf], ...]]:
+    """The run with every lock given back, to be asked for again when it goes on, and the leaves, as they were, that
+    held or awaited one. A leaf in back-off stays there: it asks when that is over."""
+    held = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.lock is not None)
+    without = {path: _at_rest(leaf) if leaf.phase == "failing" else ask_again(leaf) for path, leaf in held}
+    return replace(run, leaves={**run.leaves, **without}), held
+
+
+def _at_rest(leaf: Leaf) -> Leaf:
+    return leaf if leaf.lock is None else replace(leaf, lock=replace(leaf.lock, token=0))
+
+
 def ended(run: Run, final: str) -> Run:
     """The run in a final state of the whole chart."""
     outcome = final
@@ -219,12 +232,20 @@ def _wants_data(spec: StateSpec) -> bool:
 def _lock_name(spec: StateSpec, data: Any) -> HeldLock:
     assert spec.lock is not None
     named = _ask(spec, "lock", spec.lock, data)
-    if not (isinstance(named, tuple) and len(named) == 2 and all(isinstance(part, str) and part for part in named)):
+    if not (isinstance(named, tuple) and len(named) == 2 and all(isinstance(part, str) for part in named)):
         raise WorkflowError(
             f'state {spec.path}: lock= must give (kind, name) such as ("repository", "company/service"), saw {named!r}',
             error_type=ErrorType.PERMANENT,
             severity=ErrorSeverity.HIGH,
         )
+    try:
+        check_lock(*named)
+    except InvalidInput as error:
+        raise WorkflowError(
+            f"state {spec.path}: its lock= names none: {error}",
+            error_type=ErrorType.PERMANENT,
+            severity=ErrorSeverity.HIGH,
+        ) from error
     return HeldLock(kind=named[0], name=named[1])
 
 

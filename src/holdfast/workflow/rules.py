@@ -25,6 +25,7 @@ from holdfast.workflow.advance import (
     decided,
     fresh_attempt,
     moved,
+    without_locks,
 )
 from holdfast.workflow.build import Built, done_event, escalate_event
 from holdfast.workflow.decision import Decision, Row, refused
@@ -135,9 +136,10 @@ def _escalate(
 ) -> Decision:
     """Leave by the declared way for what cannot be retried; without one the run stops there as failed."""
     taken = step(built.chart, run.configuration, escalate_event(built.spec_of(path).path))
-    released = () if before.lock is None else ((path, before),)
     if taken.outcome == "refused":
-        return _with_released(decided(replace(run, status="failed"), rows, keep_status=True), released)
+        after, all_held = without_locks(replace(run, status="failed"))
+        return _with_released(decided(after, rows, keep_status=True), all_held)
+    released = () if before.lock is None else ((path, before),)
     origin = {path: f"{ERROR_STATE}:escalation"}
     decision = moved(built, run, taken, now, trigger="escalation", agent=agent, origin=origin)
     if decision.rows[0].to_state == origin[path] and rows[-1].to_state == origin[path]:
@@ -259,9 +261,7 @@ def _paused(built: Built, run: Run, event: on.Paused, now: float) -> Decision:
     if run.status not in ("running", "waiting", "suspect"):
         return refused(run, f"run {run.id} is {run.status}; only a running or waiting run can be paused")
     row = Row(name="paused", agent=event.agent, metadata={"reason": event.reason} if event.reason else {})
-    released = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.lock is not None)
-    asking = {path: ask_again(leaf) for path, leaf in run.leaves.items()}
-    after = replace(run, status="paused", leaves=asking, reason=event.reason)
+    after, released = without_locks(replace(run, status="paused", reason=event.reason))
     decision = decided(after, (row,), stopped=tuple(run.leaves), keep_status=True)
     return _with_released(decision, released)
 
