@@ -18,9 +18,9 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.harness import Comparison, compare, options, publish
-from holdfast.store import schema, tables
 from holdfast.store.records import Change, Key, NewEvent, Put, RemovePrefix, Require, Scope
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite import schema, tables
+from holdfast.store.sqlite.store import SqliteStore
 
 BODY = b'{"service":"shop","findings":["image not found","probe port"],"confidence":0.83,"attempts":[1,2,3]}'
 DELTA = b'{"patch":[{"op":"replace","path":"/confidence","value":0.83}]}'

@@ -75,7 +75,11 @@ install() {
     if [[ -x "$1/bin/holdfast" && -f "$stamp" ]] && grep -qE "^$wanted (test|$2)$" "$stamp"; then
         return
     fi
-    [[ "$2" == demo ]] && options+=(--no-default-groups)
+    if [[ "$2" == demo ]]; then
+        options+=(--no-default-groups)
+    else
+        options+=(--extra postgres --extra redis)
+    fi
     uv=$(find_uv)
     say "installing the locked packages into $1"
     rm -f "$stamp"

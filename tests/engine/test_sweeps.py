@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from holdfast import Engine, RunContext, Status, Unavailable, Workflow, health_of
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Commit, Key, Page, Put, Query, Record, Scope
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.notices import leave_notice, take_notices
 from holdfast.workflow.run import PROCESS, RUN, SIGNAL, Run, decode_run, encode_run

@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.clock import Clock
 from holdfast.store.memory import MemoryStore
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance import AdminContract, EquivalenceContract, StoreContract
 from holdfast.testing.faulty_store import FaultyStore
 

@@ -16,7 +16,7 @@ import pytest
 
 from holdfast.errors import Unavailable
 from holdfast.store.records import Key, Query, Scope
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, put
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from holdfast.errors import InvalidInput
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import StateStorage, open_store
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 
 
 @pytest.mark.parametrize("url", ["memory:", "memory://", "memory:///"])

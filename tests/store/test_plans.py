@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store import select
 from holdfast.store.records import Claim, Position, Query, Scope
-from holdfast.store.select import Select
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite import select
+from holdfast.store.sqlite.select import Select
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, SYSTEM, TENANT, key
 
 

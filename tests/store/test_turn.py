@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.store.turn import Turn
+from holdfast.store.sqlite.turn import Turn
 
 PATIENCE_S = 20.0
 COMMIT_S = 0.0002

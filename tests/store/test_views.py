@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast.store.records import Key, Query
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, StepClock, change, delete, event, key, put
 
 RUN = "01920000-0000-7000-8000-000000000001"

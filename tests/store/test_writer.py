@@ -18,10 +18,10 @@ from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
 from holdfast.store.intake import Intake
 from holdfast.store.outcome import commit_surely
 from holdfast.store.records import Change
-from holdfast.store.sqlite import SqliteStore
-from holdfast.store.turn import Turn
+from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.sqlite.turn import Turn
+from holdfast.store.sqlite.writer import Writer
 from holdfast.store.wakeup import Wakeup
-from holdfast.store.writer import Writer
 from holdfast.testing.conformance.samples import ANA, SYSTEM, StepClock, change, event, key, must_read, put, read_one
 
 

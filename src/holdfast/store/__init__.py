@@ -10,7 +10,7 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, StateStorage, open_store
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store, StoreAdmin
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 
 __all__ = [
     "FileLiveness",

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from holdfast.errors import Corrupt, InvalidInput, Rejected
-from holdfast.store import inspection, schema, tables
 from holdfast.store.contents import Contents
 from holdfast.store.records import Key, Verification
-from holdfast.store.sqlite_errors import translated
+from holdfast.store.sqlite import inspection, schema, tables
+from holdfast.store.sqlite.errors import translated
 
 TABLES = ("records", "events", "streams", "anchors")
 

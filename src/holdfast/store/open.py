@@ -13,7 +13,7 @@ from holdfast.clock import Clock
 from holdfast.errors import InvalidInput
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store, StoreAdmin
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 
 
 class StateStorage(enum.Enum):

@@ -16,8 +16,8 @@ from holdfast import Engine, RunContext, Unavailable, Workflow, health_of
 from holdfast.clock import SystemClock
 from holdfast.errors import Corrupt
 from holdfast.store.open import open_store
-from holdfast.store.sqlite import SqliteStore
-from holdfast.store.turn import Turn
+from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.sqlite.turn import Turn
 from tests.engine.crash.findings import examine, found_in
 from tests.engine.crash.processes import Stage, until
 

@@ -11,7 +11,7 @@ from holdfast import Engine, RunContext, Unavailable, Workflow
 from holdfast.errors import Fenced
 from holdfast.store.open import open_store
 from holdfast.store.records import Claim, Query, Scope
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S
 from holdfast.workflow.run import PROCESS, RUN
 from tests.engine.crash.findings import examine, found_in, memo_names

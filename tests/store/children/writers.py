@@ -12,7 +12,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.store import journal
 from holdfast.store.records import Change, Key, NewEvent, Put, Scope
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite.store import SqliteStore
 
 
 async def transitions(store: SqliteStore, name: str) -> None:

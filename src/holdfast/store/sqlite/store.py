@@ -21,7 +21,7 @@ from holdfast import codec
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import archive, gate, inspection, paging, schema, select, tables
+from holdfast.store import archive, gate, paging
 from holdfast.store.digest import checked, checked_event
 from holdfast.store.records import (
     Capabilities,
@@ -38,10 +38,11 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Stream, claimed, row_of
-from holdfast.store.sqlite_errors import translated
-from holdfast.store.turn import Turn
+from holdfast.store.sqlite import inspection, schema, select, tables
+from holdfast.store.sqlite.errors import translated
+from holdfast.store.sqlite.turn import Turn
+from holdfast.store.sqlite.writer import Writer
 from holdfast.store.wakeup import Wakeup
-from holdfast.store.writer import Writer
 
 T = TypeVar("T")
 log = get_logger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.store.sqlite_errors import translated
+from holdfast.store.sqlite.errors import translated
 
 APPLICATION_ID = 0x686F6C64
 """ASCII "hold"."""
@@ -30,7 +30,7 @@ Mode = Literal["ro", "rw", "rwc"]
 
 def migrations() -> list[tuple[int, str, str]]:
     """Number, name and SQL of each migration, in order."""
-    files = sorted((resources.files("holdfast.store") / "migrations").iterdir(), key=lambda file: file.name)
+    files = sorted((resources.files("holdfast.store.sqlite") / "migrations").iterdir(), key=lambda file: file.name)
     found = [file for file in files if file.name.endswith(".sql")]
     return [(int(file.name.split("_")[0]), file.name.removesuffix(".sql"), file.read_text()) for file in found]
 

@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from holdfast import codec
-from holdfast.store import tables
 from holdfast.store.audit import History, audit
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import repair_of
 from holdfast.store.records import Event, Key, Problem, Verification
 from holdfast.store.rules import Row, Stream
+from holdfast.store.sqlite import tables
 
 PAGE_KEYS = 200
 """How many records, with their journals, are in memory at once."""

@@ -9,7 +9,7 @@ from holdfast import codec
 from holdfast.store.paging import Place
 from holdfast.store.records import Claim, Key, Position, Query, Scope
 from holdfast.store.rules import Stream, prefix_end
-from holdfast.store.tables import BEYOND_EVERY_ID, EVENT, RECORD, microseconds
+from holdfast.store.sqlite.tables import BEYOND_EVERY_ID, EVENT, RECORD, microseconds
 
 _TELLING = {("run", "ticket"): "run_ticket"}
 """Labels that few records share, and their index. Without statistics SQLite would rather go through all of a tenant."""
