@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from holdfast.testing.servers import PostgresServer, ValkeyServer
 
 settings.register_profile("everyday", deadline=None, print_blob=True)
 settings.register_profile(
@@ -40,3 +44,41 @@ async def no_task_outlives_the_test() -> AsyncIterator[None]:
     for task in left:
         task.cancel()
     pytest.fail(f"{len(names)} tasks outlived the test: {names}")
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of this process."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a new database without anything in it."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """One Valkey for all tests of this process."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> Iterator[ValkeyServer]:
+    """A cluster of one node for all tests of this process."""
+    with ValkeyServer(is_cluster=True) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace() -> str:
+    """What the keys of one test begin with, on a server that tests share."""
+    return f"test-{os.getpid()}-{next(_numbers)}"

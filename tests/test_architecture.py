@@ -49,6 +49,7 @@ EXEMPT = {
 
 BOUNDARIES = {
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
+    "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
     "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
     "holdfast/workflow/advance.py: _ask": "a user's function of the data: what it raises is a permanent failure",
     "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
@@ -57,8 +58,9 @@ BOUNDARIES = {
 }
 """Functions ("place: qualified.name") that catch everything, and how each of them records it."""
 
-LOADED_BY_NAME = frozenset({"holdfast/app.py", "holdfast_sre/diagnosis/rules/__init__.py"})
-"""Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names."""
+LOADED_BY_NAME = frozenset({"holdfast/app.py", "holdfast/store/open.py", "holdfast_sre/diagnosis/rules/__init__.py"})
+"""Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
+stores whose drivers are extras."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic pytest redis "

@@ -35,11 +35,21 @@ class Randomness(Protocol):
     def getrandbits(self, k: int, /) -> int: ...
 
 
+def monotonic_s() -> float:
+    """Seconds of a clock that is never set, for durations outside a loop and between loops."""
+    return time.monotonic()
+
+
+def system_time_s() -> float:
+    """Epoch seconds of the machine's wall clock."""
+    return time.time()
+
+
 class SystemClock:
     """The machine's wall clock."""
 
     def time_s(self) -> float:
-        return time.time()
+        return system_time_s()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from holdfast.store.audit import History
 from holdfast.store.journal import kept_from
@@ -69,6 +69,33 @@ class Contents:
         """Everything, record by record."""
         for key in sorted(self.rows.keys() | self.journals.keys()):
             yield History(key=key, row=self.rows.get(key), events=self.journal(key), anchor=self.anchors.get(key, ""))
+
+    def load(self, history: History) -> None:
+        """Hold what `history` tells, in place of what is under its key."""
+        key = history.key
+        self.rows.pop(key, None)
+        ids = self._ids.get(key[:3], [])
+        if key.id in ids:
+            ids.remove(key.id)
+        gone = {event.digest for event in self.journals.pop(key, [])}
+        stream = self._stream_events.setdefault((key.tenant, key.user), [])
+        stream[:] = sorted(
+            [event for event in stream if event.digest not in gone] + list(history.events),
+            key=lambda event: event.position,
+        )
+        self.anchors.pop(key, None)
+        if history.row is not None:
+            self.put(key, history.row)
+        if history.events:
+            self.journals[key] = list(history.events)
+        if history.anchor:
+            self.anchors[key] = history.anchor
+
+    def adopt(self, streams: Mapping[Stream, int], incarnation: int) -> None:
+        """Number on behind `streams` and `incarnation`, where they are ahead of ours."""
+        for stream, seq in streams.items():
+            self.streams[stream] = max(seq, self.streams.get(stream, 0))
+        self.incarnation = max(self.incarnation, incarnation)
 
     def trim(self, *, before_s: float, keep: int) -> int:
         """Drop what `journal.kept_from` lets go; how many events went."""

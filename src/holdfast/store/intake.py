@@ -18,6 +18,9 @@ Waiter = TypeVar("Waiter")
 Sender = tuple[str | None, str | None]
 """Tenant and user of the scope that a change came with."""
 
+_TAKEN_BACK: Sender = ("\0", "\0")
+"""The lane of what was taken and not written; no scope has such a name."""
+
 QUEUE_ROWS_MAX = 200_000
 """Bound on the rows that wait."""
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
@@ -101,6 +104,17 @@ class Intake(Generic[Waiter]):
                 progress = True
             assert progress, "the oldest entry can always go: it waits for nobody"
         return batch
+
+    def put_back(self, batch: Sequence[Entry[Waiter]]) -> None:
+        """Queue again what was taken and not written, before everything else and as one lane, which keeps its order."""
+        for entry in batch:
+            entry.is_taken = False
+            for key in entry.keys:
+                self._last.setdefault(key, entry)
+        self._lanes = {_TAKEN_BACK: deque([*batch, *self._lanes.pop(_TAKEN_BACK, ())]), **self._lanes}
+        self._count += len(batch)
+        self._rows += sum(len(entry.keys) for entry in batch)
+        self._bytes += sum(entry.bytes for entry in batch)
 
     def take_all(self) -> list[Entry[Waiter]]:
         """Everything that waits, for nobody will write it."""

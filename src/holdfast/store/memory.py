@@ -6,18 +6,22 @@ from several loops and threads at once and keeps nothing when the process ends.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.store import archive, gate, paging
-from holdfast.store.audit import audit
+from holdfast.store.audit import History, audit
 from holdfast.store.contents import Contents
 from holdfast.store.digest import checked, checked_event
 from holdfast.store.mend import repair_of
+from holdfast.store.protocol import Snapshot, history_order
 from holdfast.store.records import (
     Capabilities,
     Change,
@@ -171,12 +175,51 @@ class MemoryStore:
         self._wakeup.advance()
         return found
 
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        self._check_open()
+        with self._lock:
+            view = FrozenContents(self._contents)
+        yield view
+
+    async def load(self, histories: Sequence[History]) -> None:
+        self._check_open()
+        with self._lock:
+            for history in histories:
+                self._contents.load(history)
+        self._wakeup.advance()
+
+    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
+        self._check_open()
+        with self._lock:
+            self._contents.adopt(streams, incarnation)
+
     def _check_open(self) -> None:
         if self._is_closed:
             raise Unavailable("memory store: it is closed; open another")
 
     def __repr__(self) -> str:
         return f"MemoryStore({self._contents!r}, commits={self._wakeup.count - 1})"
+
+
+class FrozenContents:
+    """A `Snapshot` of what `contents` holds now."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._histories = [
+            replace(history, events=tuple(history.events))
+            for history in sorted(contents.histories(), key=lambda history: history_order(history.key))
+        ]
+        self._streams = dict(contents.streams)
+        self.incarnation = contents.incarnation
+
+    async def histories(self, *, after: Key | None = None) -> AsyncIterator[History]:
+        for history in self._histories:
+            if after is None or history_order(history.key) > history_order(after):
+                yield history
+
+    async def streams(self) -> dict[Stream, int]:
+        return dict(self._streams)
 
 
 def _is_behind(event: Event, record: Key | None, after: Position | None, after_version: int) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import importlib
 import urllib.parse
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from holdfast import codec
 from holdfast.clock import Clock
@@ -30,8 +31,23 @@ class OpenStore(Store, StoreAdmin, Protocol):
     """What `open_store` gives: a store, and what operators do to it."""
 
 
-_URLS = 'expected "memory:", "sqlite:///relative.db" or "sqlite:////absolute.db" (with "?mode=ro" to read only)'
-_SCHEMES = {"postgresql": StateStorage.POSTGRES, "rediss": StateStorage.REDIS, "valkey": StateStorage.REDIS}
+_URLS = (
+    'expected "memory:", "sqlite:///relative.db" or "sqlite:////absolute.db" (with "?mode=ro" to read only), '
+    '"postgresql://user@host/database", "redis://host/0", or "hybrid+postgresql://user@host/database?cache=redis://host"'
+)
+_SCHEMES = {
+    "postgresql": StateStorage.POSTGRES,
+    "rediss": StateStorage.REDIS,
+    "redis+cluster": StateStorage.REDIS,
+    "rediss+cluster": StateStorage.REDIS,
+    "valkey": StateStorage.REDIS,
+}
+_EXTRAS = {
+    StateStorage.POSTGRES: ("holdfast.store.postgres", "PostgresStore", "postgres"),
+    StateStorage.REDIS: ("holdfast.store.redis", "RedisStore", "redis"),
+    StateStorage.HYBRID: ("holdfast.store.mirror", "MirrorStore", "postgres,redis"),
+}
+"""Where the stores are that need a driver, and the extra that brings it: loaded only where a URL asks for one."""
 
 
 def open_store(
@@ -64,16 +80,30 @@ def open_store(
                 payload_bytes_max=payload_bytes_max,
             )
         case StateStorage.REDIS | StateStorage.POSTGRES | StateStorage.HYBRID:
-            raise InvalidInput(
-                f"store URL: {storage.value} comes with an extra that is not installed; {_URLS}, saw {url!r}",
-                url=url,
+            opened: OpenStore = _extra(storage, url)(
+                url, clock=clock, process=process, payload_bytes_max=payload_bytes_max
             )
+            return opened
+
+
+def _extra(storage: StateStorage, url: str) -> Any:
+    """The class of a store that comes with an extra."""
+    module, name, extra = _EXTRAS[storage]
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("holdfast"):
+            raise
+        raise InvalidInput(
+            f"store URL: {url!r} needs {error.name}, which is not installed; pip install 'holdfast[{extra}]'", url=url
+        ) from error
 
 
 def _parsed(url: str) -> tuple[StateStorage, str]:
     scheme, colon, rest = url.partition(":")
     known = {storage.value: storage for storage in StateStorage} | _SCHEMES
-    storage = known.get(scheme.partition("+")[0].lower()) if colon else None
+    scheme = scheme.lower()
+    storage = known.get(scheme, known.get(scheme.partition("+")[0])) if colon else None
     if storage is None:
         raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; known schemes: {', '.join(sorted(known))}", url=url)
     return storage, rest

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from holdfast.store.audit import History
 from holdfast.store.records import (
     Capabilities,
     Change,
@@ -23,6 +25,7 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
+from holdfast.store.rules import Stream
 
 
 class Store(Protocol):
@@ -110,4 +113,40 @@ class StoreAdmin(Protocol):
 
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         """The contents of a backup, verified first. Refuses a store that is not empty unless `overwrite`."""
+        ...
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """A view of everything as it is now, which later commits do not change."""
+        ...
+
+    async def load(self, histories: Sequence[History]) -> None:
+        """Write what another store held, as it is: each key's row, journal and anchor replace what is under that key,
+        and one without row and events leaves nothing. All of them or none. Digests are not looked at: verify does."""
+        ...
+
+    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
+        """Number on behind a loaded store: `streams` become the last numbers, unless ours are higher, and the
+        incarnation that of the argument, unless ours is later."""
+        ...
+
+
+def history_order(key: Key) -> tuple[str, str, str, str]:
+    """What a snapshot's histories are sorted by: kind, tenant, user, id, by code points."""
+    return key.kind, key.tenant, key.user, key.id
+
+
+class Snapshot(Protocol):
+    """One consistent view of a whole store, for copying it while it is worked on."""
+
+    @property
+    def incarnation(self) -> int:
+        """Which incarnation the streams are in."""
+        ...
+
+    def histories(self, *, after: Key | None = None) -> AsyncIterator[History]:
+        """All that is held under each key, in the order of `history_order`, read in pages: rows, journals, anchors."""
+        ...
+
+    async def streams(self) -> dict[Stream, int]:
+        """The last number of each user's stream."""
         ...

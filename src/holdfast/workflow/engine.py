@@ -72,6 +72,7 @@ class Engine:
                 f"engine: expected heartbeat_s <= lease_ttl_s / 3, saw {heartbeat_s:g} of {lease_ttl_s:g}"
             )
         self._place = store
+        self._store_clock = clock  # a server's own clock is the better one, unless somebody wants another
         self._clock = clock or SystemClock()
         self._randomness = randomness or system_randomness()
         self._runs_max = runs_max
@@ -91,7 +92,7 @@ class Engine:
         try:
             store = self._place
             if isinstance(store, str):
-                store = open_store(store, clock=self._clock)
+                store = open_store(store, clock=self._store_clock)
                 self._exit.push_async_callback(store.close)
             self._inside = await self._open(store)
         except BaseException:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from holdfast import codec
 from holdfast.store.audit import History, audit
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import repair_of
+from holdfast.store.protocol import history_order
 from holdfast.store.records import Event, Key, Problem, Verification
 from holdfast.store.rules import Row, Stream
 from holdfast.store.sqlite import tables
@@ -62,6 +63,36 @@ def histories(connection: sqlite3.Connection, wanted: Iterator[Key] | Sequence[K
         anchors: dict[int, str] = dict(tables.fetch(connection, _ANCHORS, asked, "number, digest"))
         for number, key in enumerate(page):
             yield History(key=key, row=rows.get(number), events=events.get(number, []), anchor=anchors.get(number, ""))
+
+
+def ordered_keys(connection: sqlite3.Connection, after: Key | None) -> Iterator[Key]:
+    """Every key behind `after`, in the order of `history_order`."""
+    columns = "kind, tenant, user, id"
+    behind = "" if after is None else f"WHERE ({columns}) > (?, ?, ?, ?)"
+    asked = () if after is None else history_order(after)
+    sql = f"SELECT {columns} FROM records {behind} UNION SELECT {columns} FROM events {behind} ORDER BY {columns}"
+    for kind, tenant, user, id_ in tables.fetch_lenient(connection, sql, (*asked, *asked)):
+        yield Key(tenant, user, kind, id_)
+
+
+def load(connection: sqlite3.Connection, given: Sequence[History]) -> None:
+    """Put what `given` tells in place of what is under its keys. Inside a transaction."""
+    for history in given:
+        key = (history.key.kind, history.key.tenant, history.key.user, history.key.id)
+        for table in ("records", "events", "anchors"):
+            connection.execute(f"DELETE FROM {table} WHERE kind = ? AND tenant = ? AND user = ? AND id = ?", key)
+        if history.anchor:
+            connection.execute(_ANCHOR, (*history.key, history.anchor))
+    rows = {history.key: history.row for history in given if history.row is not None}
+    tables.put_rows(connection, [row.record for row in rows.values() if row.record is not None], rows)
+    tables.put_events(connection, [event for history in given for event in history.events])
+
+
+def adopt(connection: sqlite3.Connection, known: Mapping[Stream, int], incarnation: int) -> None:
+    """Number on behind `known` and `incarnation`, where they are ahead. Inside a transaction."""
+    ours = streams(connection)
+    tables.put_streams(connection, {stream: max(seq, ours.get(stream, 0)) for stream, seq in known.items()})
+    connection.execute("UPDATE meta SET value = max(value, ?) WHERE name = 'incarnation'", (incarnation,))
 
 
 def streams(connection: sqlite3.Connection) -> dict[Stream, int]:

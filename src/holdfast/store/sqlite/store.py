@@ -12,7 +12,7 @@ import functools
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,9 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store import archive, gate, paging
+from holdfast.store.audit import History
 from holdfast.store.digest import checked, checked_event
+from holdfast.store.protocol import Snapshot
 from holdfast.store.records import (
     Capabilities,
     Change,
@@ -40,6 +42,7 @@ from holdfast.store.records import (
 from holdfast.store.rules import Stream, claimed, row_of
 from holdfast.store.sqlite import inspection, schema, select, tables
 from holdfast.store.sqlite.errors import translated
+from holdfast.store.sqlite.snapshot import SqliteSnapshot
 from holdfast.store.sqlite.turn import Turn
 from holdfast.store.sqlite.writer import Writer
 from holdfast.store.wakeup import Wakeup
@@ -218,6 +221,21 @@ class SqliteStore:
         found = await asyncio.get_running_loop().run_in_executor(self._executor, archive.verify, source)
         await writer.run(replace)
         return found
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        self._check_open()
+        view = SqliteSnapshot(self._path, self._executor)
+        try:
+            yield await view.begin()
+        finally:
+            await view.end()
+
+    async def load(self, histories: Sequence[History]) -> None:
+        await self._writing().run(lambda connection: inspection.load(connection, histories))
+
+    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
+        await self._writing().run(lambda connection: inspection.adopt(connection, streams, incarnation))
 
     async def close(self) -> None:
         if self._is_closed:

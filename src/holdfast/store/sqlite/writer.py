@@ -11,16 +11,17 @@ import contextlib
 import itertools
 import sqlite3
 import threading
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from holdfast import faults
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.logs import get_logger
+from holdfast.store.delivery import Answer, Waiter, copy_of, deliver, waiter
 from holdfast.store.intake import Entry, Intake, Sender
 from holdfast.store.records import Change, Commit
 from holdfast.store.rules import judge
@@ -37,17 +38,6 @@ DRAIN_BATCHES_MAX = 64
 log = get_logger(__name__)
 
 
-class _Waiter(NamedTuple):
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]
-
-
-class _Answer(NamedTuple):
-    waiter: _Waiter
-    value: Any
-    error: BaseException | None
-
-
 class Writer:
     """Owns the connection that writes. `commit` and `run` may be called from any loop of any thread."""
 
@@ -60,7 +50,7 @@ class Writer:
         turn: Turn,
         clock: Clock,
         wakeup: Wakeup,
-        intake: Intake[_Waiter] | None = None,
+        intake: Intake[Waiter] | None = None,
     ) -> None:
         self._connection = connection
         self._path = path
@@ -69,8 +59,8 @@ class Writer:
         self._clock = clock
         self._wakeup = wakeup
         self._lock = threading.Lock()
-        self._intake: Intake[_Waiter] = Intake() if intake is None else intake
-        self._jobs: deque[tuple[Job[Any], _Waiter]] = deque()
+        self._intake: Intake[Waiter] = Intake() if intake is None else intake
+        self._jobs: deque[tuple[Job[Any], Waiter]] = deque()
         self._is_draining = False
         self._writing = threading.Lock()
         self._is_closed = False
@@ -84,22 +74,22 @@ class Writer:
 
     async def commit(self, sender: Sender, change: Change, payload_bytes: int) -> Commit:
         """The answer to `change`, which passed the gate, once it is durable."""
-        waiter = _waiter()
+        mine = waiter()
         with self._lock:
             self._check_alive()
-            self._intake.put(sender, Entry(change, waiter, payload_bytes=payload_bytes))
+            self._intake.put(sender, Entry(change, mine, payload_bytes=payload_bytes))
         self._start()
-        answer: Commit = await waiter.future
+        answer: Commit = await mine.future
         return answer
 
     async def run(self, job: Job[T]) -> T:
         """What `job` returns, run alone in a transaction of its own."""
-        waiter = _waiter()
+        mine = waiter()
         with self._lock:
             self._check_alive()
-            self._jobs.append((job, waiter))
+            self._jobs.append((job, mine))
         self._start()
-        result: T = await waiter.future
+        result: T = await mine.future
         return result
 
     def look(self) -> None:
@@ -177,33 +167,33 @@ class Writer:
             batch = self._intake.take()
             self._is_draining = bool(job or batch)
         if job:
-            _deliver([self._run_alone(*job)])
+            deliver([self._run_alone(*job)])
         if batch:
             try:
                 answers = self._write(batch)
             except BaseException as error:
-                _deliver([_Answer(entry.waiter, None, self._death(error)) for entry in batch])
+                deliver([Answer(entry.waiter, None, self._death(error)) for entry in batch])
                 raise
             if any(answer.error is None for answer in answers):
                 self._wakeup.advance()
-            _deliver(answers)
+            deliver(answers)
         return bool(job or batch)
 
-    def _write(self, batch: Sequence[Entry[_Waiter]]) -> list[_Answer]:
+    def _write(self, batch: Sequence[Entry[Waiter]]) -> list[Answer]:
         """Commit `batch`; where some value in it cannot be stored, by halves, so that it hurts its sender alone."""
         try:
             outcome = self._commit([entry.change for entry in batch])
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             if not is_payload_fault(error) or len(batch) == 1:
-                return [_Answer(entry.waiter, None, self._refusal(error)) for entry in batch]
+                return [Answer(entry.waiter, None, self._refusal(error)) for entry in batch]
             middle = len(batch) // 2
             return self._write(batch[:middle]) + self._write(batch[middle:])
         except HoldfastError as error:
             self._trouble = error.message
-            return [_Answer(entry.waiter, None, _copy(error)) for entry in batch]
+            return [Answer(entry.waiter, None, copy_of(error)) for entry in batch]
         self._trouble = None
         return [
-            _Answer(entry.waiter, answer, None) if isinstance(answer, Commit) else _Answer(entry.waiter, None, answer)
+            Answer(entry.waiter, answer, None) if isinstance(answer, Commit) else Answer(entry.waiter, None, answer)
             for entry, answer in zip(batch, outcome, strict=True)
         ]
 
@@ -216,24 +206,24 @@ class Writer:
             tables.store(connection, judgement)
         return judgement.answers
 
-    def _run_alone(self, job: Job[Any], waiter: _Waiter) -> _Answer:
+    def _run_alone(self, job: Job[Any], waiter: Waiter) -> Answer:
         before = self._connection.total_changes
         try:
             with self._transaction() as connection:
                 result = job(connection)
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
-            return _Answer(waiter, None, self._refusal(error))
+            return Answer(waiter, None, self._refusal(error))
         except HoldfastError as error:
             if isinstance(error, Unavailable):
                 self._trouble = error.message
-            return _Answer(waiter, None, error)
+            return Answer(waiter, None, error)
         except BaseException as error:
-            _deliver([_Answer(waiter, None, self._death(error))])
+            deliver([Answer(waiter, None, self._death(error))])
             raise
         self._trouble = None
         if self._connection.total_changes > before:  # a claim that took nothing is no news
             self._wakeup.advance()
-        return _Answer(waiter, result, None)
+        return Answer(waiter, result, None)
 
     @contextlib.contextmanager
     def _transaction(self) -> Any:
@@ -283,7 +273,7 @@ class Writer:
             waiters = [entry.waiter for entry in self._intake.take_all()] + [waiter for _, waiter in self._jobs]
             self._jobs.clear()
         words = f"{self._path}: {self._end}"
-        _deliver([_Answer(waiter, None, Unavailable(words, path=str(self._path))) for waiter in waiters])
+        deliver([Answer(waiter, None, Unavailable(words, path=str(self._path))) for waiter in waiters])
 
     def _death(self, error: BaseException) -> Unavailable:
         death = Unavailable(f"{self._path}: {_words_of_death(error)}", path=str(self._path))
@@ -295,36 +285,5 @@ class Writer:
         return version
 
 
-def _waiter() -> _Waiter:
-    loop = asyncio.get_running_loop()
-    return _Waiter(loop, loop.create_future())
-
-
 def _words_of_death(error: BaseException) -> str:
     return f"its writer died of {type(error).__name__}: {error}; restart this process"
-
-
-def _copy(error: HoldfastError) -> HoldfastError:
-    """An error of his own for each waiter: raising one instance twice would mix their tracebacks."""
-    copy = type(error)(error.message, **error.facts)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
-def _deliver(answers: Sequence[_Answer]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Answer]] = defaultdict(list)
-    for answer in answers:
-        by_loop[answer.waiter.loop].append(answer)
-    for loop, its in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: what it asked for is durable all the same
-            loop.call_soon_threadsafe(_finish, its)
-
-
-def _finish(answers: Sequence[_Answer]) -> None:
-    for waiter, value, error in answers:
-        if waiter.future.done():
-            continue  # its caller was cancelled
-        if error is None:
-            waiter.future.set_result(value)
-        else:
-            waiter.future.set_exception(error)

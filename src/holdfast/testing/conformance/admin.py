@@ -11,6 +11,8 @@ import pytest
 
 from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected
 from holdfast.store import journal
+from holdfast.store.audit import History
+from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Position, Query
 from holdfast.testing.conformance.samples import (
@@ -28,6 +30,7 @@ from holdfast.testing.conformance.samples import (
     key,
     must_read,
     put,
+    read_one,
     removal,
 )
 
@@ -148,6 +151,63 @@ class AdminContract(Contract):
         await store.commit(ANA, change(event("a", name="new")))
         (row,) = await store.events(ANA, stream=("acme", "ana"), after=lost.position)
         assert (row.name, row.position) == ("new", Position(lost.position.incarnation + 1, 2))
+        assert (await store.verify()).is_clean
+
+    async def test_snapshot_shows_everything_as_it_was_when_it_was_taken(self, store: AdminStore) -> None:
+        await write_history(store, BODIES[:3], "b")
+        await store.commit(ANA, change(put("a"), put(key("m/1", kind="memo"))))
+        await store.commit(ANA, change(delete("a")))
+        async with store.snapshot() as view:
+            await write_history(store, BODIES[:2], "c")
+            await store.commit(ANA, change(put("b", expect=3), event("b")))
+            found = [history async for history in view.histories()]
+            rest = [history async for history in view.histories(after=found[0].key)]
+            assert await view.streams() == {("acme", "ana"): 3}
+        assert [(each.key.kind, each.key.id) for each in found] == [("memo", "m/1"), ("run", "a"), ("run", "b")]
+        assert rest == found[1:]
+        rows = {each.key.id: each.row for each in found}
+        assert rows["a"] is not None
+        assert (rows["a"].deleted, rows["a"].version) == (True, 2)
+        assert rows["b"] is not None
+        assert (rows["b"].version, len(found[2].events)) == (3, 3)
+
+    async def test_what_another_store_held_is_loaded_as_it_was(self, open_store: OpenStore) -> None:
+        """Versions, epochs, chains, trimmed journals and numbers go on where they were."""
+        clock = StepClock()
+        other = MemoryStore(clock=clock)
+        await write_history(other, BODIES, every=7)
+        await other.commit(ANA, change(put("gone", raise_epoch=True, owner="me"), event("gone")))
+        await other.commit(ANA, change(delete("gone"), event("gone")))
+        await other.commit(BOB, change(put(key("b", user="bob"), due=7, status="open", labels={"ticket": "T"})))
+        clock.advance(100)
+        await other.trim(before_s=clock.time_s() - 50)
+        async with closing(open_store(clock)) as store, other.snapshot() as view:
+            for number in range(9):  # twice the same: a copy that was interrupted is begun again
+                await store.load([each async for each in view.histories()][number % 3 :])
+            await store.load([History(key=key("never"), row=None, events=())])
+            await store.adopt(await view.streams(), incarnation=view.incarnation)
+            assert await store.verify() == await other.verify()
+            assert (await store.scan(SYSTEM, Query(kind="run"))) == (await other.scan(SYSTEM, Query(kind="run")))
+            assert await store.events(ANA, stream=("acme", "ana")) == await other.events(ANA, stream=("acme", "ana"))
+            found = await store.scan(BOB, Query(kind="run", statuses=("open",), labels={"ticket": "T"}, by_due=True))
+            assert [record.key.id for record in found.records] == ["b"]
+            for each in (store, other):
+                again = await each.commit(ANA, change(put("gone", raise_epoch=True), event("gone"), event("a")))
+                assert (again.versions, again.epochs) == ((3,), (2,))
+                assert again.position == Position(view.incarnation, len(BODIES) + 4)
+
+    async def test_loading_replaces_what_is_under_a_key(self, store: AdminStore) -> None:
+        await write_history(store, BODIES[:2])
+        await store.commit(ANA, change(put("b", status="open"), event("b")))
+        async with store.snapshot() as view:
+            before = {each.key.id: each async for each in view.histories()}
+        await store.commit(ANA, change(put("a", expect=2, status="done", due=5, owner="x"), event("a")))
+        await store.load([before["a"], History(key=key("b"), row=None, events=())])
+        assert (await must_read(store, "a")).version == 2
+        assert [each.version for each in await store.events(ANA, record=key("a"))] == [1, 2]
+        for query in (Query(kind="run", statuses=("done", "open")), Query(kind="run", by_due=True)):
+            assert (await store.scan(SYSTEM, query)).records == ()
+        assert await read_one(store, "b") is None
         assert (await store.verify()).is_clean
 
     async def test_restore_refuses_a_store_that_is_not_empty(self, store: AdminStore, tmp_path: Path) -> None:

@@ -1,0 +1,209 @@
+"""The one writer of a process for stores behind a socket: it commits, in one go, whatever queued up meanwhile.
+
+There is no thread and no artificial delay: whoever commits while nothing is being written starts a drain on his own
+loop, which writes batch after batch until nothing waits. Loops of other threads only queue, and are answered on theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+
+from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.logs import get_logger
+from holdfast.store.delivery import Answer, Waiter, copy_of, deliver, waiter
+from holdfast.store.intake import Entry, Intake, Sender
+from holdfast.store.records import Change, Commit
+from holdfast.tasks import Supervisor
+
+CANCELS_MAX = 3
+"""How often a loop that ends may interrupt one batch before it is left to whoever commits next."""
+HOST_CHECK_S = 0.5
+"""How often a loop looks whether the other loop that writes for it still runs."""
+
+Outcome = Commit | HoldfastError
+Batch = Sequence[Entry[Waiter]]
+log = get_logger(__name__)
+
+
+class Poison(Exception):
+    """Raised by a store's write: some value of the batch cannot be stored. `refusal` is what its sender is told."""
+
+    def __init__(self, refusal: HoldfastError) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class _Host:
+    """The loop on which a drain runs, and what it is writing at the moment."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.batch: Batch = ()
+        self.ended: Future[None] = Future()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it will not come to write anything for others."""
+        return self.loop.is_closed() or not self.loop.is_running()
+
+
+class Committer:
+    """Queues changes and hands them to `write` in batches. `place` names the store in errors.
+
+    `write` commits a batch and gives an outcome per change, in order. It raises `Unavailable` where nothing was done,
+    `CommitUnknown` where nobody knows, `Poison` where one of several values cannot be stored (then halves are tried),
+    and lets a cancellation through only where nothing was committed.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Batch], Awaitable[Sequence[Outcome]]],
+        *,
+        place: str,
+        on_committed: Callable[[], None],
+        intake: Intake[Waiter] | None = None,
+    ) -> None:
+        self._write = write
+        self._place = place
+        self._on_committed = on_committed
+        self._new_intake: Callable[[], Intake[Waiter]] = Intake
+        self._intake: Intake[Waiter] = Intake() if intake is None else intake
+        self._lock = threading.Lock()
+        self._host: _Host | None = None
+        self._pid = os.getpid()
+        self._is_closed = False
+        self._trouble: str | None = None
+
+    def ailment(self) -> str | None:
+        """Why nothing can be committed at present: what the last batch met, until one succeeds."""
+        return "the store is closed" if self._is_closed else self._trouble
+
+    async def commit(self, sender: Sender, change: Change, payload_bytes: int) -> Commit:
+        """The answer to `change`, which passed the gate, once it is committed."""
+        if self._pid != os.getpid():
+            self._start_anew()
+        mine = waiter()
+        with self._lock:
+            self._check_open()
+            self._intake.put(sender, Entry(change, mine, payload_bytes=payload_bytes))
+        while not mine.future.done():
+            host = self._ensure_host()
+            if host is None or host.loop is mine.loop:
+                break
+            await asyncio.wait([mine.future], timeout=HOST_CHECK_S)
+        answer: Commit = await mine.future
+        return answer
+
+    async def close(self) -> None:
+        """Take nothing more, and commit what is queued."""
+        with self._lock:
+            self._is_closed = True
+        while (host := self._ensure_host(unless_idle=True)) is not None:
+            await asyncio.wait([asyncio.wrap_future(host.ended)], timeout=HOST_CHECK_S)
+
+    def succeeded(self) -> None:
+        """The store was reached: what was wrong is over."""
+        self._trouble = None
+
+    def failed(self, error: HoldfastError) -> None:
+        """The store could not be reached."""
+        self._trouble = error.message
+
+    def __repr__(self) -> str:
+        return f"Committer({self._place}, queued={len(self._intake)}, ailment={self.ailment()!r})"
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable(f"{self._place}: the store is closed; open another")
+
+    def _ensure_host(self, *, unless_idle: bool = False) -> _Host | None:
+        """Whoever writes now; the running loop, if nobody did. None if `unless_idle` and there is nothing to write."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            host = self._host
+            if host is not None and not (host.is_lost and host.loop is not loop):
+                return host
+            if unless_idle and not len(self._intake):
+                return None
+            self._host = mine = _Host(loop)
+        if host is not None and host.loop.is_closed():
+            self._tell_of_lost(host)
+        Supervisor("holdfast", on_failure=self._drain_failed).start(self._drain(mine), name="writer")
+        return mine
+
+    async def _drain(self, me: _Host) -> None:
+        """Write until nothing waits, or somebody else took over."""
+        try:
+            while batch := self._next_batch(me):
+                answers = await self._persistent(me, batch)
+                if any(answer.error is None for answer in answers):
+                    self._on_committed()
+                deliver(answers)
+        finally:
+            me.ended.set_result(None)
+
+    def _next_batch(self, me: _Host) -> Batch:
+        """What waits, for `me` to write; nothing where somebody else writes now."""
+        with self._lock:
+            if self._host is not me:
+                return ()
+            me.batch = self._intake.take()
+            if not me.batch:
+                self._host = None
+            return me.batch
+
+    async def _persistent(self, me: _Host, batch: Batch) -> list[Answer]:
+        """The answers to `batch`, also on a loop that ends: it cancels all tasks once, then waits for them."""
+        for _ in range(CANCELS_MAX):
+            with contextlib.suppress(asyncio.CancelledError):
+                return await self._outcomes(batch)
+        self._put_back(me, batch)
+        raise asyncio.CancelledError
+
+    async def _outcomes(self, batch: Batch) -> list[Answer]:
+        """Commit `batch`; where some value in it cannot be stored, by halves, so that it hurts its sender alone."""
+        try:
+            outcomes = await self._write(batch)
+        except Poison as poison:
+            if len(batch) == 1:
+                return [Answer(batch[0].waiter, None, poison.refusal)]
+            middle = len(batch) // 2
+            return await self._outcomes(batch[:middle]) + await self._outcomes(batch[middle:])
+        except HoldfastError as error:
+            self._trouble = error.message
+            return [Answer(entry.waiter, None, copy_of(error)) for entry in batch]
+        self._trouble = None
+        return [
+            Answer(entry.waiter, outcome, None) if isinstance(outcome, Commit) else Answer(entry.waiter, None, outcome)
+            for entry, outcome in zip(batch, outcomes, strict=True)
+        ]
+
+    def _put_back(self, me: _Host, batch: Batch) -> None:
+        with self._lock:
+            self._intake.put_back(batch)
+            if self._host is me:
+                self._host = None
+
+    def _drain_failed(self, name: str, error: BaseException) -> None:
+        """Whatever a drain does not expect: everybody who waits is told, and the next commit starts another."""
+        log.error("writer_failed", place=self._place, error=repr(error))
+        words = f"{self._place}: its writer failed with {type(error).__name__}: {error}"
+        with self._lock:
+            host, self._host = self._host, None
+            entries = [*(host.batch if host else ()), *self._intake.take_all()]
+        self._trouble = words
+        deliver([Answer(entry.waiter, None, CommitUnknown(words)) for entry in entries])
+
+    def _tell_of_lost(self, host: _Host) -> None:
+        words = f"{self._place}: the loop that was committing this was closed; look it up before you try again"
+        deliver([Answer(entry.waiter, None, CommitUnknown(words)) for entry in host.batch])
+
+    def _start_anew(self) -> None:
+        """After a fork: what was queued is the parent's to write."""
+        self._pid, self._lock, self._host = os.getpid(), threading.Lock(), None
+        self._intake = self._new_intake()
