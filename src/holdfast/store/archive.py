@@ -6,18 +6,29 @@ holds a position from the lost future must not take what comes now for what he h
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from holdfast.errors import Corrupt, InvalidInput, Rejected
+from holdfast.store.audit import History
 from holdfast.store.contents import Contents
+from holdfast.store.protocol import Snapshot
 from holdfast.store.records import Key, Verification
+from holdfast.store.rules import Stream
 from holdfast.store.sqlite import inspection, schema, tables
 from holdfast.store.sqlite.errors import translated
+from holdfast.store.sqlite.snapshot import SqliteSnapshot
 
+T = TypeVar("T")
+
+PAGE_KEYS = 500
+"""How many records, with their journals, are in memory at once."""
 TABLES = ("records", "events", "streams", "anchors")
 
 
@@ -35,6 +46,55 @@ def write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
     finally:
         partial.unlink(missing_ok=True)
     return found
+
+
+async def write_snapshot(to: Path, view: Snapshot) -> Verification:
+    """A backup in `to` of what `view` shows, in pages, so that a big store takes little memory."""
+    partial = to.with_name(to.name + ".partial")
+    partial.unlink(missing_ok=True)
+    try:
+        with translated(partial):
+            connection = await in_thread(lambda: schema.connect(partial, "rwc"))
+            try:
+                await in_thread(lambda: schema.prepare(connection, partial))
+                async for page in pages_of(view):
+                    await in_thread(functools.partial(_add, connection, page))
+                streams = await view.streams()
+                await in_thread(lambda: _finish(connection, streams, view.incarnation))
+                found = await in_thread(lambda: _verified(connection, partial))
+            finally:
+                connection.close()
+        _replace(partial, to)
+    finally:
+        partial.unlink(missing_ok=True)
+    return found
+
+
+async def pages_of(view: Snapshot) -> AsyncIterator[list[History]]:
+    """The histories of `view`, some at a time."""
+    page: list[History] = []
+    async for history in view.histories():
+        page.append(history)
+        if len(page) == PAGE_KEYS:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+@contextlib.asynccontextmanager
+async def viewed(source: Path) -> AsyncIterator[Snapshot]:
+    """What a backup holds, in pages."""
+    view = SqliteSnapshot(source, None)
+    try:
+        yield await view.begin()
+    finally:
+        await view.end()
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """`work` beside the loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def verify(source: Path) -> Verification:
@@ -70,7 +130,7 @@ def save(contents: Contents, connection: sqlite3.Connection, path: Path) -> None
 
 def loaded(connection: sqlite3.Connection, *, incarnation: int) -> Contents:
     """All that a backup holds, in memory, in an incarnation later than its own and than `incarnation`."""
-    contents = Contents(incarnation=max(incarnation, incarnation_of(connection)) + 1)
+    contents = Contents(incarnation=max(incarnation, inspection.incarnation_of(connection)) + 1)
     for values in connection.execute(f"SELECT {tables.RECORD} FROM records"):
         row = tables.row_from(values)
         assert row.record is not None, "a row of all columns has a record"
@@ -87,7 +147,7 @@ def replace(connection: sqlite3.Connection, source: sqlite3.Connection, *, overw
     """Make a store hold what `source` holds, inside the store's transaction. Raises Rejected if it is not empty."""
     if not overwrite:
         check_empty(is_empty=not any(_count(connection, table) for table in ("records", "events")))
-    incarnation = max(incarnation_of(connection), incarnation_of(source)) + 1
+    incarnation = max(inspection.incarnation_of(connection), inspection.incarnation_of(source)) + 1
     for table in TABLES:
         connection.execute(f"DELETE FROM {table}")
         columns = _columns(source, table)
@@ -110,10 +170,15 @@ def check_elsewhere(to: Path, own: Path) -> None:
         raise InvalidInput(f"backup: expected another file than the store's own, saw {to}", path=str(to))
 
 
-def incarnation_of(connection: sqlite3.Connection) -> int:
-    """Which incarnation the streams of this store are in."""
-    incarnation: int = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").fetchone()[0]
-    return incarnation
+def _add(connection: sqlite3.Connection, page: Sequence[History]) -> None:
+    with schema.transaction(connection):
+        inspection.load(connection, page)
+
+
+def _finish(connection: sqlite3.Connection, streams: Mapping[Stream, int], incarnation: int) -> None:
+    with schema.transaction(connection):
+        inspection.adopt(connection, streams, incarnation)
+    connection.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
 
 
 def _set_incarnation(connection: sqlite3.Connection, incarnation: int) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 
@@ -39,11 +40,12 @@ class Poison(Exception):
 
 
 class _Host:
-    """The loop on which a drain runs, and what it is writing at the moment."""
+    """The loop on which a drain runs, what it is writing at the moment, and what it writes next."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.batch: Batch = ()
+        self.next: deque[Batch] = deque()
         self.ended: Future[None] = Future()
 
     @property
@@ -57,7 +59,8 @@ class Committer:
 
     `write` commits a batch and gives an outcome per change, in order. It raises `Unavailable` where nothing was done,
     `CommitUnknown` where nobody knows, `Poison` where one of several values cannot be stored (then halves are tried),
-    and lets a cancellation through only where nothing was committed.
+    and lets a cancellation through only where nothing was committed. `split` cuts a batch into those that must not be
+    written together.
     """
 
     def __init__(
@@ -66,9 +69,11 @@ class Committer:
         *,
         place: str,
         on_committed: Callable[[], None],
+        split: Callable[[Batch], Sequence[Batch]] = lambda batch: (batch,),
         intake: Intake[Waiter] | None = None,
     ) -> None:
         self._write = write
+        self._split = split
         self._place = place
         self._on_committed = on_committed
         self._new_intake: Callable[[], Intake[Waiter]] = Intake
@@ -128,9 +133,11 @@ class Committer:
             host = self._host
             if host is not None and not (host.is_lost and host.loop is not loop):
                 return host
-            if unless_idle and not len(self._intake):
+            if unless_idle and not len(self._intake) and not (host and host.next):
                 return None
             self._host = mine = _Host(loop)
+            if host is not None and host.loop.is_closed():
+                mine.next.extend(host.next)
         if host is not None and host.loop.is_closed():
             self._tell_of_lost(host)
         Supervisor("holdfast", on_failure=self._drain_failed).start(self._drain(mine), name="writer")
@@ -152,7 +159,9 @@ class Committer:
         with self._lock:
             if self._host is not me:
                 return ()
-            me.batch = self._intake.take()
+            if not me.next and (taken := self._intake.take()):
+                me.next.extend(self._split(taken))
+            me.batch = me.next.popleft() if me.next else ()
             if not me.batch:
                 self._host = None
             return me.batch
@@ -185,7 +194,7 @@ class Committer:
 
     def _put_back(self, me: _Host, batch: Batch) -> None:
         with self._lock:
-            self._intake.put_back(batch)
+            self._intake.put_back([*batch, *(entry for part in me.next for entry in part)])
             if self._host is me:
                 self._host = None
 
@@ -195,7 +204,8 @@ class Committer:
         words = f"{self._place}: its writer failed with {type(error).__name__}: {error}"
         with self._lock:
             host, self._host = self._host, None
-            entries = [*(host.batch if host else ()), *self._intake.take_all()]
+            queued = [entry for part in host.next for entry in part] if host else []
+            entries = [*(host.batch if host else ()), *queued, *self._intake.take_all()]
         self._trouble = words
         deliver([Answer(entry.waiter, None, CommitUnknown(words)) for entry in entries])
 

@@ -36,12 +36,13 @@ BATCH_BYTES_MAX = 8 * 1024 * 1024
 class Entry(Generic[Waiter]):
     """One change that waits, and who waits for its answer."""
 
-    __slots__ = ("after", "bytes", "change", "is_taken", "keys", "waiter")
+    __slots__ = ("after", "bytes", "change", "is_taken", "keys", "sender", "waiter")
 
     def __init__(self, change: Change, waiter: Waiter, *, payload_bytes: int) -> None:
         self.change = change
         self.waiter = waiter
         self.bytes = payload_bytes
+        self.sender: Sender = (None, None)
         self.keys = _ordered_by(change)
         self.after: list[Entry[Waiter]] = []
         self.is_taken = False
@@ -67,7 +68,7 @@ class Intake(Generic[Waiter]):
         self._bytes = 0
 
     def put(self, sender: Sender, entry: Entry[Waiter]) -> None:
-        """Queue `entry`. Raises Unavailable if there is no room."""
+        """Queue `entry`, sent by `sender`. Raises Unavailable if there is no room."""
         rows = self._rows + len(entry.keys)
         if self._count and (rows > self._rows_max or self._bytes + entry.bytes > self._bytes_max):
             raise Unavailable(
@@ -76,6 +77,7 @@ class Intake(Generic[Waiter]):
                 rows=self._rows,
                 bytes=self._bytes,
             )
+        entry.sender = sender
         for key in entry.keys:
             if (earlier := self._last.get(key)) is not None:
                 entry.after.append(earlier)

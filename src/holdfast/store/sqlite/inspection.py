@@ -101,6 +101,12 @@ def streams(connection: sqlite3.Connection) -> dict[Stream, int]:
     return {(tenant, user): seq for tenant, user, seq in rows}
 
 
+def incarnation_of(connection: sqlite3.Connection) -> int:
+    """Which incarnation the streams of this store are in."""
+    incarnation: int = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").fetchone()[0]
+    return incarnation
+
+
 def trim(connection: sqlite3.Connection, wanted: Sequence[Key], *, before_s: float, keep: int) -> int:
     """Drop the events of some records that `journal.kept_from` lets go; how many went. Inside a transaction."""
     count = 0

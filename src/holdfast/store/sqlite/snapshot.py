@@ -9,7 +9,6 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.store import archive
 from holdfast.store.audit import History
 from holdfast.store.records import Key
 from holdfast.store.rules import Stream
@@ -32,7 +31,7 @@ class SqliteSnapshot:
         """Look at the file as it is now."""
         self._connection = await self._run(lambda: schema.connect(self._path, "ro"))
         await self._ask(lambda connection: connection.execute("BEGIN"))
-        self.incarnation = await self._ask(archive.incarnation_of)
+        self.incarnation = await self._ask(inspection.incarnation_of)
         return self
 
     async def end(self) -> None:

@@ -1,0 +1,67 @@
+"""Where a PostgreSQL store is: its URL, read, and shown without its password."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.parse
+from pathlib import Path
+from typing import NamedTuple
+
+from holdfast.errors import InvalidInput
+
+POOL_SIZE = 8
+"""Connections of one loop, unless the URL says otherwise."""
+STATEMENT_CACHE_SIZE = 128
+_OWN = {"pool_size": POOL_SIZE, "statement_cache_size": STATEMENT_CACHE_SIZE}
+
+
+class Address(NamedTuple):
+    """A URL, read. `dsn` is the driver's part of it; `shown` has no password; `process` names ours to the server.
+
+    Options of ours in the URL: `pool_size` (connections of one event loop), `statement_cache_size` (0 for a pooler in
+    transaction mode that does not know prepared statements).
+    """
+
+    dsn: str
+    shown: str
+    pool_size: int
+    statement_cache_size: int
+    process: str
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where processes of this host that work on this database prove that they live."""
+        parts = urllib.parse.urlsplit(self.dsn)
+        place = f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+        name = hashlib.blake2b(place.encode(), digest_size=8).hexdigest()
+        return Path(tempfile.gettempdir()) / f"holdfast-{os.getuid()}" / name
+
+
+def parse(url: str, *, process: str = "") -> Address:
+    """The address in "postgresql://user@host/database". Raises InvalidInput, without showing a password."""
+    parts = urllib.parse.urlsplit(url)
+    shown = without_password(url)
+    if parts.scheme not in ("postgres", "postgresql") or (not parts.netloc and not parts.query):
+        raise InvalidInput(f'store URL: expected "postgresql://user@host/database", saw {shown!r}', url=shown)
+    options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
+    numbers = {}
+    for name, default in _OWN.items():
+        text = options.pop(name, str(default))
+        if not text.isdigit() or (name == "pool_size" and int(text) < 2):
+            raise InvalidInput(
+                f"store URL: expected {name} as a number (a pool has 2 or more), saw {text!r}", url=shown
+            )
+        numbers[name] = int(text)
+    dsn = urllib.parse.urlunsplit(parts._replace(scheme="postgresql", query=urllib.parse.urlencode(options)))
+    return Address(dsn, shown, numbers["pool_size"], numbers["statement_cache_size"], process)
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown to anybody."""
+    parts = urllib.parse.urlsplit(url)
+    options = [pair for pair in urllib.parse.parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "password"]
+    user, at, host = parts.netloc.rpartition("@")
+    netloc = user.partition(":")[0] + at + host
+    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=urllib.parse.urlencode(options, safe="/:@")))

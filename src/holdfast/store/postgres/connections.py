@@ -1,0 +1,218 @@
+"""The connections of one store: a pool per running loop, and the one function that opens transactions.
+
+Nothing lives in a session: the role, the scopes and the limits are the transaction's own, so that any connection does,
+a pooler's in transaction mode included. What a pooled connection was left with by somebody else means nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import asyncpg
+
+from holdfast import codec, faults
+from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.loops import LoopBound, close_socket
+from holdfast.store.postgres.address import Address
+from holdfast.store.postgres.errors import EVERYTHING, translate
+from holdfast.store.records import SHARED, Scope
+
+CONNECT_TIMEOUT_S = 5.0
+STATEMENT_TIMEOUT_S = 30.0
+"""How long the server may work on one statement."""
+LOCK_TIMEOUT_S = 10.0
+IDLE_TIMEOUT_S = 20.0
+"""How long a transaction may wait for this process, before the server gives its locks to others."""
+ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0
+"""How long the server may stay silent, for whoever waits."""
+CLOSE_TIMEOUT_S = 5.0
+
+_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_S:.0f}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S:.0f}s",
+    # The store asks by key, many at a time. Plans are made once, while the tables are small, and kept: a plan that
+    # reads a whole table because it was empty then would be kept as well.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+_SET = "".join(f", set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
+
+
+class Connection(Protocol):
+    """What we use of the driver's connection, which has no types."""
+
+    async def fetch(self, query: str, *arguments: object) -> list[Any]: ...
+    async def fetchval(self, query: str, *arguments: object) -> Any: ...
+    async def execute(self, query: str, *arguments: object) -> str: ...
+    async def add_listener(self, channel: str, callback: Callable[[Any, int, str, Any], None]) -> None: ...
+    def transaction(self) -> AbstractAsyncContextManager[None]: ...
+    def is_closed(self) -> bool: ...
+    def is_in_transaction(self) -> bool: ...
+    def terminate(self) -> None: ...
+
+
+class Pool(Protocol):
+    """What we use of the driver's pool."""
+
+    async def acquire(self, *, timeout: float) -> Connection: ...  # noqa: ASYNC109 - the driver's name
+    async def release(self, connection: Connection) -> None: ...
+    async def close(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
+class Connections:
+    """Opened when they are first used in a loop, closed with it."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._pools: LoopBound[Pool] = LoopBound(self._open, _close, abandon=_abandon, name=address.shown)
+
+    @property
+    def address(self) -> Address:
+        """Where they lead to."""
+        return self._address
+
+    async def acquire(self) -> Connection:
+        """A connection of the running loop's pool. Raises the store's errors."""
+        try:
+            pool = await self._pools.get()
+            return await pool.acquire(timeout=ANSWER_TIMEOUT_S)
+        except EVERYTHING as error:
+            raise translate(error, self._address.shown) from error
+
+    async def release(self, connection: Connection) -> None:
+        """Give one back; what it is still in the middle of is undone."""
+        pool = self._pools.peek()
+        if pool is None:  # the loop ends, and has closed its pool already
+            return
+        if not connection.is_closed() and connection.is_in_transaction():
+            connection.terminate()  # quicker than a server that may not answer, and as safe
+        with contextlib.suppress(*EVERYTHING):
+            await pool.release(connection)
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
+        """A transaction that sees and writes what `scopes` cover, committed where the block ends well.
+
+        `options` follow BEGIN. Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
+        """
+        connection = await self.acquire()
+        try:
+            try:
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await connection.execute(opening(scopes, options))
+                yield connection
+            except EVERYTHING as error:
+                raise translate(error, self._address.shown) from error
+            await self.commit(connection)
+        finally:
+            await self.release(connection)
+
+    async def commit(self, connection: Connection) -> None:
+        """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
+        place = self._address.shown
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                tag = await connection.execute("COMMIT")
+        except asyncpg.PostgresConnectionError as error:
+            raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate and error.sqlstate.startswith("57P"):  # it was told to stop, perhaps after it committed
+                raise CommitUnknown(f"{place}: the server stopped at COMMIT ({error})", place=place) from error
+            raise translate(error, place) from error
+        except (*EVERYTHING, asyncio.CancelledError) as error:
+            connection.terminate()
+            raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
+        if tag != "COMMIT":
+            raise Unavailable(f"{place}: expected COMMIT, the server answered {tag}; nothing was written", place=place)
+
+    async def session(self) -> Connection:
+        """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
+        try:
+            return await self._connect(statement_cache_size=0)
+        except EVERYTHING as error:
+            raise translate(error, self._address.shown) from error
+
+    async def close(self) -> None:
+        """Close the pools of all loops."""
+        await self._pools.close()
+
+    def __repr__(self) -> str:
+        return f"Connections({self._address.shown!r}, pools={len(self._pools)})"
+
+    async def _open(self) -> Pool:
+        pool: Pool = await asyncpg.create_pool(
+            min_size=0,
+            max_size=self._address.pool_size,
+            connect=self._connect,
+            reset=_nothing_to_reset,
+            statement_cache_size=self._address.statement_cache_size,
+        )
+        return pool
+
+    async def _connect(self, *_: object, **options: Any) -> Connection:
+        options.setdefault("statement_cache_size", self._address.statement_cache_size)
+        name = f"holdfast {self._address.process}".strip()
+        connection: Connection = await asyncpg.connect(
+            self._address.dsn,
+            timeout=CONNECT_TIMEOUT_S,
+            server_settings={"application_name": name[:63]},
+            **options,
+        )
+        return connection
+
+
+def opening(scopes: Iterable[Scope], options: str = "") -> str:
+    """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
+    known = tuple(scopes)
+    role, listed = "holdfast_system", ""
+    if not any(scope.tenant is None for scope in known):
+        role = "holdfast_scoped"
+        # In hexadecimal, so that no name needs quoting.
+        listed = codec.encode(
+            dict.fromkeys(entry for scope in known for entry in _entries(scope)), bytes_max=1 << 26
+        ).hex()
+    granted = f"convert_from('\\x{listed}'::bytea, 'UTF8')" if listed else "''"
+    chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
+    return f"BEGIN {options}; SELECT {chosen}{_SET}"
+
+
+def _entries(scope: Scope) -> list[str]:
+    """The keys that the policies look for. They begin with the length of the tenant's name: none poses as another."""
+    tenant = scope.tenant or ""
+    whole = f"{len(tenant)}:{tenant}"
+    return [whole] if scope.user is None else [f"{whole}/{scope.user}", f"{whole}/{SHARED}"]
+
+
+async def _nothing_to_reset(_: object) -> None:
+    """Every transaction of ours says what it needs."""
+
+
+async def _close(pool: Pool) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await pool.close()
+    except (*EVERYTHING, HoldfastError):
+        pool.terminate()
+
+
+def _abandon(pool: Pool) -> None:
+    """Close the sockets of a pool whose loop is gone."""
+    for holder in getattr(pool, "_holders", ()):
+        connection = getattr(holder, "_con", None)
+        close_socket(getattr(connection, "_transport", None))
+
+
+def committed(place: str) -> None:
+    """The fault point behind COMMIT, where the answer can be lost on purpose."""
+    try:
+        faults.point("store-after-commit")
+    except Unavailable as error:
+        raise CommitUnknown(f"{place}: the answer to a commit was lost", place=place) from error

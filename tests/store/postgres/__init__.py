@@ -1,0 +1,1 @@
+"""The store in PostgreSQL, against a real server."""
