@@ -18,7 +18,7 @@ from holdfast import codec, faults
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, translate
+from holdfast.store.postgres.errors import EVERYTHING, LOST, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
@@ -39,8 +39,6 @@ _SETTINGS = {
     # reads a whole table because it was empty then would be kept as well.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
 }
 _SET = "".join(f", set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 
@@ -87,13 +85,13 @@ class Connections:
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
-    async def release(self, connection: Connection) -> None:
-        """Give one back; what it is still in the middle of is undone."""
+    async def release(self, connection: Connection, *, is_done: bool) -> None:
+        """Give one back; one that is not done with what it was asked is closed, which undoes it."""
+        if not is_done:
+            connection.terminate()  # quicker than to ask a server that may not answer, and as safe
         pool = self._pools.peek()
         if pool is None:  # the loop ends, and has closed its pool already
             return
-        if not connection.is_closed() and connection.is_in_transaction():
-            connection.terminate()  # quicker than a server that may not answer, and as safe
         with contextlib.suppress(*EVERYTHING):
             await pool.release(connection)
 
@@ -104,6 +102,7 @@ class Connections:
         `options` follow BEGIN. Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
         """
         connection = await self.acquire()
+        is_done = False
         try:
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -112,8 +111,9 @@ class Connections:
             except EVERYTHING as error:
                 raise translate(error, self._address.shown) from error
             await self.commit(connection)
+            is_done = True
         finally:
-            await self.release(connection)
+            await self.release(connection, is_done=is_done)
 
     async def commit(self, connection: Connection) -> None:
         """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
@@ -132,6 +132,20 @@ class Connections:
             raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
         if tag != "COMMIT":
             raise Unavailable(f"{place}: expected COMMIT, the server answered {tag}; nothing was written", place=place)
+
+    async def at_once(self, connection: Connection, query: str, *arguments: object) -> Any:
+        """The answer to a statement that is a transaction by itself. Raises the driver's error where it was certainly
+        undone, CommitUnknown where nobody knows."""
+        place = self._address.shown
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await connection.fetchval(query, *arguments)
+        except asyncpg.PostgresError as error:
+            if isinstance(error, asyncpg.PostgresConnectionError) or (error.sqlstate or "").startswith("57P"):
+                raise CommitUnknown(f"{place}: the connection was lost in a commit ({error})", place=place) from error
+            raise
+        except LOST as error:
+            raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
 
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
@@ -171,17 +185,20 @@ class Connections:
 
 def opening(scopes: Iterable[Scope], options: str = "") -> str:
     """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
-    known = tuple(scopes)
-    role, listed = "holdfast_system", ""
-    if not any(scope.tenant is None for scope in known):
-        role = "holdfast_scoped"
-        # In hexadecimal, so that no name needs quoting.
-        listed = codec.encode(
-            dict.fromkeys(entry for scope in known for entry in _entries(scope)), bytes_max=1 << 26
-        ).hex()
-    granted = f"convert_from('\\x{listed}'::bytea, 'UTF8')" if listed else "''"
+    role, listed = reach(scopes)
+    # In hexadecimal, so that no name needs quoting.
+    granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
     chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
     return f"BEGIN {options}; SELECT {chosen}{_SET}"
+
+
+def reach(scopes: Iterable[Scope]) -> tuple[str, bytes]:
+    """The role of a transaction for `scopes`, and what the policies look for in them, as JSON."""
+    known = tuple(scopes)
+    if any(scope.tenant is None for scope in known):
+        return "holdfast_system", b"{}"
+    entries = dict.fromkeys(entry for scope in known for entry in _entries(scope))
+    return "holdfast_scoped", codec.encode(entries, bytes_max=1 << 26)
 
 
 def _entries(scope: Scope) -> list[str]:

@@ -66,14 +66,14 @@ async def streams(connection: Connection) -> dict[Stream, int]:
 
 async def histories(connection: Connection, keys: Sequence[Key], *, lock: bool = False) -> list[History]:
     """What is held under each of `keys`, sorted by `history_order`; with `lock` nobody changes it meanwhile."""
-    asked = tables.arrays(keys)
+    asked = tables.key_list(keys)
     rows: dict[int, Row] = {}
     events: dict[int, list[Event]] = {}
-    for number, *values in await connection.fetch(_rows_sql(lock), *asked):
+    for number, *values in await connection.fetch(_rows_sql(lock), asked):
         rows[number] = tables.record_from(values)
-    for number, *values in await connection.fetch(_EVENTS, *asked):
+    for number, *values in await connection.fetch(_EVENTS, asked):
         events.setdefault(number, []).append(tables.event_from(values))
-    anchors: dict[int, str] = dict(await connection.fetch(_ANCHORS, *asked))
+    anchors: dict[int, str] = dict(await connection.fetch(_ANCHORS, asked))
     return [
         History(key=key, row=rows.get(number), events=events.get(number, []), anchor=anchors.get(number, ""))
         for number, key in enumerate(keys, 1)
@@ -82,10 +82,10 @@ async def histories(connection: Connection, keys: Sequence[Key], *, lock: bool =
 
 async def load(connection: Connection, given: Sequence[History]) -> None:
     """Put what `given` tells in place of what is under its keys."""
-    asked = tables.arrays(sorted((history.key for history in given), key=history_order))
-    await connection.fetch(_rows_sql(lock=True), *asked)
+    asked = tables.key_list(sorted((history.key for history in given), key=history_order))
+    await connection.fetch(_rows_sql(lock=True), asked)
     for sql in _CLEAR:
-        await connection.execute(sql, *asked)
+        await connection.execute(sql, asked)
     await tables.put_rows(connection, [history.row for history in given if history.row is not None])
     await tables.put_events(connection, [event for history in given for event in history.events])
     anchors = [(*history_order(history.key), history.anchor) for history in given if history.anchor]
@@ -169,29 +169,28 @@ async def _put_anchors(connection: Connection, anchors: Sequence[Sequence[str]])
         await connection.execute(_ANCHOR, *(list(column) for column in zip(*anchors, strict=True)))
 
 
-_GIVEN = (
-    'unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS k (kind, tenant, "user", id, number)'
-)
+_GIVEN = "jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS k (g, number)"
+_ON_KEY = 't.kind = g ->> 0 AND t.tenant = g ->> 1 AND t."user" = g ->> 2 AND t.id = g ->> 3'
 
 
 def _of_keys(table: str, columns: str, ending: str = "") -> str:
-    named = ", ".join(f"t.{name.strip()}" for name in columns.split(","))
+    """The rows of a list of keys, one key after the other (OFFSET keeps the planner from turning that around)."""
     return f"""
-        SELECT k.number, {named} FROM {_GIVEN} JOIN holdfast.{table} AS t
-        ON t.kind = k.kind AND t.tenant = k.tenant AND t."user" = k."user" AND t.id = k.id {ending}"""
+        SELECT number, found.* FROM {_GIVEN} CROSS JOIN LATERAL (
+            SELECT {columns} FROM holdfast.{table} AS t WHERE {_ON_KEY} {ending}
+        ) AS found"""
 
 
 def _rows_sql(lock: bool) -> str:
-    ending = 'ORDER BY t.kind, t.tenant, t."user", t.id'
-    return _of_keys("records", tables.RECORD, ending + (" FOR UPDATE OF t" if lock else ""))
+    return _of_keys("records", tables.RECORD, "LIMIT 1 FOR UPDATE" if lock else "LIMIT 1")
 
 
-READ = _of_keys("records", tables.RECORD, "WHERE NOT t.deleted")
-_EVENTS = _of_keys("events", tables.EVENT, "ORDER BY k.number, t.incarnation, t.seq")
-_ANCHORS = _of_keys("anchors", "digest")
+READ = _of_keys("records", tables.RECORD, "AND NOT t.deleted LIMIT 1")
+_EVENTS = _of_keys("events", tables.EVENT, "ORDER BY incarnation, seq OFFSET 0")
+_ANCHORS = _of_keys("anchors", "digest", "LIMIT 1")
 _CLEAR = [
-    f"DELETE FROM holdfast.{table} AS t USING {_GIVEN}"
-    ' WHERE t.kind = k.kind AND t.tenant = k.tenant AND t."user" = k."user" AND t.id = k.id'
+    f"DELETE FROM holdfast.{table} WHERE ctid IN (SELECT found.place FROM {_GIVEN} CROSS JOIN LATERAL ("
+    f"SELECT ctid AS place FROM holdfast.{table} AS t WHERE {_ON_KEY} OFFSET 0) AS found)"
     for table in ("records", "events", "anchors")
 ]
 _DROP = """

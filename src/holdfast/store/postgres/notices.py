@@ -70,6 +70,8 @@ class Notices:
 
     async def close(self) -> None:
         """Say what is unsaid, hear nothing more."""
+        if (talk := self._talk.peek()) is not None:
+            await talk.end()
         await self._talk.close()
         await self._listeners.close()
 
@@ -108,15 +110,19 @@ class _Talk:
 
     async def end(self) -> None:
         """Tell them now what they were not told yet."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        await self._tasks.stop()
+        await self.be_quiet()
         if self._is_due:
             try:
                 await self._tell()
             except HoldfastError as error:
                 log.info("notice_unsaid", error=error.message)
+
+    async def be_quiet(self) -> None:
+        """Say nothing more: the loop ends. Others look by themselves."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._tasks.stop()
 
     def _begin(self) -> None:
         self._timer = None
@@ -144,4 +150,4 @@ def _abandon(connection: Connection) -> None:
 
 
 async def _end_talk(talk: _Talk) -> None:
-    await talk.end()
+    await talk.be_quiet()
