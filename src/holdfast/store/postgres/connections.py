@@ -115,6 +115,20 @@ class Connections:
         finally:
             await self.release(connection, is_done=is_done)
 
+    @contextlib.asynccontextmanager
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for a single statement that touches no table of ours. Raises the store's errors."""
+        connection = await self.acquire()
+        is_done = False
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                yield connection
+            is_done = True
+        except EVERYTHING as error:
+            raise translate(error, self._address.shown) from error
+        finally:
+            await self.release(connection, is_done=is_done)
+
     async def commit(self, connection: Connection) -> None:
         """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
         place = self._address.shown

@@ -15,12 +15,11 @@ from holdfast.logs import get_logger
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.errors import EVERYTHING
-from holdfast.store.records import Scope
 from holdfast.store.wakeup import Wakeup
 from holdfast.tasks import Supervisor
 
 CHANNEL = "holdfast"
-COALESCE_S = 0.02
+COALESCE_S = 0.05
 """How long after a commit others are told of it, together with whatever else was committed until then."""
 LOOK_EVERY_S = 1.0
 """How often whoever waits looks by himself."""
@@ -62,7 +61,7 @@ class Notices:
 
     async def look(self) -> None:
         """See whether anything was written since the last look, on the whole server: cheap, and often too much."""
-        async with self._connections.transaction(Scope.system(), options="READ ONLY") as connection:
+        async with self._connections.statement() as connection:
             seen = await connection.fetchval("SELECT pg_current_snapshot()::text")
         is_news, self._seen = seen != self._seen, seen
         if is_news:
@@ -130,7 +129,7 @@ class _Talk:
 
     async def _tell(self) -> None:
         self._is_due = False
-        async with self._connections.transaction(Scope.system()) as connection:
+        async with self._connections.statement() as connection:
             await connection.fetch(_SAY, CHANNEL, self._me)
 
     def _failed(self, _name: str, error: BaseException) -> None:
