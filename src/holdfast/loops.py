@@ -199,11 +199,14 @@ async def _closed_elsewhere(bound: _Bound[Any], loop: asyncio.AbstractEventLoop)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bound.close(), loop))
 
 
-def close_socket(transport: asyncio.BaseTransport | None) -> None:
-    """Close the socket below a transport whose loop was closed: no method of the transport can do that any more."""
+def close_socket(transport: Any) -> None:
+    """Close the socket below a transport whose loop was closed: no method of the transport can do that any more.
+
+    The transport is marked as closed, too, or its finaliser and those of its users complain that nobody closed it.
+    """
     inner = transport.get_extra_info("socket") if transport is not None else None
     own = getattr(transport, "_sock", None) or getattr(inner, "_sock", None)
     if own is not None:
         own.close()
         with contextlib.suppress(AttributeError):
-            transport._sock = None  # type: ignore[union-attr]  # or its finaliser complains that nobody closed it
+            transport._closing, transport._sock = True, None

@@ -22,17 +22,12 @@ from holdfast.store.postgres.errors import EVERYTHING, LOST, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
-STATEMENT_TIMEOUT_S = 30.0
-"""How long the server may work on one statement."""
 LOCK_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 20.0
 """How long a transaction may wait for this process, before the server gives its locks to others."""
-ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0
-"""How long the server may stay silent, for whoever waits."""
 CLOSE_TIMEOUT_S = 5.0
 
 _SETTINGS = {
-    "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
     "lock_timeout": f"{LOCK_TIMEOUT_S:.0f}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S:.0f}s",
     # The store asks by key, many at a time. Plans are made once, while the tables are small, and kept: a plan that
@@ -77,11 +72,20 @@ class Connections:
         """Where they lead to."""
         return self._address
 
+    def opening(self, scopes: Iterable[Scope], options: str = "") -> str:
+        """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
+        role, listed = reach(scopes)
+        # In hexadecimal, so that no name needs quoting.
+        granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
+        chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
+        limit = f"set_config('statement_timeout', '{self._address.statement_timeout_s}s', true)"
+        return f"BEGIN {options}; SELECT {chosen}, {limit}{_SET}"
+
     async def acquire(self) -> Connection:
         """A connection of the running loop's pool. Raises the store's errors."""
         try:
             pool = await self._pools.get()
-            return await pool.acquire(timeout=ANSWER_TIMEOUT_S)
+            return await pool.acquire(timeout=self._address.answer_timeout_s)
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
@@ -105,8 +109,8 @@ class Connections:
         is_done = False
         try:
             try:
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    await connection.execute(opening(scopes, options))
+                async with asyncio.timeout(self._address.answer_timeout_s):
+                    await connection.execute(self.opening(scopes, options))
                 yield connection
             except EVERYTHING as error:
                 raise translate(error, self._address.shown) from error
@@ -121,7 +125,7 @@ class Connections:
         connection = await self.acquire()
         is_done = False
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._address.answer_timeout_s):
                 yield connection
             is_done = True
         except EVERYTHING as error:
@@ -133,7 +137,7 @@ class Connections:
         """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
         place = self._address.shown
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._address.answer_timeout_s):
                 tag = await connection.execute("COMMIT")
         except asyncpg.PostgresConnectionError as error:
             raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
@@ -152,7 +156,7 @@ class Connections:
         undone, CommitUnknown where nobody knows."""
         place = self._address.shown
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._address.answer_timeout_s):
                 return await connection.fetchval(query, *arguments)
         except asyncpg.PostgresError as error:
             if isinstance(error, asyncpg.PostgresConnectionError) or (error.sqlstate or "").startswith("57P"):
@@ -195,15 +199,6 @@ class Connections:
             **options,
         )
         return connection
-
-
-def opening(scopes: Iterable[Scope], options: str = "") -> str:
-    """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
-    role, listed = reach(scopes)
-    # In hexadecimal, so that no name needs quoting.
-    granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
-    chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
-    return f"BEGIN {options}; SELECT {chosen}{_SET}"
 
 
 def reach(scopes: Iterable[Scope]) -> tuple[str, bytes]:

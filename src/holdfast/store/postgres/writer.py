@@ -19,11 +19,9 @@ from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.store.committer import Batch, Outcome, Poison
 from holdfast.store.postgres import generations, tables
 from holdfast.store.postgres.connections import (
-    ANSWER_TIMEOUT_S,
     Connection,
     Connections,
     committed,
-    opening,
     reach,
 )
 from holdfast.store.postgres.errors import EVERYTHING, is_payload_fault, is_race, translate
@@ -110,7 +108,9 @@ class BatchWriter:
         self, connection: Connection, judgement: Judgement, known: Known, scopes: Sequence[Scope]
     ) -> bool:
         """Whether a statement that was cancelled has written all the same. Raises CommitUnknown where nothing tells."""
-        await connection.execute(opening(scopes))  # once the server is done with the other, in either way
+        await connection.execute(
+            self._connections.opening(scopes)
+        )  # once the server is done with the other, in either way
         now = await tables.digests(connection, judgement.rows)
         if any(now.get(key) == row.record.digest for key, row in judgement.rows.items() if row.record is not None):
             return True
@@ -143,7 +143,7 @@ class BatchWriter:
         connection = await self._connections.acquire()
         is_done = False
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._connections.address.answer_timeout_s):
                 found = await self._judged(connection, changes, scopes)
             if found is None:
                 return None
@@ -166,7 +166,7 @@ class BatchWriter:
     ) -> tuple[Known, Judgement] | None:
         """What `changes` were judged against and the judgement, written and not committed yet."""
         asked_at_s = monotonic_s()
-        await connection.execute(opening(scopes))
+        await connection.execute(self._connections.opening(scopes))
         known = await tables.load(connection, changes)
         self._time.learn(known.server_s, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         at = self._time.now_s() if self._time.is_given else known.server_s
