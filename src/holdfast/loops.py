@@ -103,7 +103,7 @@ class LoopBound(Generic[T]):
                 await its.close()
             elif loop.is_running():
                 await _closed_elsewhere(its, loop)
-            elif its.is_open:
+            else:
                 self._let_go(its)
 
     def __len__(self) -> int:
@@ -130,8 +130,9 @@ class LoopBound(Generic[T]):
             self._let_go(bound)
 
     def _let_go(self, bound: _Bound[T]) -> None:
-        if bound.is_open and self._abandon is not None:
-            self._abandon(bound.client)
+        for client in bound.take():
+            if self._abandon is not None:
+                self._abandon(client)
 
     def _forget(self) -> None:
         _inherited.append(self._bound)
@@ -167,6 +168,12 @@ class _Bound(Generic[T]):
             raise Unavailable(f"{self._name}: it was closed just now")
         return self._client[0]
 
+    def take(self) -> list[T]:
+        """The client, if there is one, which its loop will not close any more."""
+        taken = self._client[:]
+        self._client.clear()
+        return taken
+
     def is_resting(self, since: float) -> bool:
         return self.used_at < since
 
@@ -188,8 +195,9 @@ async def _kept(client: T, close: Callable[[T], Awaitable[object]], shelf: list[
     try:
         yield client
     finally:
-        shelf.clear()
-        await close(client)
+        if shelf:  # or somebody took it, because this loop seemed dead
+            shelf.clear()
+            await close(client)
 
 
 async def _closed_elsewhere(bound: _Bound[Any], loop: asyncio.AbstractEventLoop) -> None:

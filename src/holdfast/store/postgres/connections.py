@@ -18,7 +18,7 @@ from holdfast import codec, faults
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, LOST, translate
+from holdfast.store.postgres.errors import EVERYTHING, LOST, is_lost, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
@@ -89,15 +89,36 @@ class Connections:
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
+    async def begin(self, scopes: Iterable[Scope], options: str = "") -> Connection:
+        """A connection with a transaction begun. One that was lost while it rested is passed over for the next."""
+        opening = self.opening(scopes, options)
+        lost: BaseException | None = None
+        for _ in range(self._address.pool_size + 1):
+            connection = await self.acquire()
+            is_begun = False
+            try:
+                async with asyncio.timeout(self._address.answer_timeout_s):
+                    await connection.execute(opening)
+                is_begun = True
+                return connection
+            except EVERYTHING as error:
+                if not is_lost(error):
+                    raise translate(error, self._address.shown) from error
+                lost = error
+            finally:
+                if not is_begun:
+                    await self.release(connection, is_done=False)
+        assert lost is not None, "only a lost connection leads to another"
+        raise translate(lost, self._address.shown) from lost
+
     async def release(self, connection: Connection, *, is_done: bool) -> None:
         """Give one back; one that is not done with what it was asked is closed, which undoes it."""
-        if not is_done:
-            connection.terminate()  # quicker than to ask a server that may not answer, and as safe
         pool = self._pools.peek()
-        if pool is None:  # the loop ends, and has closed its pool already
-            return
-        with contextlib.suppress(*EVERYTHING):
-            await pool.release(connection)
+        with contextlib.suppress(*EVERYTHING):  # where the loop ends, its pool may have taken it back already
+            if not is_done:
+                connection.terminate()  # quicker than to ask a server that may not answer, and as safe
+            if pool is not None:
+                await pool.release(connection)
 
     @contextlib.asynccontextmanager
     async def transaction(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
@@ -105,12 +126,10 @@ class Connections:
 
         `options` follow BEGIN. Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
         """
-        connection = await self.acquire()
+        connection = await self.begin(scopes, options)
         is_done = False
         try:
             try:
-                async with asyncio.timeout(self._address.answer_timeout_s):
-                    await connection.execute(self.opening(scopes, options))
                 yield connection
             except EVERYTHING as error:
                 raise translate(error, self._address.shown) from error
@@ -139,11 +158,9 @@ class Connections:
         try:
             async with asyncio.timeout(self._address.answer_timeout_s):
                 tag = await connection.execute("COMMIT")
-        except asyncpg.PostgresConnectionError as error:
-            raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
         except asyncpg.PostgresError as error:
-            if error.sqlstate and error.sqlstate.startswith("57P"):  # it was told to stop, perhaps after it committed
-                raise CommitUnknown(f"{place}: the server stopped at COMMIT ({error})", place=place) from error
+            if is_lost(error):
+                raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
             raise translate(error, place) from error
         except (*EVERYTHING, asyncio.CancelledError) as error:
             connection.terminate()
@@ -159,7 +176,7 @@ class Connections:
             async with asyncio.timeout(self._address.answer_timeout_s):
                 return await connection.fetchval(query, *arguments)
         except asyncpg.PostgresError as error:
-            if isinstance(error, asyncpg.PostgresConnectionError) or (error.sqlstate or "").startswith("57P"):
+            if is_lost(error):
                 raise CommitUnknown(f"{place}: the connection was lost in a commit ({error})", place=place) from error
             raise
         except LOST as error:
@@ -229,11 +246,16 @@ async def _close(pool: Pool) -> None:
         pool.terminate()
 
 
-def _abandon(pool: Pool) -> None:
-    """Close the sockets of a pool whose loop is gone."""
-    for holder in getattr(pool, "_holders", ()):
-        connection = getattr(holder, "_con", None)
+def abandon(connection: Any) -> None:
+    """Close the socket of a connection whose loop is gone."""
+    if connection is not None:
         close_socket(getattr(connection, "_transport", None))
+        connection._aborted = True  # or its finaliser complains that nobody closed it
+
+
+def _abandon(pool: Pool) -> None:
+    for holder in getattr(pool, "_holders", ()):
+        abandon(getattr(holder, "_con", None))
 
 
 def committed(place: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.loops import LoopBound, close_socket
-from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.loops import LoopBound
+from holdfast.store.postgres.connections import Connection, Connections, abandon
 from holdfast.store.postgres.errors import EVERYTHING
 from holdfast.store.wakeup import Wakeup
 from holdfast.tasks import Supervisor
@@ -35,7 +35,7 @@ class Notices:
         self._wakeup = wakeup
         self._me = me
         self._listeners: LoopBound[Connection] = LoopBound(
-            self._listen, _hang_up, check=_is_open, abandon=_abandon, check_after_s=LOOK_EVERY_S, name="listener"
+            self._listen, _hang_up, check=_is_open, abandon=abandon, check_after_s=LOOK_EVERY_S, name="listener"
         )
         self._talk: LoopBound[_Talk] = LoopBound(self._begin_to_talk, _end_talk, name="notifier")
         self._seen = ""
@@ -142,10 +142,6 @@ async def _is_open(connection: Connection) -> bool:
 
 async def _hang_up(connection: Connection) -> None:
     connection.terminate()  # nothing is under way on it, and the server need not answer
-
-
-def _abandon(connection: Connection) -> None:
-    close_socket(getattr(connection, "_transport", None))
 
 
 async def _end_talk(talk: _Talk) -> None:

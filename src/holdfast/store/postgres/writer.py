@@ -140,11 +140,12 @@ class BatchWriter:
 
     async def _attempt(self, changes: Sequence[Change], scopes: Sequence[Scope]) -> Judgement | None:
         """What became of `changes`; None where somebody else was quicker."""
-        connection = await self._connections.acquire()
+        asked_at_s = monotonic_s()
+        connection = await self._connections.begin(scopes)
         is_done = False
         try:
             async with asyncio.timeout(self._connections.address.answer_timeout_s):
-                found = await self._judged(connection, changes, scopes)
+                found = await self._judged(connection, changes, asked_at_s)
             if found is None:
                 return None
             known, judgement = found
@@ -162,11 +163,9 @@ class BatchWriter:
         return judgement
 
     async def _judged(
-        self, connection: Connection, changes: Sequence[Change], scopes: Sequence[Scope]
+        self, connection: Connection, changes: Sequence[Change], asked_at_s: float
     ) -> tuple[Known, Judgement] | None:
         """What `changes` were judged against and the judgement, written and not committed yet."""
-        asked_at_s = monotonic_s()
-        await connection.execute(self._connections.opening(scopes))
         known = await tables.load(connection, changes)
         self._time.learn(known.server_s, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         at = self._time.now_s() if self._time.is_given else known.server_s
