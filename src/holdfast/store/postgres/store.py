@@ -19,7 +19,7 @@ from holdfast.store import archive, gate, paging
 from holdfast.store.audit import History, audit
 from holdfast.store.committer import Committer
 from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import survey
 from holdfast.store.postgres import address, generations, inspection, select, tables
 from holdfast.store.postgres.connections import Connection, Connections, committed
 from holdfast.store.postgres.notices import Notices
@@ -223,11 +223,11 @@ class PostgresStore:
 
     async def repair(self) -> list[str]:
         async with self.snapshot() as view:
-            damaged = [history.key async for history in view.histories() if repair_of(history)]
-        if not damaged:
+            found = survey([history async for history in view.histories()], await view.streams())
+        if not (found.damaged or found.behind):
             return []
         async with self._writing(Scope.system()) as connection:
-            words = await inspection.repair(connection, damaged)
+            words = await inspection.repair(connection, found, at=self.now_s())
         self._wakeup.advance()
         return words
 
