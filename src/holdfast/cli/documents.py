@@ -20,6 +20,7 @@ from holdfast.workflow.admission import about_of, is_active, visits_of
 from holdfast.workflow.build import Built
 from holdfast.workflow.inbox import Waiting
 from holdfast.workflow.past import Checkpoint
+from holdfast.workflow.retention import Removed
 from holdfast.workflow.run import Leaf, Run, Timer, decode_run, spec_text
 
 
@@ -156,6 +157,18 @@ class VerificationDocument(msgspec.Struct, frozen=True, kw_only=True):
     records: int
     events: int
     problems: tuple[dict[str, str], ...]
+
+
+class TrimDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What `trim` removed, or would: everything that was over `before`."""
+
+    store: str
+    before: str
+    is_dry_run: bool
+    runs: int
+    signals: int
+    notices: int
+    rows: int
 
 
 class CheckDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -311,6 +324,19 @@ def verification_document(store: str, found: Verification) -> VerificationDocume
         problems=tuple(
             {"where": problem.where, "expected": problem.expected, "seen": problem.seen} for problem in found.problems
         ),
+    )
+
+
+def trim_document(store: str, removed: Removed, *, before_s: float, is_dry_run: bool) -> TrimDocument:
+    """The document of what was removed."""
+    return TrimDocument(
+        store=store,
+        before=iso(before_s),
+        is_dry_run=is_dry_run,
+        runs=removed.runs,
+        signals=removed.signals,
+        notices=removed.notices,
+        rows=removed.rows,
     )
 
 

@@ -1,8 +1,9 @@
-"""Commands for whoever keeps the store: verify, backup, restore, doctor."""
+"""Commands for whoever keeps the store: verify, backup, restore, trim, doctor."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +15,14 @@ from holdfast.cli.command import command
 from holdfast.cli.examination import examine, processes_of
 from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
 from holdfast.cli.session import Desk
-from holdfast.clock import SystemClock, utc
+from holdfast.clock import SystemClock, system_randomness, utc
 from holdfast.errors import Corrupt, InvalidInput, NotFound, Rejected
+from holdfast.ids import uuid7
 from holdfast.observe.rules import Status
 from holdfast.store.protocol import Store
 from holdfast.store.records import Verification
+from holdfast.workflow.removing import Remover
+from holdfast.workflow.retention import KEEP_WHOLE, Removed, Retention
 
 
 def add_to(app: typer.Typer) -> None:
@@ -26,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "verify", is_scoped=False)(verify)
     command(app, "backup", is_scoped=False)(backup)
     command(app, "restore", is_scoped=False)(restore)
+    command(app, "trim", is_scoped=False)(trim)
     command(app, "doctor", is_scoped=False)(doctor)
 
 
@@ -63,6 +68,33 @@ async def restore(
         _tell(desk, desk.settings.store, await store.restore(source, overwrite=overwrite))
 
 
+async def trim(
+    desk: Desk,
+    *,
+    older_than: Annotated[str, typer.Option("--older-than", metavar="DURATION", help="Keep so long, as 90d.")],
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", metavar="N", help="Of living runs keep only the last N older journal rows as well."),
+    ] = None,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and remove nothing.")] = False,
+) -> None:
+    """Remove runs that ended long ago, with all that was theirs, while engines may go on working."""
+    asked = Retention(keep_for=older_than, keep_rows=keep)
+    async with desk.opened() as store:
+        before_s = store.now_s() - asked.keep_for_s
+        remover = Remover(store, before_s=before_s, change_id=_change_ids())
+        if is_dry_run:
+            removed = await remover.would_go(store, keep_rows=keep)
+        else:
+            removed = Removed()
+            async for page in remover.pages():
+                removed = removed.plus(page)
+            rows = await store.trim(before_s=before_s, keep_per_record=keep or KEEP_WHOLE)
+            removed = removed.plus(Removed(rows=rows))
+    document = documents.trim_document(desk.settings.store, removed, before_s=before_s, is_dry_run=is_dry_run)
+    desk.output.one(document, tables.trim_line)
+
+
 async def doctor(desk: Desk) -> None:
     """Look at the whole store: what is well, what is not, and what to do; exit code 1 where something needs you."""
     async with desk.opened() as store:
@@ -86,6 +118,12 @@ def _tell(desk: Desk, place: str, found: Verification) -> None:
     desk.output.one(documents.verification_document(place, found), tables.verification_page)
     if not found.is_clean:
         raise typer.Exit(CORRUPT)
+
+
+def _change_ids() -> Callable[[], str]:
+    """Ids for changes, unique for ever."""
+    clock, randomness = SystemClock(), system_randomness()
+    return lambda: f"trim:{uuid7(clock, randomness)}"
 
 
 def _dated_name() -> str:

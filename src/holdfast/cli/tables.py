@@ -21,6 +21,7 @@ from holdfast.cli.documents import (
     LeafDocument,
     RunDocument,
     RunLine,
+    TrimDocument,
     VerificationDocument,
     WorkflowLine,
 )
@@ -147,6 +148,15 @@ def verification_page(found: VerificationDocument) -> RenderableType:
         table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
     advice = "keep this file and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
     return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))
+
+
+def trim_line(found: TrimDocument) -> RenderableType:
+    """`trim`: what went, or would go."""
+    verb = "would go" if found.is_dry_run else "went"
+    return Text(
+        f"{found.store}: of what was over before {_time(found.before)}, {found.runs} runs, {found.signals} signals, "
+        f"{found.notices} notices and {found.rows} journal rows {verb}"
+    )
 
 
 def workflows_table(lines: Sequence[WorkflowLine]) -> RenderableType:
