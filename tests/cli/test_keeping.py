@@ -33,7 +33,7 @@ def test_a_flipped_letter_is_found_and_says_where(call: Call, runs: str) -> None
     assert answer.code == 4
     assert any("run" in problem["where"] for problem in answer.documents[0]["problems"])
     drawn = call("verify")
-    assert (drawn.code, "keep this file and the last backup" in drawn.out) == (4, True)
+    assert (drawn.code, "keep this store and the last backup" in drawn.out) == (4, True)
     shown = call("show", "INC-0", "--json")
     assert (shown.code, '"error":"Corrupt"' in shown.err) == (4, True)
     assert call("backup", "copy.db").code == 4

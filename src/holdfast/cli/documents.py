@@ -171,6 +171,21 @@ class TrimDocument(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class MigrationDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A store that was copied: what it holds, and what this attempt wrote and removed. `passes`: how often both were
+    gone through; in the last nothing differed."""
+
+    source: str = msgspec.field(name="from")
+    target: str = msgspec.field(name="to")
+    records: int
+    events: int
+    written: int
+    removed: int
+    passes: int
+    is_resumed: bool
+    took_s: float
+
+
 class CheckDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that `doctor` looked at: "green", "degraded" or "red", what was seen, and what to do."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,8 +11,10 @@ from pathlib import Path
 from holdfast import codec
 from holdfast.cli.documents import iso
 from holdfast.cli.rules import LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.errors import Corrupt, Rejected
 from holdfast.locks import LOCK, LockState, token_of
 from holdfast.store.liveness import FileLiveness
+from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow.ownership import ProcessInfo
@@ -41,7 +44,7 @@ async def examine(store: Store) -> StoreFacts:
         if idle_s is not None or run.status not in ("running", "waiting"):
             notable.append(_run(run, idle_s))
     return StoreFacts(
-        location=store.capabilities.location,
+        location=without_secret(store.capabilities.location),
         is_durable=store.capabilities.durable,
         ailment=store.ailment(),
         clock_offset_s=newest - now,
@@ -58,6 +61,15 @@ async def processes_of(store: Store) -> list[ProcessFacts]:
     now = store.now_s()
     page = await store.scan(Scope.system(), Query(kind=PROCESS), limit=LISTED_MAX)
     return [_process(store, record, now) for record in page.records]
+
+
+async def check_alone(store: Store, doing: str) -> None:
+    """Refuse to change a store below engines that work on it. One that is too damaged to tell is worked on by none."""
+    with contextlib.suppress(Corrupt):
+        living = [f"{each.host}:{each.pid}" for each in await processes_of(store) if each.is_alive]
+        if living:
+            place = without_secret(store.capabilities.location)
+            raise Rejected(f"{doing}: expected no engine at work on {place}, saw {', '.join(living)}; stop it first")
 
 
 async def _live_runs(store: Store) -> AsyncIterator[Record]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,14 +11,14 @@ import typer
 
 from holdfast.cli import documents, tables
 from holdfast.cli.command import command
-from holdfast.cli.examination import examine, processes_of
+from holdfast.cli.examination import check_alone, examine
 from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
 from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, system_randomness, utc
-from holdfast.errors import Corrupt, InvalidInput, NotFound, Rejected
+from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
 from holdfast.observe.rules import Status
-from holdfast.store.protocol import Store
+from holdfast.store.place import without_secret
 from holdfast.store.records import Verification
 from holdfast.workflow.removing import Remover
 from holdfast.workflow.retention import KEEP_WHOLE, Removed, Retention
@@ -37,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 async def verify(desk: Desk) -> None:
     """Recompute every digest and chain of the store; exit code 4 and the problems where one does not fit."""
     async with desk.opened() as store:
-        _tell(desk, desk.settings.store, await store.verify())
+        _tell(desk, without_secret(desk.settings.store), await store.verify())
 
 
 async def backup(
@@ -64,8 +63,8 @@ async def restore(
     if not source.is_file():
         raise NotFound(f"restore: expected a file that `holdfast backup` wrote, saw none at {source.absolute()}")
     async with desk.opened(must_exist=False) as store:
-        await _check_alone(store)
-        _tell(desk, desk.settings.store, await store.restore(source, overwrite=overwrite))
+        await check_alone(store, "restore")
+        _tell(desk, without_secret(desk.settings.store), await store.restore(source, overwrite=overwrite))
 
 
 async def trim(
@@ -91,7 +90,9 @@ async def trim(
                 removed = removed.plus(page)
             rows = await store.trim(before_s=before_s, keep_per_record=keep or KEEP_WHOLE)
             removed = removed.plus(Removed(rows=rows))
-    document = documents.trim_document(desk.settings.store, removed, before_s=before_s, is_dry_run=is_dry_run)
+    document = documents.trim_document(
+        without_secret(desk.settings.store), removed, before_s=before_s, is_dry_run=is_dry_run
+    )
     desk.output.one(document, tables.trim_line)
 
 
@@ -104,14 +105,6 @@ async def doctor(desk: Desk) -> None:
     desk.output.one(document, lambda page: tables.doctor_page(page, now=now))
     if document.status == Status.RED.value:
         raise typer.Exit(REFUSED)
-
-
-async def _check_alone(store: Store) -> None:
-    """Refuse to change a store below engines that work on it. One that is too damaged to tell is worked on by none."""
-    with contextlib.suppress(Corrupt):
-        living = [f"{each.host}:{each.pid}" for each in await processes_of(store) if each.is_alive]
-        if living:
-            raise Rejected(f"restore: expected no engine at work on this store, saw {', '.join(living)}; stop it first")
 
 
 def _tell(desk: Desk, place: str, found: Verification) -> None:

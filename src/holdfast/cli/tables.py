@@ -19,6 +19,7 @@ from holdfast.cli.documents import (
     EventDocument,
     HistoryRow,
     LeafDocument,
+    MigrationDocument,
     RunDocument,
     RunLine,
     TrimDocument,
@@ -146,7 +147,7 @@ def verification_page(found: VerificationDocument) -> RenderableType:
     table = _table("where", "expected", "seen")
     for problem in found.problems:
         table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
-    advice = "keep this file and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
+    advice = "keep this store and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
     return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))
 
 
@@ -156,6 +157,16 @@ def trim_line(found: TrimDocument) -> RenderableType:
     return Text(
         f"{found.store}: of what was over before {_time(found.before)}, {found.runs} runs, {found.signals} signals, "
         f"{found.notices} notices and {found.rows} journal rows {verb}"
+    )
+
+
+def migration_page(done: MigrationDocument) -> RenderableType:
+    """`migrate`: what was copied, and what comes next."""
+    resumed = ", the rest of an earlier attempt" if done.is_resumed else ""
+    return Group(
+        Text(f"{done.target}: {done.records} records and {done.events} events, each read back and as in {done.source}"),
+        Text(f"{done.written} keys written and {done.removed} removed in {done.took_s:.1f} s{resumed}", style="dim"),
+        Text(f"start the engines on it, and none on {done.source} any more: it is a copy of what was"),
     )
 
 

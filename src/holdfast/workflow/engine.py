@@ -12,6 +12,7 @@ from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_conte
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Unavailable
 from holdfast.locks import Lease, LockService
 from holdfast.logs import get_logger
+from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
@@ -119,6 +120,7 @@ class Engine:
         await self._exit.aclose()
 
     async def _open(self, store: Store) -> _Inside:
+        await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
         ownership = Ownership(
