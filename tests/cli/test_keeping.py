@@ -112,7 +112,7 @@ def test_doctor_finds_what_stands_still(call: Call, runs: str) -> None:
     assert (answer.code, found["status"]) == (1, "red")
     assert status == {
         "store": "green", "clock": "green", "processes": "red", "progress": "green", "failed": "red",
-        "paused": "green", "locks": "green",
+        "paused": "green", "locks": "green", "backup": "degraded",
     }  # fmt: skip
     assert {run["ticket"]: run["status"] for run in found["facts"]["runs"]} == {
         "INC-0": "running", "INC-1": "paused", "INC-2": "failed",

@@ -186,6 +186,53 @@ class MigrationDocument(msgspec.Struct, frozen=True, kw_only=True):
     took_s: float
 
 
+class AgainstDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore would take from a store: keys that would be as they were, events that would be gone."""
+
+    store: str
+    keys: int
+    events: int
+    newest_at: str | None
+
+
+class DrillDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was restored on trial. `age_s`: how much time a restore would lose; `restore_s`: how long it takes;
+    `took_s`: with everything that was checked. `runs`: by status; `states`: by workflow and active states;
+    `unknown_charts`: runs whose chart no engine has stored, so that only their form was checked."""
+
+    source: str
+    is_good: bool
+    taken_at: str
+    age_s: float
+    restore_s: float
+    took_s: float
+    records: int
+    events: int
+    runs: dict[str, int]
+    states: dict[str, int]
+    unknown_charts: int
+    problem_count: int
+    problems: tuple[str, ...]
+    against: AgainstDocument | None
+
+
+class BackupLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One try of a schedule. `error`: why it failed; `deleted`: the old backups that went; `next_at`: when the next one
+    is due; `is_noted`: whether the store could be told, for `doctor`."""
+
+    at: str
+    is_good: bool
+    place: str
+    records: int
+    events: int
+    took_s: float
+    error: str
+    deleted: tuple[str, ...]
+    next_at: str
+    is_noted: bool
+    drill: DrillDocument | None
+
+
 class CheckDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that `doctor` looked at: "green", "degraded" or "red", what was seen, and what to do."""
 

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from holdfast import codec
-from holdfast.cli.documents import iso
-from holdfast.cli.rules import LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.cli.documents import iso, iso_or_none
+from holdfast.cli.rules import BackupFacts, LockFacts, ProcessFacts, RunFacts, StoreFacts
 from holdfast.errors import Corrupt, Rejected
 from holdfast.locks import LOCK, LockState, token_of
+from holdfast.store.backups import LastBackup, last_backup
+from holdfast.store.copy import marker_of
 from holdfast.store.liveness import FileLiveness
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
@@ -53,6 +55,8 @@ async def examine(store: Store) -> StoreFacts:
         runs=tuple(notable),
         counts=dict(counts),
         is_whole=counts.total() < RUNS_MAX,
+        backup=_backup(await last_backup(store), now),
+        copy_of=marker.source if (marker := await marker_of(store)) else "",
     )
 
 
@@ -96,6 +100,19 @@ def _process(store: Store, record: Record, now: float) -> ProcessFacts:
         started_at=iso(info.started_at),
         lease_left_s=round(left, 3),
         is_alive=is_alive,
+    )
+
+
+def _backup(last: LastBackup, now: float) -> BackupFacts:
+    return BackupFacts(
+        at=iso_or_none(last.at),
+        age_s=None if last.at is None else round(max(0.0, now - last.at), 3),
+        took_s=round(last.took_s, 3),
+        place=last.place,
+        was_drilled=last.was_drilled,
+        every_s=last.every_s,
+        failure=last.failure,
+        failure_age_s=None if last.failed_at is None else round(max(0.0, now - last.failed_at), 3),
     )
 
 

@@ -154,7 +154,7 @@ def _check_place(url: str, *, must_exist: bool) -> None:
     shown = without_secret(url)
     if url.startswith("memory:"):
         raise InvalidInput(
-            f"store {shown}: expected one that outlives this process, such as {DEFAULT_STORE} or "
+            f"store {shown}: expected one that outlives a process, such as {DEFAULT_STORE} or "
             "postgresql://user@host/database; set --store"
         )
     if not must_exist or not url.startswith("sqlite:///"):

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from holdfast.cli import rules
 from holdfast.cli.documents import (
+    BackupLine,
     CheckpointDocument,
     DoctorDocument,
+    DrillDocument,
     EventDocument,
     HistoryRow,
     LeafDocument,
@@ -168,6 +170,51 @@ def migration_page(done: MigrationDocument) -> RenderableType:
         Text(f"{done.written} keys written and {done.removed} removed in {done.took_s:.1f} s{resumed}", style="dim"),
         Text(f"start the engines on it, and none on {done.source} any more: it is a copy of what was"),
     )
+
+
+def drill_page(done: DrillDocument) -> RenderableType:
+    """`restore --drill`: what would come back, how old, and how long it takes."""
+    verdict = Text("it can be restored", style="green") if done.is_good else Text("NOT GOOD", style="bold red")
+    unknown = f", {done.unknown_charts} of them in charts that the store does not have" if done.unknown_charts else ""
+    counted = ", ".join(f"{count} {status}" for status, count in done.runs.items()) or "none"
+    parts: list[RenderableType] = [
+        _facts(
+            ("backup", Text(done.source, overflow="fold")),
+            ("verdict", verdict),
+            ("recovery point", f"{rules.lasting(done.age_s)} old, taken {_time(done.taken_at)} UTC"),
+            ("recovery time", f"{rules.lasting(done.restore_s)}, {rules.lasting(done.took_s)} with all checks"),
+            ("holds", f"{done.records} records and {done.events} events"),
+            ("runs", counted + unknown),
+        )
+    ]
+    if done.against is not None:
+        newest = f", the newest of {_time(done.against.newest_at)} UTC" if done.against.newest_at else ""
+        lost = f"{done.against.events} events{newest}; {done.against.keys} records would be others"
+        parts.append(_facts(("would be lost", f"of {done.against.store}: {lost}")))
+    if done.states:
+        table = _table("workflow and state", "runs")
+        for state, count in done.states.items():
+            table.add_row(state, str(count))
+        parts += [_title("where they stand"), table]
+    if done.problems:
+        more = done.problem_count - len(done.problems)
+        listed = [Text(problem, overflow="fold") for problem in done.problems]
+        parts += [_title("problems"), *listed, *([Text(f"and {more} more")] if more else [])]
+    return Group(*parts)
+
+
+def backup_flow(line: BackupLine) -> Text:
+    """`backup --every`: one try, in one line."""
+    if not line.is_good:
+        return Text.assemble(
+            _time(line.at), " ", ("failed", "bold red"), f" {line.error}; next try {_time(line.next_at)}"
+        )
+    drilled = f", drilled, restored in {rules.lasting(line.drill.restore_s)}" if line.drill is not None else ""
+    deleted = f", {len(line.deleted)} old ones deleted" if line.deleted else ""
+    return Text.assemble(
+        _time(line.at), " ", ("good", "green"), f" {line.place}: {line.records} records and {line.events} events in ",
+        f"{rules.lasting(line.took_s)}{drilled}{deleted}; next {_time(line.next_at)}",
+    )  # fmt: skip
 
 
 def workflows_table(lines: Sequence[WorkflowLine]) -> RenderableType:
