@@ -13,7 +13,7 @@ from holdfast.store.open import OpenStore, open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Query, Record, Scope
 from holdfast.workflow.run import MEMO, RUN, Run, decode_run
-from tests.engine.crash.processes import FILE, LOOK_S
+from tests.engine.crash.processes import FILE, LIMIT_S, LOOK_S
 
 PAGE = 1000
 _AT_WORK = """
@@ -133,8 +133,11 @@ async def _until_idle(url: str) -> None:
     """Until the server has nothing to do for anybody else on this database."""
     connection = await asyncpg.connect(url)
     try:
-        while await connection.fetchval(_AT_WORK):
-            await asyncio.sleep(LOOK_S)
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                if not await connection.fetchval(_AT_WORK):
+                    return
+                await asyncio.sleep(LOOK_S)
     finally:
         await connection.close()
 
