@@ -27,9 +27,10 @@ from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
+from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
-from holdfast.workflow.steps import Memos, RunContext
+from holdfast.workflow.steps import RunContext
 
 
 class Visit(NamedTuple):
