@@ -24,6 +24,7 @@ from holdfast.errors import (
 from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
+from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.workflow import (
@@ -49,6 +50,7 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "BlobRef",
     "Check",
     "Checkpoint",
     "Client",

@@ -311,7 +311,7 @@ def run_document(record: Record, built: Built | None, inbox: list[Waiting]) -> R
         forked_from=run.forked_from,
         outcome=run.outcome,
         labels=run.labels,
-        input=codec.decode(run.input),
+        input=codec.plain(run.blobs["input"]) if "input" in run.blobs else codec.decode(run.input),
         data=codec.decode(run.data),
     )
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 import asyncio
 
 from holdfast import codec, faults
-from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Require, Scope
+from holdfast.errors import Conflict
+from holdfast.store.blobs import BLOB, BlobRef, cut, digest_of_bytes
+from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Record, Require, Scope
 from holdfast.workflow.decision import Row
+from holdfast.workflow.large import read_patiently
 from holdfast.workflow.run import MEMO, Leaf, Run, visit_prefix
 from holdfast.workflow.runtime import Runtime
 
 HELD_MAX = 40
 """Memos and notes that are held back before they are sent off: at 1 MiB each they fit into one change."""
+HELD_BYTES_MAX = 44 * 1024 * 1024
+"""Bytes of memos that are held back: one of the largest, or many small ones, and the decision they go with beside."""
 
 
 class Memos:
@@ -26,8 +31,10 @@ class Memos:
         self._run_key = run.key
         self._prefix = visit_prefix(run.id, path, leaf)
         self.epoch = 0
-        self._known: dict[str, bytes] = {}
+        self._run = run
+        self._known: dict[str, bytes | BlobRef] = {}
         self._held: list[Put] = []
+        self._held_bytes = 0
         self._notes: list[Row] = []
         self._flights: set[asyncio.Task[None]] = set()
         self._refusal: BaseException | None = None
@@ -45,23 +52,29 @@ class Memos:
         while True:
             page = await self._runtime.store.scan(self._scope, query, after=after, limit=1000)
             for record in page.records:
-                self._known[record.key.id] = record.body
+                self._known[record.key.id] = _memo_in(record)
             if page.next is None:
                 return len(self._known)
             after = page.next
 
     async def find(self, name: str) -> bytes | None:
         """The memo of a step by name, or None."""
-        memo_id = self._prefix + name
+        found = await self._find(self._prefix + name)
+        if isinstance(found, BlobRef):
+            await self.durable()  # what is held cannot be read yet
+            return await read_patiently(self._runtime, self._run, found)
+        return found
+
+    async def _find(self, memo_id: str) -> bytes | BlobRef | None:
         if self._is_doubtful:
             self._known.clear()
             await self.load()
-            self._known |= {put.key.id: put.body for put in self._held}
+            self._known |= {put.key.id: _memo_in(put) for put in self._held if put.key.kind == MEMO}
             self._is_doubtful = False
         if self._runtime.is_cold and memo_id not in {put.key.id for put in self._held}:
             await self.durable()
             record = (await self._runtime.store.read(self._scope, [self._key(memo_id)]))[0]
-            return None if record is None else record.body
+            return None if record is None else _memo_in(record)
         return self._known.get(memo_id)
 
     def is_known(self, name: str) -> bool:
@@ -71,12 +84,48 @@ class Memos:
     def keep(self, name: str, body: bytes) -> None:
         """Hold a new memo back until the handler suspends or a next body wants to start."""
         memo_id = self._prefix + name
+        if len(body) > codec.PAYLOAD_BYTES_MAX:
+            self._keep_large(memo_id, body)
+            return
         self._known[memo_id] = body
-        self._held.append(Put(key=self._key(memo_id), body=body, expect=ABSENT))
+        self._hold(len(body), Put(key=self._key(memo_id), body=body, expect=ABSENT))
+
+    def _keep_large(self, memo_id: str, body: bytes) -> None:
+        """Hold back a memo that is kept in chunks, and refers to them."""
+        run = self._run_key
+        ref, chunks = cut(run.tenant, run.user, memo_id, body, what=f"result of step {memo_id}")
+        self._known[memo_id] = ref
+        memo = Put(key=self._key(memo_id), body=codec.encode(ref), expect=ABSENT, status=BLOB)
+        self._hold(sum(len(chunk.body) for chunk in chunks), memo, *chunks)
+
+    def _hold(self, size: int, *puts: Put) -> None:
+        if self._held_bytes + size > HELD_BYTES_MAX:
+            self._flush()
+        self._held_bytes += size
+        self._held += puts
         self._flush_in_time()
 
-    def note(self, row: Row) -> None:
-        """Hold a journal row back in the same way."""
+    async def put_blob(self, name: str, data: bytes) -> BlobRef:
+        """Keep bytes of the run's under a name, durably, and give what stands for them. The same bytes under the same
+        name are kept once."""
+        run = self._run_key
+        blob_id = f"{run.id}/data/{name}/{digest_of_bytes(data)}"
+        ref, chunks = cut(run.tenant, run.user, blob_id, data, what=f"blob {name}")
+        change = Change(
+            change_id=self._runtime.change_id(), writes=chunks, requires=(Require(key=run, epoch=self.epoch),)
+        )
+        try:
+            await self._runtime.commit(self._scope, change, is_patient=True)
+        except Conflict as conflict:
+            if conflict.facts.get("key") not in change.keys:
+                raise
+        return ref
+
+    def note(self, row: Row, size: int) -> None:
+        """Hold a journal row of `size` bytes back in the same way."""
+        if self._held_bytes + size > HELD_BYTES_MAX:
+            self._flush()
+        self._held_bytes += size
         self._notes.append(row)
         self._flush_in_time()
 
@@ -103,7 +152,7 @@ class Memos:
 
     def take_held(self) -> tuple[list[Put], list[Row]]:
         """What is still held, to be written with a decision or forgotten with the visit."""
-        held, notes, self._held, self._notes = self._held, self._notes, [], []
+        held, notes, self._held, self._notes, self._held_bytes = self._held, self._notes, [], [], 0
         return held, notes
 
     @property
@@ -145,6 +194,11 @@ class Memos:
         )
         await self._runtime.commit(self._scope, change, is_patient=True)
         faults.point("memo")
+
+
+def _memo_in(record: Record | Put) -> bytes | BlobRef:
+    """The memo in a record: the result, or what stands for it."""
+    return codec.decode(record.body, BlobRef) if record.status == BLOB else record.body
 
 
 def note_event(run_key: Key, row: Row) -> NewEvent:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import typing
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Literal
 
@@ -17,9 +17,11 @@ from msgspec.structs import replace
 
 from holdfast import codec, faults
 from holdfast.chart import shown
-from holdfast.context import UserExecutionContext
+from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
 from holdfast.workflow.decision import Row
+from holdfast.workflow.large import blob_ref, read_patiently
 from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import Leaf, Run
 from holdfast.workflow.runtime import Runtime
@@ -45,6 +47,7 @@ class RunContext:
         self._memos = memos
         self._memos.begin()
         self._leaf = leaf
+        self._run = run
         self.data = data
         self.input: Any = codec.decode(run.input)
         self.run_id = run.id
@@ -90,7 +93,8 @@ class RunContext:
 
         Sync functions run in a thread. A function with a keyword-only parameter named `key` gets the idempotency key:
         one for each visit, or with `once="run"` one for the whole run (the body still runs in each visit). A name that
-        repeats within a visit needs `key=`. The result passes through JSON by the function's return annotation.
+        repeats within a visit needs `key=`. The result passes through JSON by the function's return annotation, and may
+        have 32 MiB of it.
         Effects happen at least once; exactly once where the receiver honours the key.
         """
         memo = _memo_name(name, key)
@@ -103,7 +107,7 @@ class RunContext:
         if _wants_key(function):
             kwargs["key"] = self.key_of(name, once=once, key=key)
         result = await _call(function, args, kwargs, self._runtime.executor)
-        body = codec.encode(result, what=f"result of step {name}")
+        body = codec.encode(result, what=f"result of step {name}", bytes_max=BLOB_BYTES_MAX)
         if self._memos.is_known(memo):
             raise WorkflowError(
                 f"state {self.state}: step {memo!r} ran twice in one visit; give repeated steps a key=",
@@ -157,7 +161,25 @@ class RunContext:
         Raises InvalidInput for what a journal cannot hold."""
         row = Row(name="note", agent=self.state, metadata={"text": text, **facts})
         body = codec.encode(row.facts(), what=f"note of state {self.state}")
-        self._memos.note(replace(row, metadata=codec.decode(body)["metadata"]))
+        self._memos.note(replace(row, metadata=codec.decode(body)["metadata"]), len(body))
+
+    async def put_blob(self, name: str, data: bytes) -> BlobRef:
+        """Keep bytes that are too big for the run's data, at most 32 MiB; what stands for them is small, and fits into
+        the data and into the arguments of steps.
+
+        Durable when it returns. They go with the run, and not before: an older version of it may be gone back to. The
+        same bytes under the same name are kept once. Raises InvalidInput.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidInput(f"blob {name!r}: expected bytes, saw {type(data).__name__}; encode it first")
+        return await self._memos.put_blob(_memo_name(check_id("blob", name), None), bytes(data))
+
+    async def get_blob(self, ref: BlobRef | Mapping[str, Any]) -> bytes:
+        """The bytes that `put_blob` kept. In data without a type a reference is a dict, which does as well.
+
+        Raises NotFound where there is no such blob, Corrupt where its bytes are not what they were.
+        """
+        return await read_patiently(self._runtime, self._run, blob_ref(ref))
 
     def __repr__(self) -> str:
         return f"RunContext({self.run_id} {self.state}#{self.visit} attempt {self.attempt})"
