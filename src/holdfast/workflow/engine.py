@@ -302,7 +302,9 @@ class _Inside:
         if self.keeper is not None:
             self.runtime.tasks.start(self.keeper.keep(), name="retention")
         if self.ownership.is_shared:
-            self.runtime.tasks.start(self.ownership.keep(self._lease_lost), name="heartbeat")
+            self.runtime.tasks.start(
+                self.ownership.keep(self._lease_lost, self.recovery.watch.trouble), name="heartbeat"
+            )
             self.runtime.tasks.start(self.recovery.listen(), name="listen")
 
     def _lease_lost(self) -> None:
@@ -317,7 +319,10 @@ class _Inside:
     def _crashed(self, run_id: str, error: BaseException) -> None:
         if isinstance(error, Unavailable | CommitUnknown | Conflict):
             log.warning("run is taken up anew", run=run_id, error=repr(error))
-            self.recovery.strayed()
+            if isinstance(error, Conflict):
+                self.recovery.strayed()
+            else:
+                self.recovery.gave_up()
             return
         log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
         self.problems[f"run {run_id}"] = repr(error)
