@@ -151,7 +151,7 @@ def verification_page(found: VerificationDocument) -> RenderableType:
     for problem in found.problems:
         table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
     advice = (
-        "keep this store and the last backup: back it up as it is, then `holdfast repair`; "
+        "keep this store and the last backup; `holdfast repair` mends what it can, "
         "`holdfast restore FILE --store NEW` brings a backup back"
     )
     return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))

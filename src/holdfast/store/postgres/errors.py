@@ -52,7 +52,11 @@ def translate(error: BaseException, place: str) -> HoldfastError:
             f"{place}: expected an answer in time, saw none; the server or the way to it is slow", **facts
         )
     if isinstance(error, LOST):
-        return Unavailable(f"{place}: expected a server that answers ({type(error).__name__}: {error})", **facts)
+        return Unavailable(
+            f"{place}: expected a server that answers ({type(error).__name__}: {error}); does it run, and are host and "
+            "port of the URL right?",
+            **facts,
+        )
     return Unavailable(f"{place}: PostgreSQL refuses ({type(error).__name__}: {error})", **facts)
 
 
