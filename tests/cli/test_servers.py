@@ -76,6 +76,7 @@ def test_one_database_by_two_addresses_is_one_store(call: Call, places: Places) 
 
 AWAY = {
     "postgres": "postgresql://ana:{secret}@127.0.0.1:{port}/runs",
+    "redis": "redis://:{secret}@127.0.0.1:{port}/0",
 }
 """A URL of each kind of server, at a port where nobody listens."""
 
@@ -101,13 +102,13 @@ def test_a_server_that_is_away_is_named_without_its_secret(
 @kinds
 def test_a_secret_is_shown_nowhere(call: Call, places: Places, kind: str) -> None:
     """Where a URL or a location is shown: in answers, tables and errors."""
-    url = places.url(kind).replace("postgres@", f"postgres:{SECRET}@")
+    url = places.url(kind).replace("postgres@", f"postgres:{SECRET}@").replace("redis://", f"redis://default:{SECRET}@")
     asyncio.run(fill(url, "lamp"))
     calls = [
         ["verify", "--store", url], ["doctor", "--store", url], ["backup", "one.db", "--store", url],
         ["restore", "one.db", "--store", url], ["restore", "one.db", "--overwrite", "--store", url],
         ["restore", "one.db", "--drill", "--against", "--store", url], ["migrate", url, "sqlite:///two.db"],
-        ["migrate", url, url], ["show", "INC-9", "--store", url], ["ps", "--store", url.replace("postgresql", "pgsql")],
+        ["migrate", url, url], ["show", "INC-9", "--store", url], ["ps", "--store", f"my{url}"],
     ]  # fmt: skip
     for words in calls:
         for is_json in ([], ["--json"]):

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.clock import Clock
 from holdfast.store.open import OpenStore, open_store
-from holdfast.testing.servers import PostgresServer
+from holdfast.testing.servers import PostgresServer, ValkeyServer
 
 _numbers = itertools.count(1)
 
@@ -44,6 +44,11 @@ class Places:
         self._databases.append(name)
         return url
 
+    def keyspace(self) -> str:
+        """Keys of Redis that nobody has used."""
+        server: ValkeyServer = self._request.getfixturevalue("valkey_server")
+        return f"{server.url}?namespace=place-{os.getpid()}-{next(_numbers)}"
+
     def close(self) -> None:
         """Remove what was handed out and would stay."""
         for name in self._databases:
@@ -59,10 +64,16 @@ KINDS: Mapping[str, Callable[[Places], str]] = {
     "memory": lambda places: "memory:",
     "sqlite": Places.file,
     "postgres": Places.database,
+    "redis": Places.keyspace,
 }
 LASTING = [kind for kind in KINDS if kind != "memory"]
 """Kinds of places that the command line takes."""
-PAIRS = [(source, target) for source in KINDS for target in KINDS]
+PAIRS = [
+    (source, target)
+    for source in KINDS
+    for target in KINDS
+    if source == target or "sqlite" in (source, target) or "memory" not in (source, target)
+]
 
 
 @contextmanager
