@@ -18,7 +18,7 @@ from holdfast import codec, faults
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, LOST, is_lost, translate
+from holdfast.store.postgres.errors import EVERYTHING, is_fate_unknown, is_lost, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
@@ -113,12 +113,18 @@ class Connections:
 
     async def release(self, connection: Connection, *, is_done: bool) -> None:
         """Give one back; one that is not done with what it was asked is closed, which undoes it."""
-        pool = self._pools.peek()
-        with contextlib.suppress(*EVERYTHING):  # where the loop ends, its pool may have taken it back already
+        with contextlib.suppress(*EVERYTHING):  # it was lost, and the pool knows already
             if not is_done:
                 connection.terminate()  # quicker than to ask a server that may not answer, and as safe
-            if pool is not None:
+            if (pool := self._pools.peek()) is None:
+                return  # the loop ends, and has closed its pool
+            try:
                 await pool.release(connection)
+            except asyncio.CancelledError:
+                # A loop that ends cancels the pool's own task as well, which then has not put it back.
+                with contextlib.suppress(*EVERYTHING):
+                    connection.terminate()
+                raise
 
     @contextlib.asynccontextmanager
     async def transaction(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
@@ -158,13 +164,10 @@ class Connections:
         try:
             async with asyncio.timeout(self._address.answer_timeout_s):
                 tag = await connection.execute("COMMIT")
-        except asyncpg.PostgresError as error:
-            if is_lost(error):
-                raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
+        except EVERYTHING as error:
+            if is_fate_unknown(error):
+                raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
             raise translate(error, place) from error
-        except (*EVERYTHING, asyncio.CancelledError) as error:
-            connection.terminate()
-            raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
         if tag != "COMMIT":
             raise Unavailable(f"{place}: expected COMMIT, the server answered {tag}; nothing was written", place=place)
 
@@ -175,12 +178,10 @@ class Connections:
         try:
             async with asyncio.timeout(self._address.answer_timeout_s):
                 return await connection.fetchval(query, *arguments)
-        except asyncpg.PostgresError as error:
-            if is_lost(error):
-                raise CommitUnknown(f"{place}: the connection was lost in a commit ({error})", place=place) from error
+        except EVERYTHING as error:
+            if is_fate_unknown(error):
+                raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
             raise
-        except LOST as error:
-            raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
 
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""

@@ -97,7 +97,7 @@ class BatchWriter:
                 raise self._refusal(error) from error
             server_us = None
         finally:
-            await self._give_back(connection, is_done)
+            await self._let_go(connection, is_done=is_done)
         if server_us is None:
             self.heads.forget(known)
             return None
@@ -109,15 +109,16 @@ class BatchWriter:
         self, connection: Connection, judgement: Judgement, known: Known, scopes: Sequence[Scope]
     ) -> bool:
         """Whether a statement that was cancelled has written all the same. Raises CommitUnknown where nothing tells."""
-        await connection.execute(
-            self._connections.opening(scopes)
-        )  # once the server is done with the other, in either way
-        now = await tables.digests(connection, judgement.rows)
+        place = self._connections.address.shown
+        try:
+            await connection.execute(self._connections.opening(scopes))  # once the server is done with the other
+            now = await tables.digests(connection, judgement.rows)
+        except (*EVERYTHING, asyncio.CancelledError) as error:
+            raise CommitUnknown(f"{place}: a commit was cut off as its loop ended ({error!r})", place=place) from error
         if any(now.get(key) == row.record.digest for key, row in judgement.rows.items() if row.record is not None):
             return True
         if all(now.get(key) == known.digests.get(key) for key in judgement.rows):
             return False
-        place = self._connections.address.shown
         raise CommitUnknown(f"{place}: a commit was cut off as its loop ended; look it up", place=place)
 
     def _checked(self, document: dict[str, Any], known: Known, scopes: Sequence[Scope]) -> dict[str, Any]:
@@ -137,11 +138,12 @@ class BatchWriter:
         self.heads.learn(known, judgement)
         if self._witness is not None:
             self._witness.written(judgement.rows, judgement.removed)
-        with contextlib.suppress(asyncio.CancelledError):  # what is committed must not be tried again
+        with contextlib.suppress(asyncio.CancelledError):  # see `_let_go`
             await self._on_committed()
 
-    async def _give_back(self, connection: Connection, is_done: bool) -> None:
-        """Whatever is cancelled now: what was committed must not be tried again because its loop ends."""
+    async def _let_go(self, connection: Connection, *, is_done: bool) -> None:
+        """Give a connection back. If the loop ends meanwhile, the pool does it without us: what was committed is told
+        as committed, or it would be written again."""
         with contextlib.suppress(asyncio.CancelledError):
             await self._connections.release(connection, is_done=is_done)
 
@@ -157,15 +159,19 @@ class BatchWriter:
                 return None
             known, judgement = found
             faults.point("store-before-commit")
-            await self._connections.commit(connection)
-            is_done = True
+            try:
+                await self._connections.commit(connection)
+                is_done = True
+            except asyncio.CancelledError:  # as in `_at_once`
+                if not await self._is_written(connection, judgement, known, scopes):
+                    return None
             committed(self._connections.address.shown)
         except EVERYTHING as error:
             if is_race(error):
                 return None
             raise self._refusal(error) from error
         finally:
-            await self._give_back(connection, is_done)
+            await self._let_go(connection, is_done=is_done)
         await self._was_committed(known, judgement)
         return judgement
 
