@@ -70,18 +70,19 @@ class Statements:
 @contextlib.contextmanager
 def listening(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
-) -> Iterator[tuple[asyncio.AbstractEventLoop, int]]:
+    close: Callable[[], object] = lambda: None,
+) -> Iterator[int]:
     """A port that `serve` answers, on a loop in a thread of its own: it goes on while a test's loop waits."""
     is_ready, ports, loops = threading.Event(), list[int](), list[asyncio.AbstractEventLoop]()
     may_end = asyncio.Event()
 
     async def main() -> None:
-        sessions = set[asyncio.Task[None]]()
+        sessions = dict[asyncio.Task[None], asyncio.StreamWriter]()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.get_running_loop().create_task(_served(serve, reader, writer))
-            sessions.add(task)
-            task.add_done_callback(sessions.discard)
+            sessions[task] = writer
+            task.add_done_callback(sessions.pop)
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         ports.append(server.sockets[0].getsockname()[1])
@@ -89,15 +90,18 @@ def listening(
         is_ready.set()
         await may_end.wait()
         server.close()
-        for task in tuple(sessions):
+        for task, writer in tuple(sessions.items()):
+            writer.transport.abort()  # one that has not begun yet will not do it
             task.cancel()
         await asyncio.gather(*sessions, return_exceptions=True)
+        close()
+        await asyncio.sleep(0)  # transports close their sockets in the next turn
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="network", daemon=True)
     thread.start()
     assert is_ready.wait(START_TIMEOUT_S), "nobody listens"
     try:
-        yield loops[0], ports[0]
+        yield ports[0]
     finally:
         loops[0].call_soon_threadsafe(may_end.set)
         thread.join(START_TIMEOUT_S)

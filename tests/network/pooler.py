@@ -41,6 +41,7 @@ class Pooler:
         self._url = url
         self._idle: deque[_Link] = deque()
         self._open = 0
+        self._writers: list[asyncio.StreamWriter] = []
         self._may_take = asyncio.Condition()
         self.port = 0
         self.transactions = 0
@@ -78,6 +79,11 @@ class Pooler:
             if answers is not None and not answers.done():
                 answers.cancel()
                 await asyncio.gather(answers, return_exceptions=True)
+
+    def close(self) -> None:
+        """Let go of the server."""
+        for writer in self._writers:
+            writer.transport.abort()
 
     async def _until_idle(self, link: _Link, client: asyncio.StreamWriter) -> None:
         """Pass the server's answers on until it stands outside every transaction; then `link` is anybody's."""
@@ -119,6 +125,7 @@ class Pooler:
 
     async def _connect(self) -> _Link:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        self._writers.append(writer)
         settings = b"".join(f"{name}\0{value}\0".encode() for name, value in self._settings.items())
         body = struct.pack("!i", _PROTOCOL) + settings + b"\0"
         writer.write(struct.pack("!i", len(body) + 4) + body)
@@ -134,7 +141,7 @@ class Pooler:
 def pooled(url: str) -> Iterator[Pooler]:
     """A pooler before the server of `url`."""
     pooler = Pooler(url)
-    with listening(pooler.serve) as (_, port):
+    with listening(pooler.serve, pooler.close) as port:
         pooler.port = port
         yield pooler
 

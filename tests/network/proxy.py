@@ -88,7 +88,7 @@ def proxied(url: str, decide: Decide) -> Iterator[Proxy]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _Session(holder[0], reader, writer).play(port)
 
-    with listening(serve) as (_, own_port):
+    with listening(serve) as own_port:
         holder.append(Proxy(own_port, decide))
         yield holder[0]
 

@@ -29,7 +29,6 @@ from holdfast.store.postgres.errors import EVERYTHING, is_payload_fault, is_race
 from holdfast.store.postgres.heads import Heads
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.tables import Known
-from holdfast.store.protocol import history_order
 from holdfast.store.records import Change, Commit, Scope
 from holdfast.store.rules import Judgement, judge
 from holdfast.store.server_time import ServerTime
@@ -79,16 +78,18 @@ class BatchWriter:
     async def _at_once(self, changes: Sequence[Change], scopes: Sequence[Scope], known: Known) -> Judgement | None:
         """What became of `changes`, judged by memory and written by one message; None where it must be read first."""
         judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
-        documents = tables.documents(judgement, known)
-        if len(documents) != 1 or not all(isinstance(answer, Commit) for answer in judgement.answers):
+        if not all(isinstance(answer, Commit) for answer in judgement.answers):
             return None
-        text = tables.text_of(self._checked(documents[0], known, scopes))
+        text = tables.text_of(self._checked(changes, scopes, known, judgement))
         connection = await self._connections.acquire()
         is_done = False
         try:
             faults.point("store-before-commit")
+            asked_at_s = monotonic_s()
             server_us = await self._connections.at_once(connection, "SELECT holdfast.commit_1($1)", text)
             is_done = True
+            if server_us is not None:
+                self._time.learn(server_us / 1_000_000, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         except asyncio.CancelledError:
             # The loop ends. It waits for us, who may be writing for others: see what became of it.
             server_us = 0 if await self._is_written(connection, judgement, known, scopes) else None
@@ -121,13 +122,15 @@ class BatchWriter:
             return False
         raise CommitUnknown(f"{place}: a commit was cut off as its loop ended; look it up", place=place)
 
-    def _checked(self, document: dict[str, Any], known: Known, scopes: Sequence[Scope]) -> dict[str, Any]:
-        """`document` with what must still be so for it to be written."""
+    def _checked(
+        self, changes: Sequence[Change], scopes: Sequence[Scope], known: Known, judgement: Judgement
+    ) -> dict[str, Any]:
+        """What to write, with what must still be so for it to be written."""
         role, listed = reach(scopes)
-        checked = document | {"role": role, "scopes": msgspec.Raw(listed), "incarnation": known.incarnation}
-        if known.rows:
-            keys = sorted(known.rows, key=history_order)
-            checked["known"] = [(*history_order(key), known.digests[key]) for key in keys]
+        checked = tables.document(changes, judgement, known)
+        checked |= {"role": role, "scopes": msgspec.Raw(listed), "incarnation": known.incarnation}
+        if locked := tables.held(known, judgement):
+            checked["held"] = locked
         if known.streams:
             checked["counted"] = sorted((*stream, seq) for stream, seq in known.streams.items())
         if self._witness is not None and self._witness.must_raise():
@@ -154,10 +157,7 @@ class BatchWriter:
         is_done = False
         try:
             async with asyncio.timeout(self._connections.address.answer_timeout_s):
-                found = await self._judged(connection, changes, asked_at_s)
-            if found is None:
-                return None
-            known, judgement = found
+                known, judgement = await self._judged(connection, changes, asked_at_s)
             faults.point("store-before-commit")
             try:
                 await self._connections.commit(connection)
@@ -177,15 +177,13 @@ class BatchWriter:
 
     async def _judged(
         self, connection: Connection, changes: Sequence[Change], asked_at_s: float
-    ) -> tuple[Known, Judgement] | None:
+    ) -> tuple[Known, Judgement]:
         """What `changes` were judged against and the judgement, written and not committed yet."""
         known = await tables.load(connection, changes)
         self._time.learn(known.server_s, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         at = self._time.now_s() if self._time.is_given else known.server_s
-        if not await tables.hold_absent(connection, changes, known):
-            return None
         judgement = judge(changes, known.rows, known.streams, at=at, incarnation=known.incarnation)
-        await tables.store(connection, judgement, known)
+        await tables.store(connection, changes, judgement, known)
         if self._witness is not None and self._witness.must_raise():
             await generations.raise_slot(connection, self._slot)
         return known, judgement
