@@ -22,6 +22,7 @@ from holdfast.errors import (
     WrongContext,
 )
 from holdfast.locks import Lease
+from holdfast.loops import LoopBound
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
 from holdfast.store.open import StateStorage, open_store
 from holdfast.workflow import (
@@ -65,6 +66,7 @@ __all__ = [
     "InvalidTransition",
     "Join",
     "Lease",
+    "LoopBound",
     "MainState",
     "NotFound",
     "RecoveryManager",

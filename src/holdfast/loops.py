@@ -103,7 +103,7 @@ class LoopBound(Generic[T]):
                 await its.close()
             elif loop.is_running():
                 await _closed_elsewhere(its, loop)
-            elif its.is_open:
+            else:
                 self._let_go(its)
 
     def __len__(self) -> int:
@@ -130,8 +130,9 @@ class LoopBound(Generic[T]):
             self._let_go(bound)
 
     def _let_go(self, bound: _Bound[T]) -> None:
-        if bound.is_open and self._abandon is not None:
-            self._abandon(bound.client)
+        for client in bound.take():
+            if self._abandon is not None:
+                self._abandon(client)
 
     def _forget(self) -> None:
         _inherited.append(self._bound)
@@ -167,6 +168,12 @@ class _Bound(Generic[T]):
             raise Unavailable(f"{self._name}: it was closed just now")
         return self._client[0]
 
+    def take(self) -> list[T]:
+        """The client, if there is one, which its loop will not close any more."""
+        taken = self._client[:]
+        self._client.clear()
+        return taken
+
     def is_resting(self, since: float) -> bool:
         return self.used_at < since
 
@@ -188,8 +195,9 @@ async def _kept(client: T, close: Callable[[T], Awaitable[object]], shelf: list[
     try:
         yield client
     finally:
-        shelf.clear()
-        await close(client)
+        if shelf:  # or somebody took it, because this loop seemed dead
+            shelf.clear()
+            await close(client)
 
 
 async def _closed_elsewhere(bound: _Bound[Any], loop: asyncio.AbstractEventLoop) -> None:
@@ -199,11 +207,14 @@ async def _closed_elsewhere(bound: _Bound[Any], loop: asyncio.AbstractEventLoop)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bound.close(), loop))
 
 
-def close_socket(transport: asyncio.BaseTransport | None) -> None:
-    """Close the socket below a transport whose loop was closed: no method of the transport can do that any more."""
+def close_socket(transport: Any) -> None:
+    """Close the socket below a transport whose loop was closed: no method of the transport can do that any more.
+
+    The transport is marked as closed, too, or its finaliser and those of its users complain that nobody closed it.
+    """
     inner = transport.get_extra_info("socket") if transport is not None else None
     own = getattr(transport, "_sock", None) or getattr(inner, "_sock", None)
     if own is not None:
         own.close()
         with contextlib.suppress(AttributeError):
-            transport._sock = None  # type: ignore[union-attr]  # or its finaliser complains that nobody closed it
+            transport._closing, transport._sock = True, None

@@ -23,6 +23,8 @@ from holdfast.tasks import Supervisor
 
 CANCELS_MAX = 3
 """How often a loop that ends may interrupt one batch before it is left to whoever commits next."""
+HALF_LEAST = 24
+"""Changes that go in one batch in any case: what a batch costs by itself is then shared by enough."""
 HOST_CHECK_S = 0.5
 """How often a loop looks whether the other loop that writes for it still runs."""
 
@@ -159,8 +161,12 @@ class Committer:
         with self._lock:
             if self._host is not me:
                 return ()
-            if not me.next and (taken := self._intake.take()):
-                me.next.extend(self._split(taken))
+            if not me.next:
+                # Who was answered just now will be back. Were all in one batch, server and senders would take turns
+                # to wait; in two halves, one half works while the other is written.
+                half = (len(self._intake) + len(me.batch) + 1) // 2
+                taken = self._intake.take(at_most=max(half, HALF_LEAST))
+                me.next.extend(self._split(taken) if taken else ())
             me.batch = me.next.popleft() if me.next else ()
             if not me.batch:
                 self._host = None

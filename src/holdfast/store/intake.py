@@ -87,8 +87,9 @@ class Intake(Generic[Waiter]):
         self._rows = rows
         self._bytes += entry.bytes
 
-    def take(self) -> list[Entry[Waiter]]:
-        """The next batch, in an order that respects shared keys; empty if nothing waits."""
+    def take(self, *, at_most: int = BATCH_CHANGES_MAX) -> list[Entry[Waiter]]:
+        """The next batch of `at_most` changes, in an order that respects shared keys; empty if nothing waits."""
+        changes_max = min(at_most, self._batch_changes_max)
         batch: list[Entry[Waiter]] = []
         rows = size = 0
         while self._lanes:
@@ -97,7 +98,7 @@ class Intake(Generic[Waiter]):
                 entry = self._lanes[sender][0]
                 if any(not earlier.is_taken for earlier in entry.after):
                     continue  # an earlier change of another lane goes first
-                if batch and self._would_overfill(len(batch), rows + len(entry.keys), size + entry.bytes):
+                if batch and _would_overfill(len(batch), rows + len(entry.keys), size + entry.bytes, changes_max):
                     return batch
                 self._remove(sender, entry)
                 batch.append(entry)
@@ -132,9 +133,6 @@ class Intake(Generic[Waiter]):
     def __repr__(self) -> str:
         return f"Intake(changes={self._count}, rows={self._rows}, bytes={self._bytes}, senders={len(self._lanes)})"
 
-    def _would_overfill(self, changes: int, rows: int, size: int) -> bool:
-        return changes >= self._batch_changes_max or rows > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX
-
     def _remove(self, sender: Sender, entry: Entry[Waiter]) -> None:
         lane = self._lanes.pop(sender)
         lane.popleft()
@@ -148,6 +146,10 @@ class Intake(Generic[Waiter]):
         self._count -= 1
         self._rows -= len(entry.keys)
         self._bytes -= entry.bytes
+
+
+def _would_overfill(changes: int, rows: int, size: int, changes_max: int) -> bool:
+    return changes >= changes_max or rows > BATCH_ROWS_MAX or size > BATCH_BYTES_MAX
 
 
 def _ordered_by(change: Change) -> Sequence[Key]:

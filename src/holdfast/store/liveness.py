@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from holdfast.clock import system_randomness
 from holdfast.errors import InvalidInput, Unavailable
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -37,6 +38,24 @@ class FileLiveness:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def identity(self) -> str:
+        """What tells this folder from every other of its name: another container has another one. Made when first asked
+        for. Only processes that name the same identity can prove each other's death."""
+        path = self._folder / "identity"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                try:
+                    os.write(file, f"{system_randomness().getrandbits(128):032x}".encode())
+                finally:
+                    os.close(file)
+            while not (text := path.read_text()):
+                continue  # a peer has made it just now, and writes it next
+        except OSError as error:
+            raise Unavailable(f"{path}: expected a folder that may be written ({error}); check it") from error
+        return text
 
     def hold(self, process_id: str) -> Life:
         """Prove from now on that `process_id` lives. Raises Unavailable if somebody holds that id already."""

@@ -66,10 +66,12 @@ class PostgresServer:
         """How a client reaches one of its databases."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> None:
-        """Start it and wait until it answers."""
+    def start(self, *, file_bytes_max: int | None = None) -> None:
+        """Start it and wait until it answers. None of its files may grow beyond `file_bytes_max`, as on a full disk."""
         options = f"-p {self.port}"
-        self._run("pg_ctl", "-D", f"{self._folder}/data", "-l", f"{self._folder}/log", "-o", options, *_WAIT, "start")
+        limit = () if file_bytes_max is None else ("sh", "-c", f'ulimit -f {file_bytes_max // 512}; exec "$@"', "sh")
+        command = ("-D", f"{self._folder}/data", "-l", f"{self._folder}/log", "-o", options, *_WAIT, "start")
+        self._run("pg_ctl", *command, before=limit)
 
     def stop(self, *, mode: str = "fast") -> None:
         """Stop it: "smart" waits for its clients, "fast" ends them, "immediate" is a crash."""
@@ -137,8 +139,8 @@ class PostgresServer:
             shutil.copytree(libraries, self._folder / libraries.name)
         return copy
 
-    def _run(self, program: str, *arguments: str) -> str:
-        command = [str(self._bin / program), *arguments]
+    def _run(self, program: str, *arguments: str, before: Sequence[str] = ()) -> str:
+        command = [*before, str(self._bin / program), *arguments]
         done = subprocess.run(
             command,
             user=self._user,

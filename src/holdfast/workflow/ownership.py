@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.clock import Clock, Randomness
@@ -37,12 +38,13 @@ log = get_logger("holdfast.ownership")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """Who holds a process lease."""
+    """Who holds a process lease. `folder`: the identity of the folder in which it proves that it lives, or ""."""
 
     id: str
     host: str
     pid: int
     started_at: float
+    folder: str = ""
 
 
 class Ownership:
@@ -89,6 +91,7 @@ class Ownership:
         if not self.is_shared:
             return
         if self._liveness is not None:
+            self._info = replace(self._info, folder=self._liveness.identity())
             self._life = self._liveness.hold(self.process_id)
         await self._renew()
 
@@ -140,14 +143,14 @@ class Ownership:
             continue
 
     def _is_alive_here(self, body: bytes) -> bool:
-        """False only where a file lock proves a death on this host; another host's word is its lease, and so is that
-        of a lease that cannot be read."""
+        """False only where a file lock proves a death: of a process that proved its life in our very folder. Anybody
+        else's word is its lease, and so is that of a lease that cannot be read."""
         try:
             info = codec.decode(body, ProcessInfo, what="process lease")
         except InvalidInput as error:
             log.error("process lease cannot be read", error=error.message)
             return True
-        if self._liveness is None or info.host != self._info.host:
+        if self._liveness is None or not info.folder or info.folder != self._info.folder:
             return True
         return self._liveness.is_alive(info.id)
 

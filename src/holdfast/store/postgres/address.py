@@ -14,21 +14,36 @@ from holdfast.errors import InvalidInput
 POOL_SIZE = 8
 """Connections of one loop, unless the URL says otherwise."""
 STATEMENT_CACHE_SIZE = 128
-_OWN = {"pool_size": POOL_SIZE, "statement_cache_size": STATEMENT_CACHE_SIZE}
+STATEMENT_TIMEOUT_S = 30
+"""How long the server may work on one statement, unless the URL says otherwise."""
+GRACE_S = 5.0
+"""How much longer we wait for an answer than the server may work on it."""
+_OWN = {
+    "pool_size": POOL_SIZE,
+    "statement_cache_size": STATEMENT_CACHE_SIZE,
+    "statement_timeout_s": STATEMENT_TIMEOUT_S,
+}
+_LEAST = {"pool_size": 2, "statement_cache_size": 0}
 
 
 class Address(NamedTuple):
     """A URL, read. `dsn` is the driver's part of it; `shown` has no password; `process` names ours to the server.
 
     Options of ours in the URL: `pool_size` (connections of one event loop), `statement_cache_size` (0 for a pooler in
-    transaction mode that does not know prepared statements).
+    transaction mode that does not know prepared statements), `statement_timeout_s` (whole seconds).
     """
 
     dsn: str
     shown: str
     pool_size: int
     statement_cache_size: int
+    statement_timeout_s: int
     process: str
+
+    @property
+    def answer_timeout_s(self) -> float:
+        """How long the server may stay silent, for whoever waits."""
+        return self.statement_timeout_s + GRACE_S
 
     @property
     def lock_folder(self) -> Path:
@@ -49,13 +64,14 @@ def parse(url: str, *, process: str = "") -> Address:
     numbers = {}
     for name, default in _OWN.items():
         text = options.pop(name, str(default))
-        if not text.isdigit() or (name == "pool_size" and int(text) < 2):
-            raise InvalidInput(
-                f"store URL: expected {name} as a number (a pool has 2 or more), saw {text!r}", url=shown
-            )
+        least = _LEAST.get(name, 1)
+        if not text.isdigit() or int(text) < least:
+            raise InvalidInput(f"store URL: expected {name} as a number from {least} on, saw {text!r}", url=shown)
         numbers[name] = int(text)
     dsn = urllib.parse.urlunsplit(parts._replace(scheme="postgresql", query=urllib.parse.urlencode(options)))
-    return Address(dsn, shown, numbers["pool_size"], numbers["statement_cache_size"], process)
+    return Address(
+        dsn, shown, numbers["pool_size"], numbers["statement_cache_size"], numbers["statement_timeout_s"], process
+    )
 
 
 def without_password(url: str) -> str:

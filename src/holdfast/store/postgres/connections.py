@@ -18,29 +18,22 @@ from holdfast import codec, faults
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, translate
+from holdfast.store.postgres.errors import EVERYTHING, LOST, is_lost, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
-STATEMENT_TIMEOUT_S = 30.0
-"""How long the server may work on one statement."""
 LOCK_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 20.0
 """How long a transaction may wait for this process, before the server gives its locks to others."""
-ANSWER_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5.0
-"""How long the server may stay silent, for whoever waits."""
 CLOSE_TIMEOUT_S = 5.0
 
 _SETTINGS = {
-    "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
     "lock_timeout": f"{LOCK_TIMEOUT_S:.0f}s",
     "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_S:.0f}s",
     # The store asks by key, many at a time. Plans are made once, while the tables are small, and kept: a plan that
     # reads a whole table because it was empty then would be kept as well.
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
 }
 _SET = "".join(f", set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items())
 
@@ -79,23 +72,53 @@ class Connections:
         """Where they lead to."""
         return self._address
 
+    def opening(self, scopes: Iterable[Scope], options: str = "") -> str:
+        """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
+        role, listed = reach(scopes)
+        # In hexadecimal, so that no name needs quoting.
+        granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
+        chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
+        limit = f"set_config('statement_timeout', '{self._address.statement_timeout_s}s', true)"
+        return f"BEGIN {options}; SELECT {chosen}, {limit}{_SET}"
+
     async def acquire(self) -> Connection:
         """A connection of the running loop's pool. Raises the store's errors."""
         try:
             pool = await self._pools.get()
-            return await pool.acquire(timeout=ANSWER_TIMEOUT_S)
+            return await pool.acquire(timeout=self._address.answer_timeout_s)
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
-    async def release(self, connection: Connection) -> None:
-        """Give one back; what it is still in the middle of is undone."""
+    async def begin(self, scopes: Iterable[Scope], options: str = "") -> Connection:
+        """A connection with a transaction begun. One that was lost while it rested is passed over for the next."""
+        opening = self.opening(scopes, options)
+        lost: BaseException | None = None
+        for _ in range(self._address.pool_size + 1):
+            connection = await self.acquire()
+            is_begun = False
+            try:
+                async with asyncio.timeout(self._address.answer_timeout_s):
+                    await connection.execute(opening)
+                is_begun = True
+                return connection
+            except EVERYTHING as error:
+                if not is_lost(error):
+                    raise translate(error, self._address.shown) from error
+                lost = error
+            finally:
+                if not is_begun:
+                    await self.release(connection, is_done=False)
+        assert lost is not None, "only a lost connection leads to another"
+        raise translate(lost, self._address.shown) from lost
+
+    async def release(self, connection: Connection, *, is_done: bool) -> None:
+        """Give one back; one that is not done with what it was asked is closed, which undoes it."""
         pool = self._pools.peek()
-        if pool is None:  # the loop ends, and has closed its pool already
-            return
-        if not connection.is_closed() and connection.is_in_transaction():
-            connection.terminate()  # quicker than a server that may not answer, and as safe
-        with contextlib.suppress(*EVERYTHING):
-            await pool.release(connection)
+        with contextlib.suppress(*EVERYTHING):  # where the loop ends, its pool may have taken it back already
+            if not is_done:
+                connection.terminate()  # quicker than to ask a server that may not answer, and as safe
+            if pool is not None:
+                await pool.release(connection)
 
     @contextlib.asynccontextmanager
     async def transaction(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
@@ -103,35 +126,61 @@ class Connections:
 
         `options` follow BEGIN. Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
         """
-        connection = await self.acquire()
+        connection = await self.begin(scopes, options)
+        is_done = False
         try:
             try:
-                async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                    await connection.execute(opening(scopes, options))
                 yield connection
             except EVERYTHING as error:
                 raise translate(error, self._address.shown) from error
             await self.commit(connection)
+            is_done = True
         finally:
-            await self.release(connection)
+            await self.release(connection, is_done=is_done)
+
+    @contextlib.asynccontextmanager
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for a single statement that touches no table of ours. Raises the store's errors."""
+        connection = await self.acquire()
+        is_done = False
+        try:
+            async with asyncio.timeout(self._address.answer_timeout_s):
+                yield connection
+            is_done = True
+        except EVERYTHING as error:
+            raise translate(error, self._address.shown) from error
+        finally:
+            await self.release(connection, is_done=is_done)
 
     async def commit(self, connection: Connection) -> None:
         """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
         place = self._address.shown
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            async with asyncio.timeout(self._address.answer_timeout_s):
                 tag = await connection.execute("COMMIT")
-        except asyncpg.PostgresConnectionError as error:
-            raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
         except asyncpg.PostgresError as error:
-            if error.sqlstate and error.sqlstate.startswith("57P"):  # it was told to stop, perhaps after it committed
-                raise CommitUnknown(f"{place}: the server stopped at COMMIT ({error})", place=place) from error
+            if is_lost(error):
+                raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
             raise translate(error, place) from error
         except (*EVERYTHING, asyncio.CancelledError) as error:
             connection.terminate()
             raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
         if tag != "COMMIT":
             raise Unavailable(f"{place}: expected COMMIT, the server answered {tag}; nothing was written", place=place)
+
+    async def at_once(self, connection: Connection, query: str, *arguments: object) -> Any:
+        """The answer to a statement that is a transaction by itself. Raises the driver's error where it was certainly
+        undone, CommitUnknown where nobody knows."""
+        place = self._address.shown
+        try:
+            async with asyncio.timeout(self._address.answer_timeout_s):
+                return await connection.fetchval(query, *arguments)
+        except asyncpg.PostgresError as error:
+            if is_lost(error):
+                raise CommitUnknown(f"{place}: the connection was lost in a commit ({error})", place=place) from error
+            raise
+        except LOST as error:
+            raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
 
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
@@ -169,19 +218,13 @@ class Connections:
         return connection
 
 
-def opening(scopes: Iterable[Scope], options: str = "") -> str:
-    """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
+def reach(scopes: Iterable[Scope]) -> tuple[str, bytes]:
+    """The role of a transaction for `scopes`, and what the policies look for in them, as JSON."""
     known = tuple(scopes)
-    role, listed = "holdfast_system", ""
-    if not any(scope.tenant is None for scope in known):
-        role = "holdfast_scoped"
-        # In hexadecimal, so that no name needs quoting.
-        listed = codec.encode(
-            dict.fromkeys(entry for scope in known for entry in _entries(scope)), bytes_max=1 << 26
-        ).hex()
-    granted = f"convert_from('\\x{listed}'::bytea, 'UTF8')" if listed else "''"
-    chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
-    return f"BEGIN {options}; SELECT {chosen}{_SET}"
+    if any(scope.tenant is None for scope in known):
+        return "holdfast_system", b"{}"
+    entries = dict.fromkeys(entry for scope in known for entry in _entries(scope))
+    return "holdfast_scoped", codec.encode(entries, bytes_max=1 << 26)
 
 
 def _entries(scope: Scope) -> list[str]:
@@ -203,11 +246,16 @@ async def _close(pool: Pool) -> None:
         pool.terminate()
 
 
-def _abandon(pool: Pool) -> None:
-    """Close the sockets of a pool whose loop is gone."""
-    for holder in getattr(pool, "_holders", ()):
-        connection = getattr(holder, "_con", None)
+def abandon(connection: Any) -> None:
+    """Close the socket of a connection whose loop is gone."""
+    if connection is not None:
         close_socket(getattr(connection, "_transport", None))
+        connection._aborted = True  # or its finaliser complains that nobody closed it
+
+
+def _abandon(pool: Pool) -> None:
+    for holder in getattr(pool, "_holders", ()):
+        abandon(getattr(holder, "_con", None))
 
 
 def committed(place: str) -> None:

@@ -40,7 +40,7 @@ def translate(error: BaseException, place: str) -> HoldfastError:
     facts = {"place": place, "sqlstate": state, "postgres": str(error)}
     if is_payload_fault(error):
         return InvalidInput(f"{place}: expected values that PostgreSQL can store, saw otherwise ({error})", **facts)
-    if state.startswith("XX00"):
+    if state in ("XX001", "XX002"):
         return Corrupt(f"{place}: the server finds its files damaged ({error}); restore a backup", **facts)
     if state == "42501" and "row-level security" in str(error):
         return Rejected(f"{place}: a row lies outside the scopes of its sender ({error})", **facts)
@@ -60,6 +60,13 @@ def is_payload_fault(error: BaseException) -> bool:
     """Whether some value that was sent is to blame, rather than the server."""
     state = getattr(error, "sqlstate", None) or ""
     return state.startswith(_OF_A_VALUE) and state not in RACES
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, by itself or because the server stops. (A late answer is another matter.)"""
+    if isinstance(error, TimeoutError):
+        return False
+    return isinstance(error, LOST) or (getattr(error, "sqlstate", None) or "").startswith("57P0")
 
 
 def is_race(error: BaseException) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from holdfast.store.audit import History
+from holdfast.store.copies import COPY, copy_prefix
 from holdfast.store.journal import kept_from
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import Survey, repair_of
 from holdfast.store.postgres import tables
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.protocol import history_order
-from holdfast.store.records import Event, Key
-from holdfast.store.rules import Row, Stream
+from holdfast.store.records import Event, Key, Position, Record
+from holdfast.store.rules import Row, Stream, moment, prefix_end
 
 PAGE_KEYS = 500
 """How many records, with their journals, are in memory at once."""
@@ -66,14 +67,14 @@ async def streams(connection: Connection) -> dict[Stream, int]:
 
 async def histories(connection: Connection, keys: Sequence[Key], *, lock: bool = False) -> list[History]:
     """What is held under each of `keys`, sorted by `history_order`; with `lock` nobody changes it meanwhile."""
-    asked = tables.arrays(keys)
+    asked = tables.key_list(keys)
     rows: dict[int, Row] = {}
     events: dict[int, list[Event]] = {}
-    for number, *values in await connection.fetch(_rows_sql(lock), *asked):
+    for number, *values in await connection.fetch(_rows_sql(lock), asked):
         rows[number] = tables.record_from(values)
-    for number, *values in await connection.fetch(_EVENTS, *asked):
+    for number, *values in await connection.fetch(_EVENTS, asked):
         events.setdefault(number, []).append(tables.event_from(values))
-    anchors: dict[int, str] = dict(await connection.fetch(_ANCHORS, *asked))
+    anchors: dict[int, str] = dict(await connection.fetch(_ANCHORS, asked))
     return [
         History(key=key, row=rows.get(number), events=events.get(number, []), anchor=anchors.get(number, ""))
         for number, key in enumerate(keys, 1)
@@ -82,10 +83,10 @@ async def histories(connection: Connection, keys: Sequence[Key], *, lock: bool =
 
 async def load(connection: Connection, given: Sequence[History]) -> None:
     """Put what `given` tells in place of what is under its keys."""
-    asked = tables.arrays(sorted((history.key for history in given), key=history_order))
-    await connection.fetch(_rows_sql(lock=True), *asked)
+    asked = tables.key_list(sorted((history.key for history in given), key=history_order))
+    await connection.fetch(_rows_sql(lock=True), asked)
     for sql in _CLEAR:
-        await connection.execute(sql, *asked)
+        await connection.execute(sql, asked)
     await tables.put_rows(connection, [history.row for history in given if history.row is not None])
     await tables.put_events(connection, [event for history in given for event in history.events])
     anchors = [(*history_order(history.key), history.anchor) for history in given if history.anchor]
@@ -121,24 +122,43 @@ async def trim(connection: Connection, keys: Sequence[Key], *, before_s: float, 
     """Drop the events of some records that `journal.kept_from` lets go; how many went."""
     count = 0
     for history in await histories(connection, keys, lock=True):
-        cut = kept_from(history.events, before_s=before_s, keep=keep)
-        if cut:
-            last = history.events[cut - 1]
-            await connection.execute(_DROP, *history_order(history.key), *last.position)
+        cut = kept_from(history.events, before_s=before_s, keep=keep, is_gone=history.row is None)
+        if cut == 0:
+            continue
+        last = history.events[cut - 1]
+        await connection.execute(_DROP, *history_order(history.key), *last.position)
+        if cut < len(history.events):
             await _put_anchors(connection, [(*history_order(history.key), last.digest)])
-            count += cut
+        else:
+            await connection.execute(_UNANCHOR, *history_order(history.key))
+        count += cut
     return count
 
 
-async def repair(connection: Connection, keys: Sequence[Key]) -> list[str]:
-    """Rebuild records from their journals where that is possible; in words."""
-    words = []
-    for history in await histories(connection, keys, lock=True):
-        if (found := repair_of(history)) is not None:
-            words.append(found.words)
-            if found.row is not None:
-                await tables.put_rows(connection, [found.row])
+async def repair(connection: Connection, found: Survey, *, at: float) -> list[str]:
+    """Mend what was found damaged as far as possible; in words. `at`: the store's time."""
+    incarnation = await incarnation_of(connection)
+    await adopt(connection, found.behind, incarnation)
+    words = found.words
+    for key in found.damaged:
+        (history,) = await histories(connection, [key], lock=True)
+        number = (await streams(connection)).get((key.tenant, key.user), 0) + 1
+        copies = await _copies(connection, key)
+        mended = repair_of(history, copies, at=moment(at), position=Position(incarnation, number))
+        if mended is None:
+            continue
+        words.append(mended.words)
+        if mended.history is not None:
+            await load(connection, [mended.history])
+            await adopt(connection, mended.streams, incarnation)
     return words
+
+
+async def _copies(connection: Connection, original: Key) -> list[Record]:
+    """What may be copies of a record, good or not."""
+    prefix = copy_prefix(original)
+    rows = await connection.fetch(_COPIES, COPY, original.tenant, original.user, prefix, prefix_end(prefix))
+    return [record for values in rows if (record := tables.record_from(values).record) is not None]
 
 
 async def _page(connection: Connection, after: Key | None) -> list[Key]:
@@ -169,34 +189,37 @@ async def _put_anchors(connection: Connection, anchors: Sequence[Sequence[str]])
         await connection.execute(_ANCHOR, *(list(column) for column in zip(*anchors, strict=True)))
 
 
-_GIVEN = (
-    'unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS k (kind, tenant, "user", id, number)'
-)
+_GIVEN = "jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS k (g, number)"
+_ON_KEY = 't.kind = g ->> 0 AND t.tenant = g ->> 1 AND t."user" = g ->> 2 AND t.id = g ->> 3'
 
 
 def _of_keys(table: str, columns: str, ending: str = "") -> str:
-    named = ", ".join(f"t.{name.strip()}" for name in columns.split(","))
+    """The rows of a list of keys, one key after the other (OFFSET keeps the planner from turning that around)."""
     return f"""
-        SELECT k.number, {named} FROM {_GIVEN} JOIN holdfast.{table} AS t
-        ON t.kind = k.kind AND t.tenant = k.tenant AND t."user" = k."user" AND t.id = k.id {ending}"""
+        SELECT number, found.* FROM {_GIVEN} CROSS JOIN LATERAL (
+            SELECT {columns} FROM holdfast.{table} AS t WHERE {_ON_KEY} {ending}
+        ) AS found"""
 
 
 def _rows_sql(lock: bool) -> str:
-    ending = 'ORDER BY t.kind, t.tenant, t."user", t.id'
-    return _of_keys("records", tables.RECORD, ending + (" FOR UPDATE OF t" if lock else ""))
+    return _of_keys("records", tables.RECORD, "LIMIT 1 FOR UPDATE" if lock else "LIMIT 1")
 
 
-READ = _of_keys("records", tables.RECORD, "WHERE NOT t.deleted")
-_EVENTS = _of_keys("events", tables.EVENT, "ORDER BY k.number, t.incarnation, t.seq")
-_ANCHORS = _of_keys("anchors", "digest")
+READ = _of_keys("records", tables.RECORD, "AND NOT t.deleted LIMIT 1")
+_EVENTS = _of_keys("events", tables.EVENT, "ORDER BY incarnation, seq OFFSET 0")
+_ANCHORS = _of_keys("anchors", "digest", "LIMIT 1")
 _CLEAR = [
-    f"DELETE FROM holdfast.{table} AS t USING {_GIVEN}"
-    ' WHERE t.kind = k.kind AND t.tenant = k.tenant AND t."user" = k."user" AND t.id = k.id'
+    f"DELETE FROM holdfast.{table} WHERE ctid IN (SELECT found.place FROM {_GIVEN} CROSS JOIN LATERAL ("
+    f"SELECT ctid AS place FROM holdfast.{table} AS t WHERE {_ON_KEY} OFFSET 0) AS found)"
     for table in ("records", "events", "anchors")
 ]
 _DROP = """
     DELETE FROM holdfast.events
     WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id = $4 AND (incarnation, seq) <= ($5, $6)"""
+_UNANCHOR = 'DELETE FROM holdfast.anchors WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id = $4'
+_COPIES = f"""
+    SELECT {tables.RECORD} FROM holdfast.records
+    WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id >= $4 AND id < $5 AND NOT deleted"""
 _ANCHOR = """
     INSERT INTO holdfast.anchors (kind, tenant, "user", id, digest)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])

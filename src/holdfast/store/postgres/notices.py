@@ -12,15 +12,14 @@ from typing import Any
 
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.loops import LoopBound, close_socket
-from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.loops import LoopBound
+from holdfast.store.postgres.connections import Connection, Connections, abandon
 from holdfast.store.postgres.errors import EVERYTHING
-from holdfast.store.records import Scope
 from holdfast.store.wakeup import Wakeup
 from holdfast.tasks import Supervisor
 
 CHANNEL = "holdfast"
-COALESCE_S = 0.02
+COALESCE_S = 0.05
 """How long after a commit others are told of it, together with whatever else was committed until then."""
 LOOK_EVERY_S = 1.0
 """How often whoever waits looks by himself."""
@@ -36,7 +35,7 @@ class Notices:
         self._wakeup = wakeup
         self._me = me
         self._listeners: LoopBound[Connection] = LoopBound(
-            self._listen, _hang_up, check=_is_open, abandon=_abandon, check_after_s=LOOK_EVERY_S, name="listener"
+            self._listen, _hang_up, check=_is_open, abandon=abandon, check_after_s=LOOK_EVERY_S, name="listener"
         )
         self._talk: LoopBound[_Talk] = LoopBound(self._begin_to_talk, _end_talk, name="notifier")
         self._seen = ""
@@ -62,7 +61,7 @@ class Notices:
 
     async def look(self) -> None:
         """See whether anything was written since the last look, on the whole server: cheap, and often too much."""
-        async with self._connections.transaction(Scope.system(), options="READ ONLY") as connection:
+        async with self._connections.statement() as connection:
             seen = await connection.fetchval("SELECT pg_current_snapshot()::text")
         is_news, self._seen = seen != self._seen, seen
         if is_news:
@@ -70,6 +69,8 @@ class Notices:
 
     async def close(self) -> None:
         """Say what is unsaid, hear nothing more."""
+        if (talk := self._talk.peek()) is not None:
+            await talk.end()
         await self._talk.close()
         await self._listeners.close()
 
@@ -108,15 +109,19 @@ class _Talk:
 
     async def end(self) -> None:
         """Tell them now what they were not told yet."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        await self._tasks.stop()
+        await self.be_quiet()
         if self._is_due:
             try:
                 await self._tell()
             except HoldfastError as error:
                 log.info("notice_unsaid", error=error.message)
+
+    async def be_quiet(self) -> None:
+        """Say nothing more: the loop ends. Others look by themselves."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        await self._tasks.stop()
 
     def _begin(self) -> None:
         self._timer = None
@@ -124,7 +129,7 @@ class _Talk:
 
     async def _tell(self) -> None:
         self._is_due = False
-        async with self._connections.transaction(Scope.system()) as connection:
+        async with self._connections.statement() as connection:
             await connection.fetch(_SAY, CHANNEL, self._me)
 
     def _failed(self, _name: str, error: BaseException) -> None:
@@ -139,9 +144,5 @@ async def _hang_up(connection: Connection) -> None:
     connection.terminate()  # nothing is under way on it, and the server need not answer
 
 
-def _abandon(connection: Connection) -> None:
-    close_socket(getattr(connection, "_transport", None))
-
-
 async def _end_talk(talk: _Talk) -> None:
-    await talk.end()
+    await talk.be_quiet()

@@ -65,6 +65,7 @@ class Schema:
         """The names of the migrations that were applied."""
         connection = await self._connections.acquire()
         place = self._connections.address.shown
+        is_done = False
         try:
             number, least = await _versions(connection)
             applied: list[str] = []
@@ -79,6 +80,7 @@ class Schema:
                     expected=known,
                     seen=number,
                 )
+            is_done = True
         except asyncpg.InsufficientPrivilegeError as error:
             raise Unavailable(
                 f"{place}: the user of the URL may not make the schema or its roles ({error}); open the store once as "
@@ -88,7 +90,7 @@ class Schema:
         except EVERYTHING as error:
             raise translate(error, place) from error
         finally:
-            await self._connections.release(connection)
+            await self._connections.release(connection, is_done=is_done)
         self._ready_in = os.getpid()
         return applied
 

@@ -10,6 +10,9 @@ from holdfast.store.protocol import history_order
 from holdfast.store.records import Claim, Key, Position, Query, Scope
 from holdfast.store.rules import Stream, prefix_end
 
+COLUMNS = ("ticket", "main_state")
+"""Labels that are columns, too, with an index."""
+
 
 class Select(NamedTuple):
     """A statement and its parameters."""
@@ -72,8 +75,8 @@ def scan(scope: Scope, query: Query, start: Place | None, limit: int) -> Select:
     if query.due_until is not None:
         where.add("due_us <= ?", microseconds(query.due_until))
     for name, value in query.labels.items():
-        if name.isidentifier() and name.isascii():
-            where.add(f"labels ->> '{name}' = ?", value)  # as the indexes have it
+        if name in COLUMNS:
+            where.add(f"{name} = ?", value)
         else:
             where.add("labels ->> ?::text = ?", name, value)
     order = 'id, tenant, "user"'

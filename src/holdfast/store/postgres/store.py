@@ -19,7 +19,7 @@ from holdfast.store import archive, gate, paging
 from holdfast.store.audit import History, audit
 from holdfast.store.committer import Committer
 from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import survey
 from holdfast.store.postgres import address, generations, inspection, select, tables
 from holdfast.store.postgres.connections import Connection, Connections, committed
 from holdfast.store.postgres.notices import Notices
@@ -75,7 +75,7 @@ class PostgresStore:
         self._slot = int(token, 16) % generations.SLOTS
         self._witness = witness
         self._is_closed = False
-        writer = BatchWriter(
+        self._writer = BatchWriter(
             self._connections,
             self._schema,
             self._time,
@@ -84,7 +84,7 @@ class PostgresStore:
             on_committed=self._notices.committed,
         )
         self._committer = Committer(
-            writer.write, place=self._address.shown, on_committed=self._wakeup.advance, split=parts
+            self._writer.write, place=self._address.shown, on_committed=self._wakeup.advance, split=parts
         )
 
     @property
@@ -110,8 +110,8 @@ class PostgresStore:
             self._check_open()
             return found
         async with self._reading(scope) as connection:
-            asked = tables.arrays(keys[place] for place in visible)
-            rows = await connection.fetch(inspection.READ, *asked)
+            asked = tables.key_list(keys[place] for place in visible)
+            rows = await connection.fetch(inspection.READ, asked)
         for number, *values in rows:
             record = tables.record_from(values).record
             found[visible[number - 1]] = checked(record) if record else None
@@ -144,6 +144,7 @@ class PostgresStore:
             if taken and self._witness is not None and self._witness.must_raise():
                 await generations.raise_slot(connection, self._slot)
         if taken:
+            self._writer.heads.written(row_of(record) for record in taken)
             if self._witness is not None:
                 self._witness.written({record.key: row_of(record) for record in taken}, ())
             self._wakeup.advance()
@@ -222,11 +223,11 @@ class PostgresStore:
 
     async def repair(self) -> list[str]:
         async with self.snapshot() as view:
-            damaged = [history.key async for history in view.histories() if repair_of(history)]
-        if not damaged:
+            found = survey([history async for history in view.histories()], await view.streams())
+        if not (found.damaged or found.behind):
             return []
         async with self._writing(Scope.system()) as connection:
-            words = await inspection.repair(connection, damaged)
+            words = await inspection.repair(connection, found, at=self.now_s())
         self._wakeup.advance()
         return words
 

@@ -1,4 +1,4 @@
-"""Batches to SQL and back: one array per column, so that a statement is the same for any number of rows.
+"""Batches to SQL and back: rows go as one JSON document, so that a statement is the same for any number of them.
 
 Rows are locked in one order everywhere: streams first, then records by kind, tenant, user and id. Who locks the rows of
 a batch in that order can wait for another, but never in a circle.
@@ -6,13 +6,11 @@ a batch in that order can wait for another, but never in a circle.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from holdfast import codec
 from holdfast.errors import InvalidInput
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.protocol import history_order
@@ -54,21 +52,20 @@ _EVENT = _KEY | {
     "body": "text",
     "delta": "text",
 }
-_STREAM = {"tenant": "text", '"user"': "text", "seq": "bigint"}
-_REMOVED = {"kind": "text", "tenant": "text", '"user"': "text", "low": "text", "high": "text"}
 
 RECORD = ", ".join("labels::text" if name == "labels" else name for name in _RECORD)
 EVENT = ", ".join(_EVENT)
 BEYOND_EVERY_ID = "\U0010ffff" * 1001
 """Greater than every id that the gate lets in."""
 
-Columns = list[list[Any]]
+_encoder = msgspec.json.Encoder()
 
 
 class Known(NamedTuple):
-    """What a batch is judged against, and the server's time at which it was."""
+    """What a batch is judged against, each row's digest, and the server's time at which it was."""
 
     rows: dict[Key, Row]
+    digests: dict[Key, str]
     streams: dict[Stream, int]
     incarnation: int
     server_s: float
@@ -79,45 +76,50 @@ async def load(connection: Connection, changes: Sequence[Change]) -> Known:
     keys = sorted({key for change in changes for key in keys_of(change)}, key=history_order)
     whole = {key for change in changes for key in wholes(change)}
     streams = sorted({stream for change in changes for stream in streams_of(change)})
-    asked = [*_columns([history_order(key) for key in keys], 4), [key in whole for key in keys]]
-    found = await connection.fetch(_load_sql(bool(streams)), *asked, *(_columns(streams, 2) if streams else ()))
+    asked = [(*history_order(key), key in whole) for key in keys]
+    found = await connection.fetch(_LOAD, _json(asked), _json(streams))
     rows: dict[Key, Row] = {}
+    digests: dict[Key, str] = {}
     numbers: dict[Stream, int] = {}
     incarnation, server_us = 1, 0
     for part, number, *values in found:
         if part == 0:
             key = keys[number - 1]
             rows[key] = _whole(key, values) if key in whole else Row(*values[:5])
+            digests[key] = values[11]
         elif part == 1:
             numbers[streams[number - 1]] = values[0]
         else:
             incarnation, server_us = values[0], values[10]
-    return Known(rows, numbers, incarnation, server_us / 1_000_000)
+    return Known(rows, digests, numbers, incarnation, server_us / 1_000_000)
 
 
-async def store(connection: Connection, judgement: Judgement, known: Known) -> bool:
-    """Write a judgement; False where somebody else made one of its rows meanwhile, and all must be done again."""
-    new = [row for key, row in judgement.rows.items() if key not in known.rows]
-    old = [row for key, row in judgement.rows.items() if key in known.rows]
-    begun = [(*stream, seq) for stream, seq in judgement.streams.items() if stream not in known.streams]
-    grown = [(*stream, seq) for stream, seq in judgement.streams.items() if stream in known.streams]
+async def store(connection: Connection, judgement: Judgement, known: Known) -> None:
+    """Write a judgement. The driver's SerializationError where somebody else made one of its rows meanwhile."""
+    for document in documents(judgement, known):
+        if document:
+            await connection.fetchval("SELECT holdfast.write_1($1::text::jsonb)", _json(document))
+
+
+def documents(judgement: Judgement, known: Known) -> list[dict[str, Any]]:
+    """What `holdfast.write_1` is to write, in order: one document, or two where the first removes rows of the other."""
     parts: dict[str, list[Any]] = {
-        "removed": [_range(removal) for removal in judgement.removed],
-        "inserted": sorted(_values(row) for row in new),
-        "updated": [_values(row) for row in old],
+        "inserted": sorted(_values(row) for key, row in judgement.rows.items() if key not in known.rows),
+        "updated": [_values(row) for key, row in judgement.rows.items() if key in known.rows],
         "events": [_event_values(event) for event in judgement.events],
-        "begun": sorted(begun),
-        "grown": grown,
+        "begun": sorted((*s, seq) for s, seq in judgement.streams.items() if s not in known.streams),
+        "grown": [(*s, seq) for s, seq in judgement.streams.items() if s in known.streams],
     }
-    if parts["removed"] and _overlap(judgement):
-        removed = parts.pop("removed")
-        await connection.fetch(_store_sql(("removed",)), *_columns(removed, len(_REMOVED)))
-    given = {name: rows for name, rows in parts.items() if rows}
-    if not given:
-        return True
-    arguments = [column for name, rows in given.items() for column in _columns(rows, len(_PARTS[name][1]))]
-    (counts,) = await connection.fetch(_store_sql(tuple(given)), *arguments)
-    return tuple(counts) == tuple(len(given[name]) for name in given if name in _COUNTED)
+    written: dict[str, Any] = {name: rows for name, rows in parts.items() if rows}
+    removed = {"removed": [_range(removal) for removal in judgement.removed]} if judgement.removed else {}
+    return [removed, written] if removed and _overlap(judgement) else [removed | written]
+
+
+async def digests(connection: Connection, keys: Iterable[Key]) -> dict[Key, str]:
+    """The digests of the rows of `keys`, as far as there are any."""
+    asked = sorted(keys, key=history_order)
+    found = await connection.fetch(_DIGESTS, key_list(asked))
+    return {asked[number - 1]: digest for number, digest in found}
 
 
 async def hold_absent(connection: Connection, changes: Sequence[Change], known: Known) -> bool:
@@ -136,21 +138,21 @@ async def hold_absent(connection: Connection, changes: Sequence[Change], known: 
     )
     if not absent:
         return True
-    rows = await connection.fetch(_HOLD, *_columns(absent, 4))
-    await connection.fetch(_LET_GO, *_columns(absent, 4))
+    rows = await connection.fetch(_HOLD, _json(absent))
+    await connection.fetch(_LET_GO, _json(absent))
     return len(rows) == len(absent)
 
 
 async def put_rows(connection: Connection, rows: Iterable[Row]) -> None:
     """Write rows, whether or not something is there."""
-    if values := sorted(_values(row) for row in rows):
-        await connection.fetch(_UPSERT, *_columns(values, len(_RECORD)))
+    if values := sorted((_values(row) for row in rows), key=lambda each: each[:4]):
+        await connection.fetch(_UPSERT, _json(values))
 
 
 async def put_events(connection: Connection, events: Iterable[Event]) -> None:
     """Append events."""
     if values := [_event_values(event) for event in events]:
-        await connection.fetch(_store_sql(("events",)), *_columns(values, len(_EVENT)))
+        await connection.fetchval("SELECT holdfast.write_1($1::text::jsonb)", _json({"events": values}))
 
 
 def record_from(values: Sequence[Any]) -> Row:
@@ -181,9 +183,14 @@ def microseconds(time_s: float) -> int:
     return round(time_s * 1_000_000)
 
 
-def arrays(keys: Iterable[Key]) -> Columns:
-    """Keys as four arrays: kinds, tenants, users, ids."""
-    return _columns([history_order(key) for key in keys], 4)
+def key_list(keys: Iterable[Key]) -> str:
+    """Keys as one parameter: a JSON list of kind, tenant, user and id."""
+    return _json([history_order(key) for key in keys])
+
+
+def text_of(document: object) -> str:
+    """A parameter of the functions in the schema."""
+    return _json(document)
 
 
 def _whole(key: Key, values: Sequence[Any]) -> Row:
@@ -222,7 +229,7 @@ def _values(row: Row) -> tuple[Any, ...]:
         record.status,
         None if record.due is None else microseconds(record.due),
         record.queue,
-        codec.canonical(record.labels).decode() if record.labels else "{}",
+        record.labels,
         record.change_id,
         microseconds(record.written_at),
         record.digest,
@@ -262,8 +269,8 @@ def _overlap(judgement: Judgement) -> bool:
     )
 
 
-def _columns(rows: Sequence[Sequence[Any]], width: int) -> Columns:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def _json(value: object) -> str:
+    return _encoder.encode(value).decode()
 
 
 def _labels(text: str) -> dict[str, str]:
@@ -275,108 +282,64 @@ def _labels(text: str) -> dict[str, str]:
         return {"damaged": text}
 
 
-def _unnest(columns: dict[str, str], first: int) -> str:
-    """`unnest` of one array per column, the first being parameter `first`. (jsonb comes as text: one cast per row.)"""
-    return ", ".join(
-        f"${first + number}::{'text' if kind == 'jsonb' else kind}[]" for number, kind in enumerate(columns.values())
+def _on_key(left: str, given: str) -> str:
+    return " AND ".join(f"{left}.{name} = {given} ->> {number}" for number, name in enumerate(_KEY))
+
+
+def _selected(columns: dict[str, str]) -> str:
+    """The rows of a JSON list of lists, the first parameter."""
+    taken = ", ".join(
+        f"g -> {number}" if kind == "jsonb" else f"(g ->> {number})::{kind}"
+        for number, kind in enumerate(columns.values())
     )
+    return f"SELECT {taken} FROM jsonb_array_elements($1::text::jsonb) AS g"
 
 
-def _selected(columns: dict[str, str], first: int) -> str:
-    names = ", ".join(columns)
-    taken = ", ".join(f"{name}::jsonb" if kind == "jsonb" else name for name, kind in columns.items())
-    return f"SELECT {taken} FROM unnest({_unnest(columns, first)}) AS given ({names})"
-
-
-def _on_key(left: str, right: str) -> str:
-    return " AND ".join(f"{left}.{name} = {right}.{name}" for name in _KEY)
-
-
-@functools.cache
-def _load_sql(has_streams: bool) -> str:
+def _load_sql() -> str:
+    heads = ", ".join(f"r.{name}" for name in _HEAD)
     rest = ", ".join(
-        f"CASE WHEN whole THEN r.{name}{'::text' if kind == 'jsonb' else ''} END AS {name}"
+        f"r.{name}"
+        if name == "digest"
+        else f"CASE WHEN (g ->> 4)::boolean THEN r.{name}{'::text' * (kind == 'jsonb')} END"
         for name, kind in _REST.items()
     )
-    heads = ", ".join(f"r.{name}" for name in _HEAD)
     columns = ", ".join(_HEAD | _REST)
     nothing = "NULL::bigint, NULL, NULL, NULL::boolean, NULL, NULL::bigint, NULL, NULL, NULL"
-    stream_part = stream_rows = gate = ""
-    if has_streams:
-        stream_part = """
-        numbered AS MATERIALIZED (
-            SELECT given.number, s.seq
-            FROM unnest($6::text[], $7::text[]) WITH ORDINALITY AS given (tenant, "user", number)
-            JOIN holdfast.streams AS s ON s.tenant = given.tenant AND s."user" = given."user"
-            ORDER BY s.tenant, s."user" FOR UPDATE OF s
-        ),
-        behind AS MATERIALIZED (SELECT count(*) AS streams FROM numbered),"""
-        gate = "behind CROSS JOIN "
-        stream_rows = f"SELECT 1, number, seq, {nothing}, NULL, NULL, NULL FROM numbered UNION ALL"
     return f"""
-        WITH {stream_part}
-        locked AS MATERIALIZED (
-            SELECT asked.number, {heads}, {rest}
-            FROM {gate}unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
-                WITH ORDINALITY AS asked (kind, tenant, "user", id, whole, number)
-            JOIN holdfast.records AS r ON {_on_key("r", "asked")}
-            ORDER BY r.kind, r.tenant, r."user", r.id FOR UPDATE OF r
+        WITH numbered AS MATERIALIZED (
+            SELECT number, seq
+            FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS asked (g, number) CROSS JOIN LATERAL (
+                SELECT seq FROM holdfast.streams AS s WHERE s.tenant = g ->> 0 AND s."user" = g ->> 1 LIMIT 1 FOR UPDATE
+            ) AS found
+        ),
+        behind AS MATERIALIZED (SELECT count(*) AS streams FROM numbered),
+        locked (number, {columns}) AS MATERIALIZED (
+            SELECT number, found.*
+            FROM behind CROSS JOIN jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS asked (g, number)
+            CROSS JOIN LATERAL (
+                SELECT {heads}, {rest} FROM holdfast.records AS r WHERE {_on_key("r", "g")} LIMIT 1 FOR UPDATE
+            ) AS found
         )
         SELECT 0 AS part, number, {columns} FROM locked
-        UNION ALL {stream_rows}
-        SELECT 2, 0, value, {nothing}, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, NULL, NULL
+        UNION ALL SELECT 1, number, seq, {nothing}, NULL, NULL, NULL FROM numbered
+        UNION ALL SELECT 2, 0, value, {nothing}, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, NULL, NULL
         FROM holdfast.meta WHERE name = 'incarnation'"""
 
 
-_REMOVE = (
-    "DELETE FROM holdfast.records AS r USING ({given}) AS g WHERE r.kind = g.kind AND r.tenant = g.tenant"
-    ' AND r."user" = g."user" AND r.id >= g.low AND r.id < g.high'
-)
-_INSERT = f"INSERT INTO holdfast.records ({', '.join(_RECORD)}) {{given}} ON CONFLICT DO NOTHING RETURNING 1"
-_UPDATE = (
-    "UPDATE holdfast.records AS r SET "
-    + ", ".join(f"{name} = g.{name}" for name in _HEAD | _REST)
-    + f" FROM ({{given}}) AS g WHERE {_on_key('r', 'g')} RETURNING 1"
-)
-_APPEND = f"INSERT INTO holdfast.events ({', '.join(_EVENT)}) {{given}}"
-_BEGIN_STREAM = f"INSERT INTO holdfast.streams ({', '.join(_STREAM)}) {{given}} ON CONFLICT DO NOTHING RETURNING 1"
-_GROW_STREAM = (
-    "UPDATE holdfast.streams AS s SET seq = g.seq FROM ({given}) AS g"
-    ' WHERE s.tenant = g.tenant AND s."user" = g."user" RETURNING 1'
-)
-_PARTS: dict[str, tuple[str, dict[str, str]]] = {
-    "removed": (_REMOVE, _REMOVED),
-    "inserted": (_INSERT, _RECORD),
-    "updated": (_UPDATE, _RECORD),
-    "events": (_APPEND, _EVENT),
-    "begun": (_BEGIN_STREAM, _STREAM),
-    "grown": (_GROW_STREAM, _STREAM),
-}
-_COUNTED = ("inserted", "updated", "begun", "grown")
-
-
-@functools.cache
-def _store_sql(names: tuple[str, ...]) -> str:
-    first, parts = 1, []
-    for name in names:
-        sql, columns = _PARTS[name]
-        parts.append(f"{name} AS ({sql.format(given=_selected(columns, first))})")
-        first += len(columns)
-    counts = [f"(SELECT count(*) FROM {name})" for name in names if name in _COUNTED]
-    return f"WITH {', '.join(parts)} SELECT {', '.join(counts)}"
-
-
+_DIGESTS = f"""
+    SELECT number, found.digest FROM jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS asked (g, number)
+    CROSS JOIN LATERAL (SELECT digest FROM holdfast.records AS r WHERE {_on_key("r", "g")} LIMIT 1) AS found"""
+_LOAD = _load_sql()
 _UPSERT = (
-    f"INSERT INTO holdfast.records ({', '.join(_RECORD)}) {_selected(_RECORD, 1)}"
+    f"INSERT INTO holdfast.records ({', '.join(_RECORD)}) {_selected(_RECORD)}"
     f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _HEAD | _REST)
 )
-_NOTHING_YET = "0, 0, NULL, 0, true, '', '', '', '', '', '', '{}'::jsonb, ''"
-_HOLD = f"""
+_HOLD = """
     INSERT INTO holdfast.records (kind, tenant, "user", id, version, epoch, due_us, written_us, deleted, owner, chain,
         status, queue, change_id, digest, labels, body)
-    SELECT kind, tenant, "user", id, {_NOTHING_YET} FROM unnest({_unnest(_KEY, 1)}) AS given (kind, tenant, "user", id)
-    ON CONFLICT DO NOTHING RETURNING 1"""
+    SELECT g ->> 0, g ->> 1, g ->> 2, g ->> 3, 0, 0, NULL, 0, true, '', '', '', '', '', '', '{}'::jsonb, ''
+    FROM jsonb_array_elements($1::text::jsonb) AS g ON CONFLICT DO NOTHING RETURNING 1"""
 _LET_GO = f"""
-    DELETE FROM holdfast.records AS r USING unnest({_unnest(_KEY, 1)}) AS g (kind, tenant, "user", id)
+    DELETE FROM holdfast.records AS r USING jsonb_array_elements($1::text::jsonb) AS g
     WHERE {_on_key("r", "g")} AND r.version = 0"""

@@ -9,16 +9,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import msgspec
 
 from holdfast import faults
 from holdfast.clock import monotonic_s
-from holdfast.errors import HoldfastError, Unavailable
+from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.store.committer import Batch, Outcome, Poison
 from holdfast.store.postgres import generations, tables
-from holdfast.store.postgres.connections import ANSWER_TIMEOUT_S, Connection, Connections, committed, opening
+from holdfast.store.postgres.connections import (
+    Connection,
+    Connections,
+    committed,
+    reach,
+)
 from holdfast.store.postgres.errors import EVERYTHING, is_payload_fault, is_race, translate
+from holdfast.store.postgres.heads import Heads
 from holdfast.store.postgres.schema import Schema
-from holdfast.store.records import Change, Scope
+from holdfast.store.postgres.tables import Known
+from holdfast.store.protocol import history_order
+from holdfast.store.records import Change, Commit, Scope
 from holdfast.store.rules import Judgement, judge
 from holdfast.store.server_time import ServerTime
 from holdfast.store.witness import CommitWitness
@@ -46,12 +57,17 @@ class BatchWriter:
         self._slot = slot
         self._witness = witness
         self._on_committed = on_committed
+        self.heads = Heads()
 
     async def write(self, batch: Batch) -> Sequence[Outcome]:
         """An outcome per change of `batch`, whose scopes are all of one kind (see `parts`)."""
         changes = [entry.change for entry in batch]
         scopes = [Scope(*sender) for sender in dict.fromkeys(entry.sender for entry in batch)]
         await self._schema.ensure()
+        if (known := self.heads.known(changes)) is not None:
+            at_once = await self._at_once(changes, scopes, known)
+            if at_once is not None:
+                return at_once.answers
         for _ in range(RACES_MAX):
             judgement = await self._attempt(changes, scopes)
             if judgement is not None:
@@ -59,45 +75,107 @@ class BatchWriter:
         place = self._connections.address.shown
         raise Unavailable(f"{place}: lost {RACES_MAX} races for the rows of one batch; try again", place=place)
 
+    async def _at_once(self, changes: Sequence[Change], scopes: Sequence[Scope], known: Known) -> Judgement | None:
+        """What became of `changes`, judged by memory and written by one message; None where it must be read first."""
+        judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
+        documents = tables.documents(judgement, known)
+        if len(documents) != 1 or not all(isinstance(answer, Commit) for answer in judgement.answers):
+            return None
+        text = tables.text_of(self._checked(documents[0], known, scopes))
+        connection = await self._connections.acquire()
+        is_done = False
+        try:
+            faults.point("store-before-commit")
+            server_us = await self._connections.at_once(connection, "SELECT holdfast.commit_1($1)", text)
+            is_done = True
+        except asyncio.CancelledError:
+            # The loop ends. It waits for us, who may be writing for others: see what became of it.
+            server_us = 0 if await self._is_written(connection, judgement, known, scopes) else None
+        except EVERYTHING as error:
+            if not is_race(error):
+                raise self._refusal(error) from error
+            server_us = None
+        finally:
+            await self._connections.release(connection, is_done=is_done)
+        if server_us is None:
+            self.heads.forget(known)
+            return None
+        committed(self._connections.address.shown)
+        await self._was_committed(known, judgement)
+        return judgement
+
+    async def _is_written(
+        self, connection: Connection, judgement: Judgement, known: Known, scopes: Sequence[Scope]
+    ) -> bool:
+        """Whether a statement that was cancelled has written all the same. Raises CommitUnknown where nothing tells."""
+        await connection.execute(
+            self._connections.opening(scopes)
+        )  # once the server is done with the other, in either way
+        now = await tables.digests(connection, judgement.rows)
+        if any(now.get(key) == row.record.digest for key, row in judgement.rows.items() if row.record is not None):
+            return True
+        if all(now.get(key) == known.digests.get(key) for key in judgement.rows):
+            return False
+        place = self._connections.address.shown
+        raise CommitUnknown(f"{place}: a commit was cut off as its loop ended; look it up", place=place)
+
+    def _checked(self, document: dict[str, Any], known: Known, scopes: Sequence[Scope]) -> dict[str, Any]:
+        """`document` with what must still be so for it to be written."""
+        role, listed = reach(scopes)
+        checked = document | {"role": role, "scopes": msgspec.Raw(listed), "incarnation": known.incarnation}
+        if known.rows:
+            keys = sorted(known.rows, key=history_order)
+            checked["known"] = [(*history_order(key), known.digests[key]) for key in keys]
+        if known.streams:
+            checked["counted"] = sorted((*stream, seq) for stream, seq in known.streams.items())
+        if self._witness is not None and self._witness.must_raise():
+            checked["raised"] = self._slot
+        return checked
+
+    async def _was_committed(self, known: Known, judgement: Judgement) -> None:
+        self.heads.learn(known, judgement)
+        if self._witness is not None:
+            self._witness.written(judgement.rows, judgement.removed)
+        await self._on_committed()
+
     async def _attempt(self, changes: Sequence[Change], scopes: Sequence[Scope]) -> Judgement | None:
         """What became of `changes`; None where somebody else was quicker."""
-        connection = await self._connections.acquire()
+        asked_at_s = monotonic_s()
+        connection = await self._connections.begin(scopes)
+        is_done = False
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                judgement = await self._judged(connection, changes, scopes)
-            if judgement is None:
+            async with asyncio.timeout(self._connections.address.answer_timeout_s):
+                found = await self._judged(connection, changes, asked_at_s)
+            if found is None:
                 return None
+            known, judgement = found
             faults.point("store-before-commit")
             await self._connections.commit(connection)
+            is_done = True
             committed(self._connections.address.shown)
         except EVERYTHING as error:
             if is_race(error):
                 return None
             raise self._refusal(error) from error
         finally:
-            await self._connections.release(connection)
-        if self._witness is not None:
-            self._witness.written(judgement.rows, judgement.removed)
-        await self._on_committed()
+            await self._connections.release(connection, is_done=is_done)
+        await self._was_committed(known, judgement)
         return judgement
 
     async def _judged(
-        self, connection: Connection, changes: Sequence[Change], scopes: Sequence[Scope]
-    ) -> Judgement | None:
-        """The judgement of `changes`, written and not committed yet."""
-        asked_at_s = monotonic_s()
-        await connection.execute(opening(scopes))
+        self, connection: Connection, changes: Sequence[Change], asked_at_s: float
+    ) -> tuple[Known, Judgement] | None:
+        """What `changes` were judged against and the judgement, written and not committed yet."""
         known = await tables.load(connection, changes)
         self._time.learn(known.server_s, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         at = self._time.now_s() if self._time.is_given else known.server_s
         if not await tables.hold_absent(connection, changes, known):
             return None
         judgement = judge(changes, known.rows, known.streams, at=at, incarnation=known.incarnation)
-        if not await tables.store(connection, judgement, known):
-            return None
+        await tables.store(connection, judgement, known)
         if self._witness is not None and self._witness.must_raise():
             await generations.raise_slot(connection, self._slot)
-        return judgement
+        return known, judgement
 
     def _refusal(self, error: BaseException) -> BaseException:
         refusal: HoldfastError = translate(error, self._connections.address.shown)

@@ -1,0 +1,89 @@
+"""Every query that runs ask all the time searches an index, however many records there are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from holdfast.store.postgres import inspection, select, tables
+from holdfast.store.postgres.address import parse
+from holdfast.store.postgres.connections import Connection, Connections
+from holdfast.store.postgres.select import Select
+from holdfast.store.records import Claim, Position, Query, Scope
+from holdfast.testing.conformance.samples import ANA, SYSTEM, TENANT, key
+
+FILL = """
+INSERT INTO holdfast.records (kind, tenant, "user", id, version, epoch, due_us, written_us, deleted, owner, chain,
+    status, queue, change_id, digest, labels, body)
+SELECT kind, CASE WHEN n % 100 < 3 THEN 'acme' ELSE 't' || n % 40 END, (ARRAY['ana', 'bob', ''])[1 + n % 3], kind || n,
+    1, 1, CASE WHEN n % 50 = 0 THEN n END, n, false, CASE WHEN n % 100 = 0 THEN 'p' || n % 7 ELSE '' END, '',
+    CASE WHEN kind = 'run' THEN (ARRAY['done', 'done', 'done', 'waiting'])[1 + n % 4] ELSE '' END, 'q', 'c', 'd',
+    jsonb_build_object('ticket', 'T-' || n, 'main_state', 'x'), '{}'
+FROM generate_series(1, 6000) AS n CROSS JOIN (VALUES ('run'), ('memo'), ('signal')) AS kinds (kind);
+INSERT INTO holdfast.events (kind, tenant, "user", id, incarnation, seq, version, at_us, name, change_id, previous,
+    digest, body, delta)
+SELECT 'run', 'acme', 'ana', 'run' || n % 2000, 1, n, 1, n, 'transition', 'c', '', 'd', '{}', ''
+FROM generate_series(1, 10000) AS n;
+ANALYZE holdfast.records;
+ANALYZE holdfast.events;
+"""
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Connection]:
+    """A transaction as every call has it, in a store with some thousand records."""
+    connections = Connections(parse(database))
+    async with connections.transaction(SYSTEM) as filling:
+        await filling.execute("RESET ROLE")
+        await filling.execute(FILL)
+    async with connections.transaction(ANA) as connection:
+        yield connection
+    await connections.close()
+
+
+def claim(**fields: object) -> Select:
+    return select.claim(SYSTEM, Claim(kind="run", owner="me", **fields))  # type: ignore[arg-type]
+
+
+def scan(scope: Scope = SYSTEM, **fields: object) -> Select:
+    return select.scan(scope, Query(kind="run", **fields), None, 100)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("asked", "indexes"),
+    [
+        (claim(from_owners=("",), due_until=1.0), "records_due records_status"),
+        (claim(from_owners=("",), statuses=("waiting",), due_until=1.0), "records_due records_status"),
+        (claim(from_owners=("p1", "p2")), "records_owner"),
+        (scan(by_due=True, due_until=5.0), "records_due"),
+        (scan(owner="p1"), "records_owner"),
+        (scan(ANA), "records_key run_workflow"),
+        (scan(TENANT), "records_key run_workflow"),
+        (scan(ANA, prefix="run12"), "records_key run_workflow"),
+        (scan(TENANT, labels={"ticket": "T-5"}), "run_ticket"),
+        (scan(owner="p1", statuses=("running", "waiting"), queues=("q",)), "records_owner"),
+        (claim(from_owners=("",), ids=("a",)), "run_workflow"),
+        (select.events(key("run5"), None, None, 0, 10), "events_journal"),
+        (select.events(None, ("acme", "ana"), Position(1, 5), 0, 10), "events_stream"),
+        (Select(inspection.READ, (tables.key_list([key("run5")]),)), "records_key run_workflow"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_query_searches_its_index(connection: Connection, asked: Select, indexes: str) -> None:
+    plan = await plan_of(connection, asked)
+    assert any(f"using {index}" in plan or f"on {index}" in plan for index in indexes.split()), plan
+    assert "Seq Scan" not in plan, plan
+
+
+async def test_a_whole_scope_is_not_read_for_one_of_its_rows(connection: Connection) -> None:
+    """Of 18,000 rows the plan for 20 keys touches those."""
+    asked = Select(inspection.READ, (tables.key_list([key(f"run{number * 300}") for number in range(1, 21)]),))
+    plan = await plan_of(connection, asked, options="ANALYZE, COSTS OFF, TIMING OFF")
+    touched = [int(float(line.split("rows=")[1].split()[0])) for line in plan.splitlines() if "Index Scan" in line]
+    assert touched == [1], plan
+
+
+async def plan_of(connection: Connection, asked: Select, *, options: str = "COSTS OFF") -> str:
+    rows = await connection.fetch(f"EXPLAIN ({options}) {asked.sql}", *asked.parameters)
+    return "\n".join(row[0] for row in rows)
