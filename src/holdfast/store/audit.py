@@ -45,6 +45,15 @@ def audit(histories: Iterable[History], streams: Mapping[Stream, int]) -> Verifi
     return Verification(records=records, events=events, problems=tuple(problems))
 
 
+def together(parts: Sequence[Verification]) -> Verification:
+    """What audits of the pages of one store found. (Each of them may have seen the same fault of a stream.)"""
+    return Verification(
+        records=sum(part.records for part in parts),
+        events=sum(part.events for part in parts),
+        problems=tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
+    )
+
+
 def problems_of(history: History) -> Iterator[Problem]:
     """What is wrong under one key."""
     row = history.row

@@ -91,6 +91,15 @@ def survey(histories: Iterable[History], streams: Mapping[Stream, int]) -> Surve
     return Survey(damaged=tuple(damaged), behind=behind)
 
 
+def surveyed_together(parts: Sequence[Survey]) -> Survey:
+    """What surveys of the pages of one store found."""
+    behind: dict[Stream, int] = {}
+    for part in parts:
+        for stream, seq in part.behind.items():
+            behind[stream] = max(seq, behind.get(stream, 0))
+    return Survey(damaged=tuple(key for part in parts for key in part.damaged), behind=behind)
+
+
 def is_damaged(history: History) -> bool:
     """Whether `history` needs a repair."""
     return next(problems_of(history), None) is not None

@@ -59,7 +59,7 @@ async def keep_checkpoint(runtime: Runtime, scope: Scope, stored: Stored, name: 
             version=stored.version,
             epoch=stored.epoch,
             status=run.status,
-            due=run.due,
+            due=now if run.is_ended else run.due,
             queue=run.queue,
             labels=run.record_labels(),
         ),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+import pytest
 
 from holdfast import faults
 from tests.engine.crash.ledger import Ledger, Line
@@ -23,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 45.0
 """How long anything may take before the test says what it waited for."""
 LOOK_S = 0.005
+FILE = "sqlite:///"
+ON_SQLITE = pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
+"""For what is about one file and those who share it."""
+ON_POSTGRES = pytest.mark.parametrize("stage", ["postgresql"], indirect=True)
+"""For what is about a server that several transactions write to at a time."""
 
 
 class Process:
@@ -36,6 +42,11 @@ class Process:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """The end of what it has printed."""
+        return self._output.read_text("utf-8", "replace")[-4000:]
 
     def until_line(self, what: str, *, count: int = 1) -> list[Line]:
         """Until this process has written `count` lines of `what` to the ledger."""
@@ -109,16 +120,14 @@ class Process:
             self._fail(f"not ended within {LIMIT_S:g} s")
 
     def _fail(self, why: str) -> NoReturn:
-        said = self._output.read_text("utf-8", "replace")[-4000:]
-        raise AssertionError(f"process {self.pid}: {why}; {self._ledger!r:.2000}; it said:\n{said}")
+        raise AssertionError(f"process {self.pid}: {why}; {self._ledger!r:.2000}; it said:\n{self.said}")
 
 
 class Stage:
-    """One test's folder: a database, a ledger, and the programs that use them."""
+    """One test's store and ledger, and the programs that use them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = folder / "runs.db"
-        self.url = f"sqlite:///{self.database}"
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self.ledger = Ledger(folder / "ledger")
         self._folder = folder
         self._processes: list[Process] = []
@@ -140,6 +149,12 @@ class Stage:
         self._processes.append(started)
         return started
 
+    @property
+    def file(self) -> Path:
+        """The file of a store on SQLite."""
+        assert self.url.startswith(FILE), f"{self.url} is no file; the test says @ON_SQLITE"
+        return Path(self.url.removeprefix(FILE))
+
     def run(self, program: str, **plan: Any) -> None:
         """Start a program and wait until it has ended well."""
         self.start(program, **plan).finish()
@@ -159,9 +174,9 @@ async def until(holds: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
+def staged(folder: Path, url: str) -> Iterator[Stage]:
     """A stage whose processes are ended on the way out."""
-    stage = Stage(folder)
+    stage = Stage(folder, url)
     try:
         yield stage
     finally:
