@@ -7,6 +7,7 @@ there cannot be locked. Everything else waits for the locks, which everybody tak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -96,7 +97,7 @@ class BatchWriter:
                 raise self._refusal(error) from error
             server_us = None
         finally:
-            await self._connections.release(connection, is_done=is_done)
+            await self._give_back(connection, is_done=is_done)
         if server_us is None:
             self.heads.forget(known)
             return None
@@ -136,7 +137,14 @@ class BatchWriter:
         self.heads.learn(known, judgement)
         if self._witness is not None:
             self._witness.written(judgement.rows, judgement.removed)
-        await self._on_committed()
+        with contextlib.suppress(asyncio.CancelledError):  # the loop ends, and waits for us to tell the senders
+            await self._on_committed()
+
+    async def _give_back(self, connection: Connection, *, is_done: bool) -> None:
+        """Release a connection. Once something is committed, a loop that ends does not keep us from telling so: a
+        cancellation that got through would have the whole batch committed again, against itself."""
+        with contextlib.suppress(*((asyncio.CancelledError,) if is_done else ())):
+            await self._connections.release(connection, is_done=is_done)
 
     async def _attempt(self, changes: Sequence[Change], scopes: Sequence[Scope]) -> Judgement | None:
         """What became of `changes`; None where somebody else was quicker."""
@@ -158,7 +166,7 @@ class BatchWriter:
                 return None
             raise self._refusal(error) from error
         finally:
-            await self._connections.release(connection, is_done=is_done)
+            await self._give_back(connection, is_done=is_done)
         await self._was_committed(known, judgement)
         return judgement
 
