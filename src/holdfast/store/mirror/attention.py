@@ -51,9 +51,6 @@ class Attention:
         self._generation.refresh()
         task = asyncio.current_task()
         assert task is not None, "a transaction runs in a task"
-        before = self._asked.get(task)
-        if before is not None and not before.is_raised:
-            self._link.owe()  # nobody told us what became of the transaction before: it may have committed
         must = not self._link.is_usable
         self._asked[task] = _Asked(micros(self._now_s()), self._generation.known, must)
         return must

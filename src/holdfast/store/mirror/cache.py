@@ -92,7 +92,6 @@ class Cache:
         """The life that the server is in and, where it has begun no life since it was started or emptied, the name
         under which one may `begin`; else b""."""
         self._run_id = b""
-        await self._clients.renew()
         async with self._call(budget_s=self._connect_timeout_s) as redis:
             run_id = _run_id_of(await redis.info("server"))
             there: Any = await redis.get(self._marker) or b""
@@ -102,7 +101,8 @@ class Cache:
         return there, run_id + b":%016x" % self._chance.getrandbits(64)
 
     async def begin(self, there: bytes, life: bytes) -> bytes:
-        """Begin `life` in place of `there`; the life that the server is in now, which somebody else may have begun."""
+        """Begin `life` in place of `there`, or go on with it; the life that the server is in then, which may be
+        somebody else's. Writes in any case: a server that cannot be written to cannot be told of commits."""
         async with self._call() as redis:
             found: bytes = await redis.eval(_BEGIN, 1, self._marker, there, life)
         return found

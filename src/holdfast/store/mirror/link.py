@@ -99,6 +99,8 @@ class Link:
             try:
                 await (self._raise() if self._is_owed else self._attach())
             except (CacheLost, HoldfastError) as error:
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise asyncio.CancelledError from error  # a COMMIT that was cancelled says that it is unknown
                 if self._trouble is None:
                     log.warning("cache_not_reached", reason=str(error))
                 self._trouble = f"the cache is not used: {error}"
@@ -121,9 +123,9 @@ class Link:
             await self._raise()
         else:
             await self._generation.read()
-        life = await self._cache.begin(there, begun) if begun else there
-        if not life.startswith(begun.partition(b":")[0]):
-            raise CacheLost(f"{self._cache.place} was restarted again")
+        life = begun or there
+        if await self._cache.begin(there, life) != life:
+            raise CacheLost(f"{self._cache.place}: somebody else is about to use it again")
         self._life, self._is_up = life, True
 
     def __repr__(self) -> str:
