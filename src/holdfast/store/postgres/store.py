@@ -91,6 +91,7 @@ class PostgresStore:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             durable=True,
+            durability="the processes and the server, whose disk each commit waits for (see synchronous_commit)",
             many_processes=True,
             lock_folder=str(self._address.lock_folder),
             location=self._address.shown,
