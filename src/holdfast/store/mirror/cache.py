@@ -201,3 +201,4 @@ def _abandon(client: _Client) -> None:
     for connection in [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]:
         writer = getattr(connection, "_writer", None)
         close_socket(getattr(writer, "transport", None))
+        connection._reader = connection._writer = None

@@ -11,16 +11,20 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from holdfast import codec
 from holdfast.clock import Randomness, system_randomness
+from holdfast.context import UserExecutionContext, check_id, require_context
 from holdfast.errors import Conflict, MergeConflict, Unavailable
 from holdfast.merge import NOTHING, FieldConflict, FieldPolicy, Merged, Stamp, is_same, merge
 from holdfast.store import journal
 from holdfast.store.mirror.figures import SyncFigures
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
+from holdfast.store.recent import read_recent
 from holdfast.store.records import ABSENT, Change, Event, Key, NewEvent, Put, Record, Scope
 
 ATTEMPTS_MAX = 20
 """How often one write may lose against others before it gives up."""
+STATE = "state"
+"""The kind of the records that objects are kept in."""
 WRITTEN = "written"
 """The name of the events that the writes leave in the journal."""
 
@@ -36,22 +40,25 @@ class Mirrored(Protocol):
     async def invalidate(self) -> None: ...
 
 
-class Written(NamedTuple):
-    """An object as it now stands: its version, its value, and whether somebody else's changes are in it."""
+class Held(NamedTuple):
+    """An object as it stands: its version (0: there is none), its value (then NOTHING), and whether a write of it put
+    somebody else's changes together with its own."""
 
     version: int
     value: Any
-    is_merged: bool
+    is_merged: bool = False
 
 
 class SyncManager:
     """Keeps cache and truth together, and writers apart. For any store; one without a cache has nothing to keep.
 
+    Objects are JSON values, named by an id within the context's tenant and user.
+
     Example::
 
-        sync = SyncManager(store)
-        made = await sync.write(scope, key, {"tags": ["a"], "n": 1}, base_version=0, by="ana")
-        await sync.write(scope, key, {"tags": ["a", "b"], "n": 1}, base_version=made.version, by="bob",
+        sync = SyncManager(open_store("hybrid+postgresql://me@host/db?cache=redis://host:6379/0"))
+        made = await sync.write(context, "plan", {"tags": ["a"], "n": 1}, base_version=0, by="ana")
+        await sync.write(context, "plan", {"tags": ["a", "b"], "n": 1}, base_version=made.version, by="bob",
                          policies={"/tags": FieldPolicy.UNION})
     """
 
@@ -77,17 +84,29 @@ class SyncManager:
 
     # -- writers ------------------------------------------------------------------------------------------------------
 
+    async def read(self, context: UserExecutionContext, id: str) -> Held:
+        """The object as it stands: what a write can start from."""
+        present = await self._present(*_place(context, id))
+        return Held(present.version, present.value)
+
+    async def look(self, context: UserExecutionContext, id: str, *, least_version: int = 0) -> Held:
+        """As `read`, for somebody who only looks: from the cache where there is one, about a second behind at most
+        while the truth answers, 30 s at worst, and never below `least_version`."""
+        scope, key = _place(context, id)
+        (record,) = await read_recent(self._store, scope, [key], least_versions=[least_version])
+        return Held(ABSENT, NOTHING) if record is None else Held(record.version, codec.decode(record.body))
+
     async def write(
         self,
-        scope: Scope,
-        key: Key,
+        context: UserExecutionContext,
+        id: str,
         value: Any,
         *,
         base_version: int,
         by: str,
         policies: Mapping[str, FieldPolicy] | None = None,
         at_s: float | None = None,
-    ) -> Written:
+    ) -> Held:
         """Write `value`, which `by` made of the object at `base_version` (0: there was none).
 
         Where others wrote meanwhile, what they made of it and `value` are merged field by field. A field without a
@@ -95,6 +114,7 @@ class SyncManager:
         None), in epoch seconds; theirs is when it was committed. Raises MergeConflict, with the paths and what each
         side has there; Conflict where the journal no longer has the base; Unavailable after 20 lost races.
         """
+        scope, key = _place(context, id)
         codec.encode(value, what=f"{key}")
         known = {"": FieldPolicy.RETRY} | dict(policies or {})
         mine = Stamp(self._store.now_s() if at_s is None else at_s, by)
@@ -111,19 +131,20 @@ class SyncManager:
                 raise _conflict(key, base_version, present.version, merged)
             is_merged = present.version != base_version and not is_same(merged.value, value)
             if (done := await self._commit(scope, key, present, merged.value, by)) is not None:
-                return Written(done, merged.value, is_merged)
+                return Held(done, merged.value, is_merged)
         raise Unavailable(f"{key}: lost {ATTEMPTS_MAX} races against other writers; try again", key=key)
 
-    async def update(self, scope: Scope, key: Key, decide: Callable[[Any], Any], *, by: str) -> Written:
+    async def update(self, context: UserExecutionContext, id: str, decide: Callable[[Any], Any], *, by: str) -> Held:
         """Write what `decide` makes of the object (NOTHING: there is none); asked anew where others were quicker.
 
         Raises what `decide` raises, and Unavailable after 20 lost races.
         """
+        scope, key = _place(context, id)
         for _ in range(ATTEMPTS_MAX):
             present = await self._present(scope, key)
             value = decide(present.value)
             if (done := await self._commit(scope, key, present, value, by)) is not None:
-                return Written(done, value, is_merged=False)
+                return Held(done, value)
         raise Unavailable(f"{key}: lost {ATTEMPTS_MAX} races against other writers; try again", key=key)
 
     async def _present(self, scope: Scope, key: Key) -> _Present:
@@ -174,6 +195,13 @@ class SyncManager:
             return (await commit_surely(self._store, scope, change)).versions[0]
         except Conflict:
             return None
+
+
+def _place(context: UserExecutionContext, id_: str) -> tuple[Scope, Key]:
+    """Where the context's object of that id is, and what may be seen from there."""
+    require_context(context)
+    key = Key(context.tenant, context.user, STATE, check_id("id", id_))
+    return Scope.of_user(context.tenant, context.user), key
 
 
 class _Present(NamedTuple):
