@@ -38,6 +38,7 @@ class Case:
 CASES = [
     Case("well", {}, Status.GREEN),
     Case("dead writer", {"store_ailment": "the writer died"}, Status.RED, "store"),
+    Case("a cache away", {"store_weakness": "the cache is not used"}, Status.DEGRADED, "store"),
     Case("lapsed lease", {"lease_left_s": -0.5}, Status.RED, "lease"),
     Case("no recovery", {"is_recovery_running": False}, Status.RED, "recovery"),
     Case("store away", {"sweep_problem": "locked"}, Status.DEGRADED, "recovery"),

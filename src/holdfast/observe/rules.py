@@ -37,6 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     store_ailment: str | None
     durability: str
+    store_weakness: str | None = None
     lease_left_s: float | None
     sweep_problem: str | None
     is_recovery_running: bool
@@ -61,6 +62,9 @@ def _store(facts: Facts) -> Check:
     if facts.store_ailment is not None:
         advice = "mend what it names, then restart this process: queued writes were refused, none was half done"
         return Check(name="store", status=Status.RED, seen=facts.store_ailment, advice=advice)
+    if facts.store_weakness is not None:
+        advice = "nothing is lost and nothing is stale; it comes back by itself once what it names does"
+        return Check(name="store", status=Status.DEGRADED, seen=facts.store_weakness, advice=advice)
     return Check(name="store", status=Status.GREEN, seen=f"commits, which survive {facts.durability}")
 
 

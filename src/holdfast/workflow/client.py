@@ -162,6 +162,10 @@ class Client:
         """The run of a key as it stands."""
         return await self.runtime.load(self.scope, key)
 
+    async def look(self, key: Key, *, least_version: int) -> Stored:
+        """As `load`, for somebody who only looks."""
+        return Stored.of(await self.runtime.look(self.scope, key, least_version=least_version))
+
     def at_hand(self, run_id: str) -> Stored | None:
         """How a run that is worked on here stands, without a read; None where only the store can tell."""
         actor = self._crew.find(run_id)

@@ -23,6 +23,7 @@ from holdfast.store import journal
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
+from holdfast.store.recent import read_recent
 from holdfast.store.records import (
     Change,
     Commit,
@@ -127,6 +128,14 @@ class Runtime:
         if record is None:
             raise NotFound(f"run {key.id}: there is no such run", run=key.id)
         return Stored.of(record)
+
+    async def look(self, scope: Scope, key: Key, *, least_version: int) -> Record:
+        """The run's record for somebody who only looks: it may be as old as the store promises, but not below
+        `least_version`. Raises NotFound where there is none in `scope`."""
+        (record,) = await read_recent(self.store, scope, [key], least_versions=[least_version])
+        if record is None:
+            raise NotFound(f"run {key.id}: there is no such run", run=key.id)
+        return record
 
     async def commit(self, scope: Scope, change: Change, *, is_patient: bool = False) -> Commit:
         """Commit, waiting out a store that is away; the outcome of a lost answer is looked up.

@@ -131,7 +131,7 @@ async def all_runs(store: Store) -> list[Record]:
 
 async def _until_idle(url: str) -> None:
     """Until the server has nothing to do for anybody else on this database."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(url.removeprefix("hybrid+").partition("?")[0])
     try:
         async with asyncio.timeout(LIMIT_S):
             while True:
