@@ -23,9 +23,10 @@ from holdfast import (
 )
 from holdfast.store.blobs import BLOB
 from holdfast.store.digest import digest_of
+from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Record, Scope
-from holdfast.testing import Lab
+from holdfast.store.records import Change, Commit, Query, Record, Scope
+from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import Gate
 from holdfast.workflow.memos import HELD_BYTES_MAX
 from tests.engine.labs import ON_MEMORY, OpenLab, World
@@ -269,3 +270,30 @@ async def test_damaged_blob_is_named(open_lab: OpenLab) -> None:
     assert (await run.refresh()).status == "failed"
     assert f"Corrupt: blob {run.id}/data/pdf/" in run.run.reason
     assert "expected digest" in run.run.reason
+
+
+async def test_visits_without_large_results_cost_no_removal_of_chunks() -> None:
+    """An actor that knows all memos of a visit looks for no chunks; who does not know them does."""
+    removed: list[str] = []
+
+    class Listening(MemoryStore):
+        async def commit(self, scope: Scope, change: Change) -> Commit:
+            removed.extend(removal.kind for removal in change.removes)
+            return await super().commit(scope, change)
+
+    clock = VirtualClock()
+    store = Listening(clock=clock)
+    world, gates = World(), [Gate(clock)]
+    async with Lab(echoing(), work(world, gates), store=store, clock=clock) as lab:
+        run = await (await lab.start("echo", {"text": "x"})).reach("open")
+        assert removed == ["memo"]
+        await run.send("stop", by="ana")
+        assert removed == ["memo", "memo", "blob"], "the sender judged it, and knows nothing of the visit"
+        removed.clear()
+        run = await lab.start("work")
+        await lab.skip("2s")
+        assert removed == []
+        gates[0].open()
+        await run.result()
+        assert removed == ["memo", "blob"]
+    await store.close()

@@ -244,6 +244,7 @@ class Actor:
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
+            blobless=[path for path, leaf in decision.left if self._is_blobless(path, leaf)],
         )
         self._act(decision)
         if self.run.status != "suspect":
@@ -343,9 +344,16 @@ class Actor:
         known[1].epoch = self.epoch
         return known[1]
 
+    def _is_blobless(self, path: str, leaf: Leaf) -> bool:
+        """Whether it is known here that the visit has no chunks."""
+        known = self._memos.get(path)
+        return known is not None and known[0] == leaf.visit and not known[1].may_have_blobs
+
     def _start(self, path: str, leaf: Leaf) -> None:
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
+        if is_new:
+            memos.begin_new()
         task = self._runtime.tasks.start(self._work(path, leaf, memos, is_new), name=f"{self.run.id} {path}")
         self._visits[path] = Visit(leaf.visit, holder_of(self.run, path, leaf), task, memos)
 

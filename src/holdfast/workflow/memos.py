@@ -35,6 +35,8 @@ class Memos:
         self._known: dict[str, bytes | BlobRef] = {}
         self._held: list[Put] = []
         self._held_bytes = 0
+        self._has_blobs = False
+        self._is_whole = False
         self._notes: list[Row] = []
         self._flights: set[asyncio.Task[None]] = set()
         self._refusal: BaseException | None = None
@@ -45,6 +47,15 @@ class Memos:
         """A new attempt: what was refused to the one before is its own affair."""
         self._refusal = None
 
+    def begin_new(self) -> None:
+        """The visit has just begun: there is nothing to load."""
+        self._is_whole = True
+
+    @property
+    def may_have_blobs(self) -> bool:
+        """Whether chunks may lie under the visit; False only where it is known that none do."""
+        return self._has_blobs or not self._is_whole
+
     async def load(self) -> int:
         """Read what earlier attempts left; how many there were."""
         after: str | None = None
@@ -53,7 +64,9 @@ class Memos:
             page = await self._runtime.store.scan(self._scope, query, after=after, limit=1000)
             for record in page.records:
                 self._known[record.key.id] = _memo_in(record)
+                self._has_blobs = self._has_blobs or record.status == BLOB
             if page.next is None:
+                self._is_whole = True
                 return len(self._known)
             after = page.next
 
@@ -95,6 +108,7 @@ class Memos:
         run = self._run_key
         ref, chunks = cut(run.tenant, run.user, memo_id, body, what=f"result of step {memo_id}")
         self._known[memo_id] = ref
+        self._has_blobs = True
         memo = Put(key=self._key(memo_id), body=codec.encode(ref), expect=ABSENT, status=BLOB)
         self._hold(sum(len(chunk.body) for chunk in chunks), memo, *chunks)
 

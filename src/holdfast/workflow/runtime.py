@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -180,8 +180,10 @@ class Runtime:
         raise_epoch: bool = False,
         extra: Iterable[Put | Delete] = (),
         requires: tuple[Require, ...] = (),
+        blobless: Container[str] = (),
     ) -> tuple[Stored, Decision]:
         """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
+        `blobless`: leaves under whose visits no chunks lie, so that none have to be removed.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
@@ -208,11 +210,7 @@ class Runtime:
                 change_id=self.change_id(),
                 writes=(put, *lock_puts, *extra),
                 requires=requires,
-                removes=tuple(
-                    RemovePrefix(tenant=run.tenant, user=run.user, kind=kind, prefix=visit_prefix(run.id, path, leaf))
-                    for path, leaf in locked.left
-                    for kind in (MEMO, BLOB)
-                ),
+                removes=tuple(_removals(run, locked.left, blobless)),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )
             faults.point("before-transition")
@@ -321,6 +319,13 @@ class Runtime:
         leaves = {**run.leaves, path: working}
         row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": token})
         return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
+
+
+def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:
+    """What goes with the visits that are over: their memos, and the chunks of the large ones among them."""
+    for path, leaf in left:
+        for kind in (MEMO,) if path in blobless else (MEMO, BLOB):
+            yield RemovePrefix(tenant=run.tenant, user=run.user, kind=kind, prefix=visit_prefix(run.id, path, leaf))
 
 
 def _keeps_owner(after: Run) -> bool:
