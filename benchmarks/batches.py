@@ -45,15 +45,12 @@ class Incomplete(Exception):
 
 
 class Recording(msgspec.Struct, frozen=True):
-    """The documents of one wave of `size`, in the order in which they were committed."""
+    """The documents of one wave of `size`, in the order in which they were committed; steps of those that have any."""
 
     size: Size
     documents: tuple[str, ...]
 
-    @property
-    def changes_per_batch(self) -> float:
-        """Steps of one document, in the mean over those that have any."""
-        return self.size.all_steps / sum('["memo"' in text and '"removed"' not in text for text in self.documents)
+    steps_per_batch: float
 
 
 def record(server: Server, size: Size) -> Recording:
@@ -83,14 +80,15 @@ def last_wave(logged: Iterable[str], size: Size) -> Recording:
     started = [row[3] for _, document in documents for row in document.get("inserted", ()) if row[0] == "run"]
     runs = set(started[-size.runs :])
     wave = [(text, document) for text, document in documents if _runs_of(document) & runs]
-    memos = sum(row[0] == "memo" for _, document in wave for row in document.get("inserted", ()))
+    memos = [sum(row[0] == "memo" for row in document.get("inserted", ())) for _, document in wave]
     ended = sum(row[9] == "done" for _, document in wave for row in document.get("updated", ()) if row[0] == "run")
-    if (len(runs), memos, ended) != (size.runs, size.all_steps, size.runs):
+    # The last step of a run is committed by the run's end and needs no memo.
+    if (len(runs), sum(memos), ended) != (size.runs, size.all_steps - size.runs, size.runs):
         raise Incomplete(
-            f"expected a wave of {size.runs} runs in documents for commit_1, with {size.all_steps} steps and as many "
-            f"ends as runs; saw {len(runs)} runs, {memos} steps and {ended} ends"
+            f"expected a wave of {size.runs} runs in documents for commit_1, with {size.all_steps - size.runs} memos "
+            f"and as many ends as runs; saw {len(runs)} runs, {sum(memos)} memos and {ended} ends"
         )
-    return Recording(size, tuple(text for text, _ in wave))
+    return Recording(size, tuple(text for text, _ in wave), sum(memos) / sum(count > 0 for count in memos))
 
 
 def _runs_of(document: dict[str, Any]) -> set[str]:

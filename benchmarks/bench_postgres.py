@@ -29,7 +29,7 @@ CONTESTANTS = {
 }
 WAVES = {1: 20, 50: 4, 500: 1}
 """Waves by the number of concurrent runs: enough steps for a steady figure, few enough for the slowest."""
-QUICK = {1: 1, 5: 1}
+QUICK = {5: 1}
 PGBENCH_STEPS = {1: 500, 50: 20_000, 500: 40_000}
 """About how many steps pgbench does in one measurement, by the number of runs whose batches it sends."""
 ALONE = 1
@@ -40,19 +40,19 @@ def comparisons(on: Server, chosen: Options) -> Iterator[Comparison]:
     waves = QUICK if chosen.quick else WAVES
     for runs, count in waves.items():
         if chosen.only in (question := f"{runs} concurrent runs of {STEPS} steps"):
-            yield beside_peers(question, on, Size(runs, STEPS, count), rounds=chosen.rounds)
+            yield beside_peers(question, on, Size(runs, STEPS, count), chosen)
     for runs, count in waves.items():
         if runs != ALONE and chosen.only in (question := f"pgbench with the SQL of {runs} concurrent runs"):
             yield beside_pgbench(question, on, Size(runs, STEPS, count), chosen)
 
 
-def beside_peers(question: str, on: Server, size: Size, *, rounds: int) -> Comparison:
-    """Everybody at once as many runs."""
+def beside_peers(question: str, on: Server, size: Size, chosen: Options) -> Comparison:
+    """Everybody at once as many runs, and what a step costs whom."""
     facts: dict[str, float | str] = {}
-    for name, module in CONTESTANTS.items():
+    for name, module in () if chosen.quick else CONTESTANTS.items():
         facts |= {f"{name}: {fact}": value for fact, value in costs(on, module, replace(size, waves=1)).items()}
     contestants = {name: _steps_per_s(on, module, size) for name, module in CONTESTANTS.items()}
-    return compare(question, contestants, unit="steps/s", better="more", rounds=rounds, facts=facts)
+    return compare(question, contestants, unit="steps/s", better="more", rounds=chosen.rounds, facts=facts)
 
 
 def costs(on: Server, module: str, size: Size) -> dict[str, float | str]:
@@ -89,7 +89,7 @@ def beside_pgbench(question: str, on: Server, size: Size, chosen: Options) -> Co
         unit="steps/s",
         better="more",
         rounds=chosen.rounds,
-        facts={"steps in one batch of the recorded wave": together.changes_per_batch},
+        facts={"steps in one batch of the recorded wave": together.steps_per_batch},
     )
 
 
