@@ -29,16 +29,22 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What a contestant found. `seconds` is the time of all waves, `setting` how its file is kept."""
+    """What a contestant found: the time of all waves, its own processor time in them, how its database is kept."""
 
     seconds: float
     setting: str
+    cpu_s: float = 0.0
 
 
 def measure(contestant: str, size: Size) -> Measured:
     """What `contestant` measures in a new process and a new folder."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        return _answer(_command(contestant, folder, size))
+        return measure_at(folder, contestant, size)
+
+
+def measure_at(place: str, contestant: str, size: Size) -> Measured:
+    """What `contestant` measures in a new process, in a folder or at a URL."""
+    return _answer(_command(contestant, place, size))
 
 
 def syncs(contestant: str, size: Size) -> int | None:
@@ -60,13 +66,13 @@ def syncs_per_step(contestant: str, size: Size) -> float | None:
     return (with_waves - without) / size.all_steps
 
 
-def _command(contestant: str, folder: str, size: Size) -> list[str]:
+def _command(contestant: str, place: str, size: Size) -> list[str]:
     return [
         sys.executable,
         "-m",
         "benchmarks.contestants",
         contestant,
-        folder,
+        place,
         *map(str, (size.runs, size.steps, size.waves)),
     ]
 
