@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,11 +71,6 @@ def running() -> Iterator[Server]:
     """A server whose commits wait for the disk, removed afterwards."""
     with PostgresServer(is_synced=True, settings=SETTINGS) as postgres:
         yield Server(postgres)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _stats() -> Iterator[list[int]]:
