@@ -52,6 +52,7 @@ BOUNDARIES = {
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
     "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
     "holdfast/workflow/advance.py: _ask": "a user's function of the data: what it raises is a permanent failure",
+    "holdfast/workflow/keeper.py: Keeper.keep": "retention: what ends one pass degrades health alone",
     "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
     "holdfast/workflow/recovery.py: RecoveryManager.keep": "the sweep: what ends one pass degrades health alone",
     "holdfast/workflow/recovery.py: RecoveryManager.listen": "the look-out: what it hears wrong degrades health",

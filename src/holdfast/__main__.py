@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import charts, deciding, keeping, reading
+from holdfast.cli import backups, charts, deciding, keeping, moving, reading
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 reading.add_to(app)
 deciding.add_to(app)
 keeping.add_to(app)
+backups.add_to(app)
+moving.add_to(app)
 charts.add_to(app)
 
 

@@ -26,6 +26,7 @@ from pydantic_settings import (
 
 from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.store.place import without_secret
 from holdfast.workflow.workflow import Workflow
 
 FILE = "holdfast.toml"
@@ -75,8 +76,9 @@ def load_settings(**given: Any) -> Settings:
         problem = error.errors()[0]
         name = ".".join(map(str, problem["loc"]))
         known = ", ".join(Settings.model_fields)
+        seen = without_secret(str(problem["input"]))
         raise InvalidInput(
-            f"setting {name}: {problem['msg']}, saw {problem['input']!r:.80}; looked at the command line, {PREFIX}* "
+            f"setting {name}: {problem['msg']}, saw {seen!r:.80}; looked at the command line, {PREFIX}* "
             f"and {Path(FILE).absolute()}; known settings: {known}",
             setting=name,
         ) from error

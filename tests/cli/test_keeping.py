@@ -33,7 +33,7 @@ def test_a_flipped_letter_is_found_and_says_where(call: Call, runs: str) -> None
     assert answer.code == 4
     assert any("run" in problem["where"] for problem in answer.documents[0]["problems"])
     drawn = call("verify")
-    assert (drawn.code, "keep this file and the last backup" in drawn.out) == (4, True)
+    assert (drawn.code, "keep this store and the last backup" in drawn.out) == (4, True)
     shown = call("show", "INC-0", "--json")
     assert (shown.code, '"error":"Corrupt"' in shown.err) == (4, True)
     assert call("backup", "copy.db").code == 4
@@ -69,6 +69,40 @@ def test_keepers_are_told_what_to_do(call: Call, runs: str, words: list[str], co
     assert (answer.code, message in answer.err) == (code, True)
 
 
+def test_trim_says_what_would_go_then_removes_it_and_nothing_else(call: Call, runs: str) -> None:
+    call("cancel", "INC-0")
+    call("cancel", "INC-2")
+    before = call("ps", "--all", "--json").documents
+    kept = call("trim", "--older-than", "1d", "--json").documents[0]
+    assert (kept["runs"], kept["rows"], kept["is_dry_run"]) == (0, 0, False)
+    would = call("trim", "--older-than", "1ms", "--dry-run", "--json").documents[0]
+    assert (would["runs"], would["is_dry_run"], would["store"]) == (2, True, runs)
+    assert "2 runs, 0 signals, 0 notices and" in call("trim", "--older-than", "1ms", "--dry-run").out
+    assert call("ps", "--all", "--json").documents == before
+    events = call("verify", "--json").documents[0]["events"]
+    went = call("trim", "--older-than", "1ms", "--json").documents[0]
+    assert (went["runs"], went["rows"]) == (2, would["rows"])
+    assert [line["ticket"] for line in call("ps", "--all", "--json").documents] == ["INC-1"]
+    found = call("verify", "--json").documents[0]
+    assert (found["is_clean"], found["events"]) == (True, events - went["rows"])
+    assert call("show", "INC-0").code == 1
+
+
+def test_trim_shortens_living_journals_only_if_asked(call: Call, runs: str) -> None:
+    for _ in range(10):  # beyond a snapshot, from which the rest can be rebuilt
+        call("pause", "INC-1")
+        call("resume", "INC-1")
+    rows = len(call("history", "INC-1", "--json").documents)
+    assert call("trim", "--older-than", "1ms", "--json").documents[0]["rows"] == 0
+    would = call("trim", "--older-than", "1ms", "--keep", "2", "--dry-run", "--json").documents[0]
+    went = call("trim", "--older-than", "1ms", "--keep", "2", "--json").documents[0]
+    assert 0 < went["rows"] == would["rows"]
+    assert len(call("history", "INC-1", "--json").documents) < rows
+    assert call("verify").code == 0
+    for words in (["--older-than", "soon"], ["--older-than", "0s"], ["--older-than", "1d", "--keep", "0"]):
+        assert call("trim", *words).code == 2
+
+
 def test_doctor_finds_what_stands_still(call: Call, runs: str) -> None:
     call("pause", "INC-1")
     call("approve", "INC-0", "--about", HASH[:7], *CODE)
@@ -78,7 +112,7 @@ def test_doctor_finds_what_stands_still(call: Call, runs: str) -> None:
     assert (answer.code, found["status"]) == (1, "red")
     assert status == {
         "store": "green", "clock": "green", "processes": "red", "progress": "green", "failed": "red",
-        "paused": "green", "locks": "green",
+        "paused": "green", "locks": "green", "backup": "degraded",
     }  # fmt: skip
     assert {run["ticket"]: run["status"] for run in found["facts"]["runs"]} == {
         "INC-0": "running", "INC-1": "paused", "INC-2": "failed",

@@ -170,3 +170,8 @@ class TestSettings:
         with pytest.raises(InvalidInput, match=message) as caught:
             load_settings()
         assert "holdfast.toml" in str(caught.value)
+
+    def test_a_url_under_a_wrong_name_keeps_its_secret(self, here: Path) -> None:
+        (here / "holdfast.toml").write_text("stor = 'postgresql://ana:geheim@host/runs'\n")
+        with pytest.raises(InvalidInput, match=r"setting stor.*ana:\*\*\*@host"):
+            load_settings()

@@ -11,7 +11,17 @@ from msgspec.structs import replace
 from holdfast import Status, Workflow
 from holdfast.chart import start
 from holdfast.cli import rules
-from holdfast.cli.rules import LockFacts, ProcessFacts, RunFacts, StoreFacts, diagnose, distance, is_about, next_due
+from holdfast.cli.rules import (
+    BackupFacts,
+    LockFacts,
+    ProcessFacts,
+    RunFacts,
+    StoreFacts,
+    diagnose,
+    distance,
+    is_about,
+    next_due,
+)
 from holdfast.workflow.run import Leaf, Run, Timer
 
 TIMES = st.none() | st.floats(1, 1000)
@@ -73,10 +83,11 @@ def test_a_short_subject_is_named_by_the_whole_of_it() -> None:
 PROCESS = ProcessFacts(id="p", host="here", pid=7, started_at="2026-01-01T00:00:00.000Z", lease_left_s=4, is_alive=True)
 DEAD = replace(PROCESS, id="q", pid=8, lease_left_s=-1.0, is_alive=False)
 STUCK = RunFacts(id="r", ticket="T-1", workflow="shop@1", status="running", reason="", idle_s=60.0)
+BACKUP = BackupFacts(at="2026-01-01T00:00:00.000Z", age_s=600.0, took_s=2.0, place="here:/b", every_s=3600.0)
 WELL = StoreFacts(
     location="runs.db", is_durable=True, ailment=None, clock_offset_s=0.0, processes=(PROCESS,),
     locks=(LockFacts(lock="a/b", holder="h", by="ana", since="2026-01-01T00:00:00.000Z", token=1, waiting=2),),
-    runs=(), counts={"running": 1}, is_whole=True,
+    runs=(), counts={"running": 1}, is_whole=True, backup=BACKUP,
 )  # fmt: skip
 
 
@@ -88,6 +99,31 @@ WELL = StoreFacts(
         (WELL, "locks", Status.GREEN, "1 held, 2 waiting"),
         (replace(WELL, ailment="the disk is full"), "store", Status.RED, "the disk is full"),
         (replace(WELL, clock_offset_s=90.0), "clock", Status.DEGRADED, "+90.0 s"),
+        (replace(WELL, copy_of="old.db"), "copy", Status.RED, "half a copy of old.db"),
+        (WELL, "backup", Status.GREEN, "10m ago at here:/b, every 1h"),
+        (replace(WELL, backup=replace(BACKUP, was_drilled=True)), "backup", Status.GREEN, "drilled"),
+        (
+            replace(WELL, backup=replace(BACKUP, age_s=4000.0)),
+            "backup",
+            Status.RED,
+            "than its schedule: 1h6m ago",
+        ),
+        (replace(WELL, backup=replace(BACKUP, age_s=3900.0)), "backup", Status.GREEN, "1h5m ago"),
+        (replace(WELL, backup=replace(BACKUP, age_s=9e9, every_s=None)), "backup", Status.GREEN, "ago at here:/b"),
+        (
+            replace(WELL, backup=replace(BACKUP, failure="the disk is full", failure_age_s=5.0)),
+            "backup",
+            Status.RED,
+            "5s ago, failed: the disk is full; the last good one: 10m ago",
+        ),
+        (
+            replace(WELL, backup=BackupFacts(failure="away", failure_age_s=5.0)),
+            "backup",
+            Status.RED,
+            "the last good one: there was none",
+        ),
+        (replace(WELL, backup=BackupFacts()), "backup", Status.DEGRADED, "none of this store is known"),
+        (replace(WELL, backup=BackupFacts(), counts={}), "backup", Status.GREEN, "none of this store is known"),
         (replace(WELL, processes=()), "processes", Status.RED, "0 alive"),
         (replace(WELL, processes=(), counts={}), "processes", Status.GREEN, "0 alive"),
         (replace(WELL, processes=(PROCESS, DEAD)), "processes", Status.DEGRADED, "1 alive, 1 dead"),

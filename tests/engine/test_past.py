@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from holdfast import Checkpoint, InvalidTransition, NotFound, Rejected, RunContext, RunHandle, Workflow, codec
 from holdfast.testing import Lab
+from holdfast.testing.conformance.mending import damage, lose_events, spoil_record
 from holdfast.workflow.run import Run, encode_run
 from tests.engine.journal import check_everything, told
 from tests.engine.labs import OpenLab, World
@@ -161,3 +162,25 @@ async def _obey(lab: Lab, run: RunHandle, order: str) -> None:
             await lab.client.checkpoint("T", "here")
         case signal:
             await run.send(signal, by="ana")
+
+
+async def test_damaged_run_goes_on_from_its_last_good_checkpoint(open_lab: OpenLab) -> None:
+    """Its record and all of its journal are damaged; whoever read it before is refused."""
+    lab, world, run = await opened(open_lab)
+    await lab.client.checkpoint("T", "before")
+    await run.send("request_changes", by="ana")
+    await run.reach("open")
+    await damage(lab.store, run.run.key, spoil_record(body=b"{}", status="odd"), lose_events(1, 2, 3, 4))  # type: ignore[arg-type]
+    (words,) = await lab.store.repair()  # type: ignore[attr-defined]
+    assert "rebuilt from its copy 'before' at version 2" in words
+    again = await (await lab.client.get("T")).reach("open")
+    assert (again.version, again.data) == (5, {"texts": ["text-1"]})
+    await lab.restart()
+    again = await lab.client.get("T")
+    await again.send("request_changes", by="bob")
+    await lab.settle()
+    fork = await lab.client.fork("T", version=5)
+    assert (await again.refresh()).data == {"texts": ["text-1", "text-2"]}, "the step's key is the one of then"
+    assert (await fork.reach("open")).data == {"texts": ["text-1"]}
+    assert [row["what"] for row in await told(again, "repaired")] == [words]
+    assert world.made == 2

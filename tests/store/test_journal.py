@@ -60,7 +60,7 @@ def test_rebuilding_at_any_version_gives_the_body_of_that_version(versions: list
 @given(versions=bodies, before_s=st.integers(0, 14), keep=st.integers(0, 4))
 def test_trimming_never_takes_what_rebuilding_needs(versions: list[Any], before_s: int, keep: int) -> None:
     rows = history(versions)
-    cut = journal.kept_from(rows, before_s=before_s, keep=keep)
+    cut = journal.kept_from(rows, before_s=before_s, keep=keep, is_gone=False)
     assert journal.rebuild(rows[cut:]) == versions[-1]
     assert len(rows) - cut >= min(max(keep, 1), len(rows))
     assert all(each.at < before_s for each in rows[:cut])
@@ -69,9 +69,35 @@ def test_trimming_never_takes_what_rebuilding_needs(versions: list[Any], before_
 def test_trimming_goes_back_to_the_last_snapshot_and_no_further() -> None:
     rows = history([{"n": number, "text": "x" * 500} for number in range(1, 13)], every=5)
     assert [each.version for each in rows if journal.is_snapshot(each)] == [1, 5, 10]
-    assert rows[journal.kept_from(rows, before_s=8, keep=1)].version == 5
-    assert rows[journal.kept_from(rows, before_s=10, keep=1)].version == 10
-    assert rows[journal.kept_from(rows, before_s=99, keep=1)].version == 10
+    assert rows[journal.kept_from(rows, before_s=8, keep=1, is_gone=False)].version == 5
+    assert rows[journal.kept_from(rows, before_s=10, keep=1, is_gone=False)].version == 10
+    assert rows[journal.kept_from(rows, before_s=99, keep=1, is_gone=False)].version == 10
+
+
+@given(versions=bodies, before_s=st.integers(0, 14), keep=st.integers(0, 4))
+def test_journal_of_a_record_that_is_gone_goes_whole_once_all_of_it_is_old(
+    versions: list[Any], before_s: int, keep: int
+) -> None:
+    rows = history(versions)
+    cut = journal.kept_from(rows, before_s=before_s, keep=keep, is_gone=True)
+    if rows[-1].at < before_s:
+        assert cut == len(rows)
+    else:
+        assert cut == journal.kept_from(rows, before_s=before_s, keep=keep, is_gone=False)
+
+
+def test_patches_before_the_first_snapshot_are_passed_over() -> None:
+    rows = history([{"n": number, "text": "x" * 500} for number in range(1, 8)], every=5)
+    assert journal.rebuilt(rows[2:]) == journal.Rebuilt(7, {"n": 7, "text": "x" * 500})
+    assert journal.rebuilt(rows[2:4]) is None
+
+
+def test_second_life_of_a_record_has_a_journal_of_its_own() -> None:
+    first = msgspec.structs.replace(row(2), previous="aa")
+    made_again = row(3)
+    assert journal.own_life([row(1), first, made_again]) == [made_again]
+    assert journal.own_life([first]) == [first]
+    assert journal.own_life([]) == []
 
 
 def test_delta_is_the_smaller_of_patch_and_snapshot() -> None:
@@ -90,7 +116,7 @@ def test_events_without_a_delta_are_passed_over() -> None:
 def test_journal_without_a_start_is_corrupt() -> None:
     with pytest.raises(Corrupt, match="full snapshot"):
         journal.rebuild([row(1)])
-    with pytest.raises(Corrupt, match="expected a snapshot before the patch at version 2"):
+    with pytest.raises(Corrupt, match="full snapshot"):
         journal.rebuild([row(2, delta=b'{"patch":[]}')])
     with pytest.raises(Corrupt, match="expected a delta with full or patch"):
         journal.rebuild([row(2, delta=b'{"other":[]}')])

@@ -17,8 +17,10 @@ from holdfast.errors import HoldfastError
 
 Work = Callable[..., Awaitable[None]]
 
+URLS = "sqlite:///runs.db, postgresql://user@host/database, redis://host/0, hybrid+postgresql://..."
+
 _SHARED: dict[str, Any] = {
-    "store": Annotated[str | None, typer.Option(metavar="URL", help="Where runs are kept, as sqlite:///runs.db.")],
+    "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}.")],
     "is_json": Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one a line.")],
 }
 _SCOPED: dict[str, Any] = {
@@ -34,12 +36,17 @@ _ACTING: dict[str, Any] = {
 _DEFAULTS: dict[str, Any] = {"is_json": False}
 
 
-def command(app: typer.Typer, name: str, *, is_scoped: bool = True, acts: bool = False) -> Callable[[Work], Work]:
-    """Make `work(desk, ...)` the command `name`. `is_scoped`: it is about runs, `acts`: it decides in somebody's name.
+def command(
+    app: typer.Typer, name: str, *, is_scoped: bool = True, acts: bool = False, has_store: bool = True
+) -> Callable[[Work], Work]:
+    """Make `work(desk, ...)` the command `name`. `is_scoped`: it is about runs, `acts`: it decides in somebody's name,
+    `has_store`: it works on the store of the settings.
 
     The rest of its parameters, all of them with `Annotated` types, are arguments and options of its own.
     """
     shared = _SHARED | (_SCOPED if is_scoped else {}) | (_ACTING if acts else {})
+    if not has_store:
+        shared = {option: kind for option, kind in shared.items() if option != "store"}
 
     def register(work: Work) -> Work:
         hints = get_type_hints(work, include_extras=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from holdfast import codec
-from holdfast.cli.documents import iso
-from holdfast.cli.rules import LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.cli.documents import iso, iso_or_none
+from holdfast.cli.rules import BackupFacts, LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.errors import Corrupt, Rejected
 from holdfast.locks import LOCK, LockState, token_of
+from holdfast.store.backups import LastBackup, last_backup
+from holdfast.store.copy import marker_of
 from holdfast.store.liveness import FileLiveness
+from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow.ownership import ProcessInfo
@@ -41,7 +46,7 @@ async def examine(store: Store) -> StoreFacts:
         if idle_s is not None or run.status not in ("running", "waiting"):
             notable.append(_run(run, idle_s))
     return StoreFacts(
-        location=store.capabilities.location,
+        location=without_secret(store.capabilities.location),
         is_durable=store.capabilities.durable,
         ailment=store.ailment(),
         clock_offset_s=newest - now,
@@ -50,6 +55,8 @@ async def examine(store: Store) -> StoreFacts:
         runs=tuple(notable),
         counts=dict(counts),
         is_whole=counts.total() < RUNS_MAX,
+        backup=_backup(await last_backup(store), now),
+        copy_of=marker.source if (marker := await marker_of(store)) else "",
     )
 
 
@@ -58,6 +65,15 @@ async def processes_of(store: Store) -> list[ProcessFacts]:
     now = store.now_s()
     page = await store.scan(Scope.system(), Query(kind=PROCESS), limit=LISTED_MAX)
     return [_process(store, record, now) for record in page.records]
+
+
+async def check_alone(store: Store, doing: str) -> None:
+    """Refuse to change a store below engines that work on it. One that is too damaged to tell is worked on by none."""
+    with contextlib.suppress(Corrupt):
+        living = [f"{each.host}:{each.pid}" for each in await processes_of(store) if each.is_alive]
+        if living:
+            place = without_secret(store.capabilities.location)
+            raise Rejected(f"{doing}: expected no engine at work on {place}, saw {', '.join(living)}; stop it first")
 
 
 async def _live_runs(store: Store) -> AsyncIterator[Record]:
@@ -84,6 +100,19 @@ def _process(store: Store, record: Record, now: float) -> ProcessFacts:
         started_at=iso(info.started_at),
         lease_left_s=round(left, 3),
         is_alive=is_alive,
+    )
+
+
+def _backup(last: LastBackup, now: float) -> BackupFacts:
+    return BackupFacts(
+        at=iso_or_none(last.at),
+        age_s=None if last.at is None else round(max(0.0, now - last.at), 3),
+        took_s=round(last.took_s, 3),
+        place=last.place,
+        was_drilled=last.was_drilled,
+        every_s=last.every_s,
+        failure=last.failure,
+        failure_age_s=None if last.failed_at is None else round(max(0.0, now - last.failed_at), 3),
     )
 
 

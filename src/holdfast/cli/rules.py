@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from holdfast.cli.timetable import is_overdue
 from holdfast.clock import format_duration
 from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, InvalidInput, Unavailable
 from holdfast.observe.rules import Check, Health, Status, worst
@@ -75,6 +76,11 @@ def distance(at: float, now: float) -> str:
     return f"in {format_duration(seconds)}" if seconds > 0 else f"{format_duration(-seconds)} ago"
 
 
+def lasting(seconds: float) -> str:
+    """A duration as people say it, "0ms" at least."""
+    return format_duration(max(0.0, seconds))
+
+
 def signal_command(ref: str, signal: str, *, visit: int, about: str) -> tuple[str, ...]:
     """The words of the command that sends a signal and can hit nothing but what was looked at."""
     own = COMMAND_OF_SIGNAL.get(signal)
@@ -140,8 +146,22 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float | None = None
 
 
+class BackupFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The last good backup, if there was one, what failed since, and the schedule, if there is one."""
+
+    at: str | None = None
+    age_s: float | None = None
+    took_s: float = 0.0
+    place: str = ""
+    was_drilled: bool = False
+    every_s: float | None = None
+    failure: str = ""
+    failure_age_s: float | None = None
+
+
 class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What `doctor` judges. `counts`: runs by status; `is_whole`: False where there were more than were looked at."""
+    """What `doctor` judges. `counts`: runs by status; `is_whole`: False where there were more than were looked at;
+    `copy_of`: the source, where the store is an unfinished copy."""
 
     location: str
     is_durable: bool
@@ -152,11 +172,16 @@ class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[RunFacts, ...]
     counts: dict[str, int]
     is_whole: bool
+    backup: BackupFacts
+    copy_of: str = ""
 
 
 def diagnose(facts: StoreFacts) -> Health:
     """What is well, what is not, and what to do about it."""
-    checks = (_store(facts), _clock(facts), _processes(facts), _stalled(facts), *_stuck(facts), _locks(facts))
+    checks = (
+        _store(facts), *_copy(facts), _clock(facts), _processes(facts), _stalled(facts), *_stuck(facts), _locks(facts),
+        _backup(facts),
+    )  # fmt: skip
     return Health(status=worst([check.status for check in checks]), checks=checks)
 
 
@@ -165,6 +190,13 @@ def _store(facts: StoreFacts) -> Check:
         return Check(name="store", status=Status.RED, seen=facts.ailment, advice="mend what it names, then look again")
     durable = "durable" if facts.is_durable else "not durable"
     return Check(name="store", status=Status.GREEN, seen=f"{facts.location}: reachable, its schema is known, {durable}")
+
+
+def _copy(facts: StoreFacts) -> list[Check]:
+    if not facts.copy_of:
+        return []
+    advice = "finish it by the same `holdfast migrate` again; no engine opens it before"
+    return [Check(name="copy", status=Status.RED, seen=f"half a copy of {facts.copy_of}", advice=advice)]
 
 
 def _clock(facts: StoreFacts) -> Check:
@@ -224,6 +256,25 @@ def _stuck(facts: StoreFacts) -> list[Check]:
 def _locks(facts: StoreFacts) -> Check:
     waiting = sum(lock.waiting for lock in facts.locks)
     return Check(name="locks", status=Status.GREEN, seen=f"{len(facts.locks)} held, {waiting} waiting in line")
+
+
+def _backup(facts: StoreFacts) -> Check:
+    last, name = facts.backup, "backup"
+    if last.age_s is None and not last.failure:
+        advice = "take one: `holdfast backup FOLDER`, and by itself: `--every 1h --keep 24`"
+        is_needed = any(facts.counts.values())
+        status = Status.DEGRADED if is_needed else Status.GREEN
+        return Check(name=name, status=status, seen="none of this store is known", advice=advice if is_needed else "")
+    every = f", every {lasting(last.every_s)}" if last.every_s else ""
+    seen = "there was none" if last.age_s is None else f"{lasting(last.age_s)} ago at {last.place}{every}"
+    if last.failure:
+        failed = f"the last try, {lasting(last.failure_age_s or 0)} ago, failed: {last.failure}"
+        advice = "mend what it names, then see that the next one is good"
+        return Check(name=name, status=Status.RED, seen=f"{failed}; the last good one: {seen}", advice=advice)
+    if last.age_s and last.every_s and is_overdue(last.age_s, every_s=last.every_s, took_s=last.took_s):
+        advice = "its schedule does not run: start `holdfast backup FOLDER --every` again, or end it by `--every never`"
+        return Check(name=name, status=Status.RED, seen=f"older than its schedule: {seen}", advice=advice)
+    return Check(name=name, status=Status.GREEN, seen=f"{seen}{', drilled' if last.was_drilled else ''}")
 
 
 def _counted(facts: StoreFacts) -> str:

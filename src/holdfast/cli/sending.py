@@ -107,7 +107,7 @@ async def _leave(session: Session, stored: Stored, signal: Signal) -> bool:
                 session.scope,
                 Change(
                     change_id=session.runtime.change_id(),
-                    writes=(signal_put(run, signal, NEW, expect=ABSENT),),
+                    writes=(signal_put(run, signal, NEW, expect=ABSENT, now=session.now_s),),
                     requires=(Require(key=run.key, version=stored.version, epoch=stored.epoch),),
                 ),
             )

@@ -17,6 +17,7 @@ from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import InvalidInput, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid
 from holdfast.store.open import OpenStore, open_store
+from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow.build import Built
@@ -114,9 +115,9 @@ class Desk:
     output: Output
 
     @contextlib.asynccontextmanager
-    async def opened(self, *, must_exist: bool = True) -> AsyncIterator[OpenStore]:
-        """The store, for what operators do to it as a whole."""
-        url = self.settings.store
+    async def opened(self, url: str = "", *, must_exist: bool = True) -> AsyncIterator[OpenStore]:
+        """The store that the settings name, or the one at `url`, for what operators do to it as a whole."""
+        url = url or self.settings.store
         _check_place(url, must_exist=must_exist)
         store = open_store(url, process="holdfast command line")
         try:
@@ -150,14 +151,18 @@ async def outlines(store: Store) -> list[Outline]:
 
 def _check_place(url: str, *, must_exist: bool) -> None:
     """Refuse stores that a command cannot mean: one that ends with the process, or a file that is not there."""
+    shown = without_secret(url)
     if url.startswith("memory:"):
-        raise InvalidInput(f"store {url}: expected one that outlives a process, such as {DEFAULT_STORE}; set --store")
+        raise InvalidInput(
+            f"store {shown}: expected one that outlives a process, such as {DEFAULT_STORE} or "
+            "postgresql://user@host/database; set --store"
+        )
     if not must_exist or not url.startswith("sqlite:///"):
         return
     path = Path(urllib.parse.unquote(url.removeprefix("sqlite:///").partition("?")[0]))
     if not path.exists():
         raise Unavailable(
-            f"store {url}: expected a file, saw nothing at {path.absolute()}; say where it is: --store "
+            f"store {shown}: expected a file, saw nothing at {path.absolute()}; say where it is: --store "
             "sqlite:///runs.db, HOLDFAST_STORE, or `store` in holdfast.toml (an engine makes it at its first start)"
         )
 

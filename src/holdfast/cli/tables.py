@@ -14,13 +14,17 @@ from rich.text import Text
 
 from holdfast.cli import rules
 from holdfast.cli.documents import (
+    BackupLine,
     CheckpointDocument,
     DoctorDocument,
+    DrillDocument,
     EventDocument,
     HistoryRow,
     LeafDocument,
+    MigrationDocument,
     RunDocument,
     RunLine,
+    TrimDocument,
     VerificationDocument,
     WorkflowLine,
 )
@@ -145,8 +149,72 @@ def verification_page(found: VerificationDocument) -> RenderableType:
     table = _table("where", "expected", "seen")
     for problem in found.problems:
         table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
-    advice = "keep this file and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
+    advice = "keep this store and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
     return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))
+
+
+def trim_line(found: TrimDocument) -> RenderableType:
+    """`trim`: what went, or would go."""
+    verb = "would go" if found.is_dry_run else "went"
+    return Text(
+        f"{found.store}: of what was over before {_time(found.before)}, {found.runs} runs, {found.signals} signals, "
+        f"{found.notices} notices and {found.rows} journal rows {verb}"
+    )
+
+
+def migration_page(done: MigrationDocument) -> RenderableType:
+    """`migrate`: what was copied, and what comes next."""
+    resumed = ", the rest of an earlier attempt" if done.is_resumed else ""
+    return Group(
+        Text(f"{done.target}: {done.records} records and {done.events} events, each read back and as in {done.source}"),
+        Text(f"{done.written} keys written and {done.removed} removed in {done.took_s:.1f} s{resumed}", style="dim"),
+        Text(f"start the engines on it, and none on {done.source} any more: it is a copy of what was"),
+    )
+
+
+def drill_page(done: DrillDocument) -> RenderableType:
+    """`restore --drill`: what would come back, how old, and how long it takes."""
+    verdict = Text("it can be restored", style="green") if done.is_good else Text("NOT GOOD", style="bold red")
+    unknown = f", {done.unknown_charts} of them in charts that the store does not have" if done.unknown_charts else ""
+    counted = ", ".join(f"{count} {status}" for status, count in done.runs.items()) or "none"
+    parts: list[RenderableType] = [
+        _facts(
+            ("backup", Text(done.source, overflow="fold")),
+            ("verdict", verdict),
+            ("recovery point", f"{rules.lasting(done.age_s)} old, taken {_time(done.taken_at)} UTC"),
+            ("recovery time", f"{rules.lasting(done.restore_s)}, {rules.lasting(done.took_s)} with all checks"),
+            ("holds", f"{done.records} records and {done.events} events"),
+            ("runs", counted + unknown),
+        )
+    ]
+    if done.against is not None:
+        newest = f", the newest of {_time(done.against.newest_at)} UTC" if done.against.newest_at else ""
+        lost = f"{done.against.events} events{newest}; {done.against.keys} records would be others"
+        parts.append(_facts(("would be lost", f"of {done.against.store}: {lost}")))
+    if done.states:
+        table = _table("workflow and state", "runs")
+        for state, count in done.states.items():
+            table.add_row(state, str(count))
+        parts += [_title("where they stand"), table]
+    if done.problems:
+        more = done.problem_count - len(done.problems)
+        listed = [Text(problem, overflow="fold") for problem in done.problems]
+        parts += [_title("problems"), *listed, *([Text(f"and {more} more")] if more else [])]
+    return Group(*parts)
+
+
+def backup_flow(line: BackupLine) -> Text:
+    """`backup --every`: one try, in one line."""
+    if not line.is_good:
+        return Text.assemble(
+            _time(line.at), " ", ("failed", "bold red"), f" {line.error}; next try {_time(line.next_at)}"
+        )
+    drilled = f", drilled, restored in {rules.lasting(line.drill.restore_s)}" if line.drill is not None else ""
+    deleted = f", {len(line.deleted)} old ones deleted" if line.deleted else ""
+    return Text.assemble(
+        _time(line.at), " ", ("good", "green"), f" {line.place}: {line.records} records and {line.events} events in ",
+        f"{rules.lasting(line.took_s)}{drilled}{deleted}; next {_time(line.next_at)}",
+    )  # fmt: skip
 
 
 def workflows_table(lines: Sequence[WorkflowLine]) -> RenderableType:

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.errors import Corrupt, InvalidInput, Rejected
+from holdfast.clock import system_time_s
+from holdfast.errors import Corrupt, InvalidInput, Rejected, Unavailable
 from holdfast.store.audit import History
 from holdfast.store.contents import Contents
 from holdfast.store.protocol import Snapshot
@@ -29,20 +30,40 @@ T = TypeVar("T")
 
 PAGE_KEYS = 500
 """How many records, with their journals, are in memory at once."""
+PARTIAL = ".partial"
+"""What the name of a backup ends with until it is whole and verified."""
 TABLES = ("records", "events", "streams", "anchors")
 
 
 def write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
     """A backup in `to`, filled by `fill`. What was there is replaced only by a whole and verified one."""
-    partial = to.with_name(to.name + ".partial")
+    with _disk_refusals(to):
+        return _write(to, fill)
+
+
+@contextlib.contextmanager
+def _disk_refusals(to: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"backup {to}: the disk refuses ({error}); check its space, and that its folder may be written",
+            path=str(to),
+        ) from error
+
+
+def _write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
+    partial = to.with_name(to.name + PARTIAL)
     partial.unlink(missing_ok=True)
+    taken_at_s = system_time_s()  # before the view of it, so that nothing newer than this is promised
     try:
         connection = schema.connect(partial, "rwc")
         with contextlib.closing(connection), translated(partial):
             fill(connection)
+            connection.execute(_TAKEN, (tables.microseconds(taken_at_s),))
             connection.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
             found = _verified(connection, partial)
-        _replace(partial, to)
+        into_place(partial, to)
     finally:
         partial.unlink(missing_ok=True)
     return found
@@ -50,8 +71,14 @@ def write(to: Path, fill: Callable[[sqlite3.Connection], None]) -> Verification:
 
 async def write_snapshot(to: Path, view: Snapshot) -> Verification:
     """A backup in `to` of what `view` shows, in pages, so that a big store takes little memory."""
-    partial = to.with_name(to.name + ".partial")
+    with _disk_refusals(to):
+        return await _write_snapshot(to, view)
+
+
+async def _write_snapshot(to: Path, view: Snapshot) -> Verification:
+    partial = to.with_name(to.name + PARTIAL)
     partial.unlink(missing_ok=True)
+    taken_at_s = system_time_s()
     try:
         with translated(partial):
             connection = await in_thread(lambda: schema.connect(partial, "rwc"))
@@ -60,11 +87,11 @@ async def write_snapshot(to: Path, view: Snapshot) -> Verification:
                 async for page in pages_of(view):
                     await in_thread(functools.partial(_add, connection, page))
                 streams = await view.streams()
-                await in_thread(lambda: _finish(connection, streams, view.incarnation))
+                await in_thread(lambda: _finish(connection, streams, view.incarnation, taken_at_s))
                 found = await in_thread(lambda: _verified(connection, partial))
             finally:
                 connection.close()
-        _replace(partial, to)
+        into_place(partial, to)
     finally:
         partial.unlink(missing_ok=True)
     return found
@@ -101,6 +128,14 @@ def verify(source: Path) -> Verification:
     """What a backup holds, all of it checked. Raises Corrupt for a damaged one, Unavailable for another schema."""
     with opened(source) as connection, translated(source):
         return _verified(connection, source)
+
+
+def taken_at_s(source: Path) -> float:
+    """When a backup was taken (epoch seconds of the machine that took it); what happened since is not in it."""
+    with opened(source) as connection, translated(source):
+        for (value,) in connection.execute("SELECT value FROM meta WHERE name = 'taken_at_us'"):
+            return float(value) / 1_000_000
+    return source.stat().st_mtime  # of a version that did not say
 
 
 @contextlib.contextmanager
@@ -175,9 +210,10 @@ def _add(connection: sqlite3.Connection, page: Sequence[History]) -> None:
         inspection.load(connection, page)
 
 
-def _finish(connection: sqlite3.Connection, streams: Mapping[Stream, int], incarnation: int) -> None:
+def _finish(connection: sqlite3.Connection, streams: Mapping[Stream, int], incarnation: int, taken_at_s: float) -> None:
     with schema.transaction(connection):
         inspection.adopt(connection, streams, incarnation)
+        connection.execute(_TAKEN, (tables.microseconds(taken_at_s),))
     connection.execute("PRAGMA journal_mode = DELETE")  # one file, readable where nothing can be written
 
 
@@ -196,7 +232,8 @@ def _verified(connection: sqlite3.Connection, path: Path) -> Verification:
     return found
 
 
-def _replace(partial: Path, to: Path) -> None:
+def into_place(partial: Path, to: Path) -> None:
+    """Give a whole file its name, durably. Raises OSError."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(to)
@@ -214,3 +251,7 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 def _count(connection: sqlite3.Connection, table: str) -> int:
     count: int = connection.execute(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)").fetchone()[0]
     return count
+
+
+_TAKEN = """
+    INSERT INTO meta (name, value) VALUES ('taken_at_us', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"""

@@ -12,7 +12,7 @@ import msgspec
 from holdfast import codec
 from holdfast.errors import Corrupt, InvalidInput
 from holdfast.store.digest import digest_of, digest_of_event
-from holdfast.store.journal import rebuilt
+from holdfast.store.journal import own_life, rebuilt
 from holdfast.store.records import Event, Key, Problem, Record, Verification
 from holdfast.store.rules import Row, Stream
 
@@ -45,6 +45,15 @@ def audit(histories: Iterable[History], streams: Mapping[Stream, int]) -> Verifi
     return Verification(records=records, events=events, problems=tuple(problems))
 
 
+def together(parts: Sequence[Verification]) -> Verification:
+    """What audits of the pages of one store found. (Each of them may have seen the same fault of a stream.)"""
+    return Verification(
+        records=sum(part.records for part in parts),
+        events=sum(part.events for part in parts),
+        problems=tuple(dict.fromkeys(problem for part in parts for problem in part.problems)),
+    )
+
+
 def problems_of(history: History) -> Iterator[Problem]:
     """What is wrong under one key."""
     row = history.row
@@ -57,13 +66,28 @@ def problems_of(history: History) -> Iterator[Problem]:
         yield from _body_problems(history, row.record)
 
 
+def sound_part(history: History) -> History:
+    """`history` with its journal cut behind whatever is damaged or missing last: what is left is whole in itself, and
+    the anchor is what its first event follows. The row stays as it is."""
+    start, anchor = 0, history.anchor
+    expected: str | None = anchor
+    for index, event in enumerate(history.events):
+        if digest_of_event(event) != event.digest:
+            start, anchor, expected = index + 1, event.digest, None
+            continue
+        if expected is None or event.previous not in (expected, ""):
+            start, anchor = index, event.previous
+        expected = event.digest
+    return msgspec.structs.replace(history, events=history.events[start:], anchor=anchor)
+
+
 def _chain_problems(history: History) -> Iterator[Problem]:
     previous = history.anchor
     for event in history.events:
         where = f"{history.key}: event {event.name} at {event.position}"
         if (digest := digest_of_event(event)) != event.digest:
             yield _problem(where, f"digest {event.digest}", f"{digest} from its bytes")
-        is_new_life = event.version == 1 and not event.previous  # the record was removed whole and made again
+        is_new_life = not event.previous  # the record was removed whole and made again
         if event.previous != previous and not is_new_life:
             yield _problem(where, f"to follow event {previous or 'none'}", f"it follows {event.previous or 'none'}")
         previous = event.digest
@@ -73,17 +97,22 @@ def _chain_problems(history: History) -> Iterator[Problem]:
 
 
 def _body_problems(history: History, record: Record) -> Iterator[Problem]:
-    if history.events and history.events[-1].version > record.version:
-        newest = history.events[-1].version
+    newest = history.events[-1].version if record.chain and history.events else 0
+    if _are_numbers(newest, record.version) and newest > record.version:
         yield _problem(f"{history.key}", f"version {newest} or later, as its journal says", f"version {record.version}")
     try:
-        journalled = rebuilt(history.events)
+        journalled = rebuilt(own_life(history.events)) if record.chain else None
         stored: object = codec.decode(record.body)
     except (Corrupt, InvalidInput) as error:
         yield _problem(f"{history.key}", "a body and a journal that can be read", f"{error}")
         return
     if journalled is not None and journalled.version == record.version and journalled.body != stored:
         yield _problem(f"{history.key}", f"the body that its journal tells at version {record.version}", "another body")
+
+
+def _are_numbers(*values: object) -> bool:
+    """Whether what should be numbers are some; where damage made text of one, its digest tells."""
+    return all(isinstance(value, int) for value in values)
 
 
 def _problem(where: str, expected: str, seen: str) -> Problem:

@@ -6,9 +6,10 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 
 from holdfast.store.audit import History
+from holdfast.store.copies import COPY, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.records import Event, Key, Record, Scope
-from holdfast.store.rules import Judgement, Row, Stream, prefix_end
+from holdfast.store.rules import Judgement, Row, Stream, prefix_end, under_prefix
 
 Family = tuple[str, str, str]
 """Tenant, user and kind: whose records of what."""
@@ -68,7 +69,7 @@ class Contents:
     def histories(self) -> Iterator[History]:
         """Everything, record by record."""
         for key in sorted(self.rows.keys() | self.journals.keys()):
-            yield History(key=key, row=self.rows.get(key), events=self.journal(key), anchor=self.anchors.get(key, ""))
+            yield self.history(key)
 
     def load(self, history: History) -> None:
         """Hold what `history` tells, in place of what is under its key."""
@@ -91,6 +92,16 @@ class Contents:
         if history.anchor:
             self.anchors[key] = history.anchor
 
+    def history(self, key: Key) -> History:
+        """All that is held under one key."""
+        return History(key=key, row=self.rows.get(key), events=self.journal(key), anchor=self.anchors.get(key, ""))
+
+    def copies(self, key: Key) -> list[Record]:
+        """What may be copies of the record under `key` (see `copies`), good or not."""
+        family = (key.tenant, key.user, COPY)
+        rows = [self.rows[Key(*family, id_)] for id_ in under_prefix(self._ids.get(family, ()), copy_prefix(key))]
+        return [row.record for row in rows if row.record is not None and not row.deleted]
+
     def adopt(self, streams: Mapping[Stream, int], incarnation: int) -> None:
         """Number on behind `streams` and `incarnation`, where they are ahead of ours."""
         for stream, seq in streams.items():
@@ -100,11 +111,15 @@ class Contents:
     def trim(self, *, before_s: float, keep: int) -> int:
         """Drop what `journal.kept_from` lets go; how many events went."""
         dropped: set[str] = set()
-        for key, events in self.journals.items():
-            if cut := kept_from(events, before_s=before_s, keep=keep):
-                self.anchors[key] = events[cut - 1].digest
-                dropped.update(event.digest for event in events[:cut])
-                del events[:cut]
+        for key, events in tuple(self.journals.items()):
+            cut = kept_from(events, before_s=before_s, keep=keep, is_gone=key not in self.rows)
+            if cut == 0:
+                continue
+            dropped.update(event.digest for event in events[:cut])
+            self.anchors[key] = events[cut - 1].digest
+            del events[:cut]
+            if not events:
+                del self.journals[key], self.anchors[key]
         for events in self._stream_events.values():
             events[:] = [event for event in events if event.digest not in dropped]
         return len(dropped)

@@ -51,7 +51,10 @@ def rebuild(events: Iterable[Event]) -> Any:
 
 
 def rebuilt(events: Iterable[Event]) -> Rebuilt | None:
-    """As `rebuild`, with the version; None where no event carries a delta. Raises Corrupt for a broken sequence."""
+    """As `rebuild`, with the version; None where no event carries a snapshot. Raises Corrupt for a broken sequence.
+
+    Patches before the first snapshot are of a journal that was cut: they tell nothing by themselves.
+    """
     last: Rebuilt | None = None
     for event in events:
         if not event.delta:
@@ -59,11 +62,15 @@ def rebuilt(events: Iterable[Event]) -> Rebuilt | None:
         change = _decoded(event)
         if "full" in change:
             last = Rebuilt(event.version, change["full"])
-        elif last is None:
-            raise Corrupt(f"{event.key}: expected a snapshot before the patch at version {event.version}, saw none")
-        else:
+        elif last is not None:
             last = Rebuilt(event.version, patch.apply(last.body, change["patch"]))
     return last
+
+
+def own_life(events: Sequence[Event]) -> Sequence[Event]:
+    """The events since the record was last made: of one that was removed whole and made again, its second life."""
+    starts = (index for index in range(len(events) - 1, -1, -1) if not events[index].previous)
+    return events[next(starts, 0) :]
 
 
 def is_snapshot(event: Event) -> bool:
@@ -71,12 +78,16 @@ def is_snapshot(event: Event) -> bool:
     return bool(event.delta) and "full" in _decoded(event)
 
 
-def kept_from(events: Sequence[Event], *, before_s: float, keep: int) -> int:
+def kept_from(events: Sequence[Event], *, before_s: float, keep: int, is_gone: bool) -> int:
     """The index of the first of one record's events that trimming must keep: it, and all behind it.
 
-    Events older than `before_s` may go, but for the last `keep` (at least one) and what rebuilding needs.
+    Events older than `before_s` may go, but for the last `keep` (at least one) and what rebuilding needs. Of a record
+    that `is_gone` (no row at all, not even a deleted one) nothing has to be kept once all of it is older; its anchor
+    goes with the last event.
     """
     cut = next((index for index, event in enumerate(events) if event.at >= before_s), len(events))
+    if is_gone and cut == len(events):
+        return cut
     cut = max(0, min(cut, len(events) - max(keep, 1)))
     first = next((event for event in events[cut:] if event.delta), None)
     if first is not None and is_snapshot(first):

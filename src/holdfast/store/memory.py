@@ -20,7 +20,7 @@ from holdfast.store import archive, gate, paging
 from holdfast.store.audit import History, audit
 from holdfast.store.contents import Contents
 from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import repair_of, survey
 from holdfast.store.protocol import Snapshot, history_order
 from holdfast.store.records import (
     Capabilities,
@@ -36,7 +36,7 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.rules import Stream, claimed, judge, row_of
+from holdfast.store.rules import Stream, claimed, judge, moment, row_of
 from holdfast.store.wakeup import Wakeup
 
 
@@ -154,11 +154,9 @@ class MemoryStore:
     async def repair(self) -> list[str]:
         self._check_open()
         with self._lock:
-            repairs = [repair for history in self._contents.histories() if (repair := repair_of(history))]
-            for repair in repairs:
-                if repair.row is not None and repair.row.record is not None:
-                    self._contents.put(repair.row.record.key, repair.row)
-        return [repair.words for repair in repairs]
+            found = survey(self._contents.histories(), self._contents.streams)
+            self._contents.adopt(found.behind, self._contents.incarnation)
+            return found.words + [words for key in found.damaged for words in self._mended(key)]
 
     async def backup(self, to: Path) -> Verification:
         self._check_open()
@@ -193,6 +191,22 @@ class MemoryStore:
         self._check_open()
         with self._lock:
             self._contents.adopt(streams, incarnation)
+
+    def _mended(self, key: Key) -> list[str]:
+        """Mend what is under one key; in words what was done."""
+        stream = (key.tenant, key.user)
+        repair = repair_of(
+            self._contents.history(key),
+            self._contents.copies(key),
+            at=moment(self._clock.time_s()),
+            position=Position(self._contents.incarnation, self._contents.streams.get(stream, 0) + 1),
+        )
+        if repair is None:
+            return []
+        if repair.history is not None:
+            self._contents.load(repair.history)
+            self._contents.adopt(repair.streams, self._contents.incarnation)
+        return [repair.words]
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -13,6 +13,7 @@ from holdfast import codec
 from holdfast.clock import Clock
 from holdfast.errors import InvalidInput
 from holdfast.store.memory import MemoryStore
+from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store, StoreAdmin
 from holdfast.store.sqlite.store import SqliteStore
 
@@ -67,7 +68,7 @@ def open_store(
     match storage:
         case StateStorage.MEMORY:
             if rest.strip("/"):
-                raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; memory takes no path", url=url)
+                raise _no_store(url, _URLS, "memory takes no path")
             return MemoryStore(clock=clock, payload_bytes_max=payload_bytes_max)
         case StateStorage.SQLITE:
             path, read_only = _sqlite_path(url, rest)
@@ -94,9 +95,8 @@ def _extra(storage: StateStorage, url: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("holdfast"):
             raise
-        raise InvalidInput(
-            f"store URL: {url!r} needs {error.name}, which is not installed; pip install 'holdfast[{extra}]'", url=url
-        ) from error
+        needed = f"expected {error.name} to be installed for it"
+        raise _no_store(url, needed, f"pip install 'holdfast[{extra}]'") from error
 
 
 def _parsed(url: str) -> tuple[StateStorage, str]:
@@ -105,17 +105,22 @@ def _parsed(url: str) -> tuple[StateStorage, str]:
     scheme = scheme.lower()
     storage = known.get(scheme, known.get(scheme.partition("+")[0])) if colon else None
     if storage is None:
-        raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; known schemes: {', '.join(sorted(known))}", url=url)
+        raise _no_store(url, _URLS, f"known schemes: {', '.join(sorted(known))}")
     return storage, rest
+
+
+def _no_store(url: str, expected: str, advice: str) -> InvalidInput:
+    shown = without_secret(url)
+    return InvalidInput(f"store URL: {expected}, saw {shown!r}; {advice}", url=shown)
 
 
 def _sqlite_path(url: str, rest: str) -> tuple[Path, bool]:
     location, _, query = rest.partition("?")
     if location == "///:memory:":
-        raise InvalidInput(f'store URL: expected a file, saw {url!r}; "memory:" is the store in memory', url=url)
+        raise _no_store(url, "expected a file", '"memory:" is the store in memory')
     path = urllib.parse.unquote(location.removeprefix("///"))
     if not location.startswith("///") or not path or path.endswith("/"):
-        raise InvalidInput(f"store URL: {_URLS}, saw {url!r}; sqlite takes three slashes and then a path", url=url)
+        raise _no_store(url, _URLS, "sqlite takes three slashes and then a path")
     options = urllib.parse.parse_qs(query, keep_blank_values=True)
     mode = options.pop("mode", ["rwc"])
     if options or mode not in (["ro"], ["rwc"]):

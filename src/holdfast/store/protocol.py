@@ -96,7 +96,9 @@ class StoreAdmin(Protocol):
         ...
 
     async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
-        """Drop journal rows older than `before_s`, keeping an anchor of each record; how many went."""
+        """Drop journal rows older than `before_s`; how many went. Of each record the last `keep_per_record` stay (at
+        least one), with what rebuilding needs and an anchor. The journal of a record that is gone for good (removed by
+        prefix: no row is left of it) goes entirely, anchor included, once all of it is older."""
         ...
 
     async def verify(self) -> Verification:
@@ -104,7 +106,8 @@ class StoreAdmin(Protocol):
         ...
 
     async def repair(self) -> list[str]:
-        """Rebuild records that contradict their digest from their journal; what was done, in words."""
+        """Put what `verify` finds damaged in order as far as anything sound tells (see `mend`); what was done to each
+        record, and what could not be done, in words."""
         ...
 
     async def backup(self, to: Path) -> Verification:

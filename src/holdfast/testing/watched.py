@@ -8,9 +8,11 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from typing import Any, TypeVar
 
+from holdfast.errors import InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import Capabilities, Change, Claim, Commit, Event, Key, Page, Position, Query, Record, Scope
 from holdfast.testing.virtual_clock import is_in_store
+from holdfast.workflow.keeper import Trims
 
 T = TypeVar("T")
 
@@ -62,6 +64,11 @@ class WatchedStore:
             scope, record=record, stream=stream, after=after, after_version=after_version, limit=limit
         )
         return await self._watch("events", found)
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        if not isinstance(self._inner, Trims):
+            raise InvalidInput(f"lab: expected a store whose journals can be trimmed, saw {self._inner!r}")
+        return await self._watch("trim", self._inner.trim(before_s=before_s, keep_per_record=keep_per_record))
 
     async def wait(self, since: int) -> int:
         return await self._inner.wait(since)

@@ -2,7 +2,7 @@
 
 `rules` judges: a run and an occurrence give the next run and the journal rows that tell it. One `actor` per owned run
 commits these judgements and starts handlers; `steps` is what handlers see; `recovery` finds what nobody works on.
-`client` and `handle` are the doors. `manager` has the spec's names for the same objects.
+`client` and `handle` are the doors, `keeper` removes what nobody needs; `manager` has the spec's names.
 """
 
 from holdfast.workflow.client import Client
@@ -12,6 +12,7 @@ from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.manager import WorkflowStateManager
 from holdfast.workflow.past import Checkpoint
 from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.retention import Retention
 from holdfast.workflow.spec import (
     DetailedState,
     MainState,
@@ -32,6 +33,7 @@ __all__ = [
     "Join",
     "MainState",
     "RecoveryManager",
+    "Retention",
     "Retry",
     "RunContext",
     "RunHandle",

@@ -258,7 +258,8 @@ class Actor:
         """The memos and notes that a handler still held, and a signal that is taken."""
         if isinstance(occurrence, on.Signalled):
             taken = replace(occurrence.signal, answer=where_of(decision.run))
-            return (signal_put(self.run, taken, TAKEN, expect=occurrence.record_version),), ()
+            now = self._runtime.store.now_s()
+            return (signal_put(self.run, taken, TAKEN, expect=occurrence.record_version, now=now),), ()
         path = getattr(occurrence, "leaf", "")
         visit = self._visits.get(path)
         if visit is None:

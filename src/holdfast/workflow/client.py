@@ -27,7 +27,8 @@ from holdfast.workflow.handover import Handover
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
-from holdfast.workflow.run import RUN, TICKET, Run, Signal, decode_signal, where_of
+from holdfast.workflow.retention import forks_key, with_fork
+from holdfast.workflow.run import RUN, Run, Signal, decode_signal, ticket_key, where_of
 from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
 
 ANSWER_WAIT_S = 30.0
@@ -70,7 +71,8 @@ class Client:
         """Start a run, durably: it exists and will be worked on once this returns.
 
         `id` is the user's own (the ticket's), unique for the user and workflow: the same id and input gives the run
-        that exists, another input is a Conflict. `data`: the run's first data, else its type's defaults.
+        that exists, another input is a Conflict. Once retention removed that run, the id is free and starts a new one.
+        `data`: the run's first data, else its type's defaults.
         """
         if self._context is None:
             raise Rejected("an operator cannot start runs; use a client of the user they are for")
@@ -89,29 +91,37 @@ class Client:
             labels=labels or {},
             now=self.runtime.store.now_s(),
         )
-        try:
-            return await self._create(decision, built)
-        except Conflict:
-            return await self._existing(decision.run)
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                return await self._create(decision, built)
+            except Conflict:
+                if (existing := await self._existing(decision.run)) is not None:
+                    return existing
+        raise Unavailable(f"run {ticket_id}: it was started and removed {ATTEMPTS_MAX} times meanwhile; try again")
 
-    async def _create(self, decision: Decision, built: Built) -> RunHandle:
+    async def _create(
+        self, decision: Decision, built: Built, *, extra: tuple[Put, ...] = (), requires: tuple[Require, ...] = ()
+    ) -> RunHandle:
         run = decision.run
         ticket = Put(
-            key=_ticket_key(run),
+            key=ticket_key(run),
             body=codec.encode({"run": run.id, "workflow": run.workflow}),
             expect=ABSENT,
             labels={"run": run.id},
         )
-        stored = await self._handover.begin(decision, extra=(ticket,))
+        stored = await self._handover.begin(decision, extra=(ticket, *extra), requires=requires)
         return RunHandle(self, stored, built)
 
-    async def _existing(self, wanted: Run) -> RunHandle:
-        """The run that has the ticket id already, if it was started with the same input."""
-        record = (await self.runtime.store.read(self.scope, [_ticket_key(wanted)]))[0]
+    async def _existing(self, wanted: Run) -> RunHandle | None:
+        """The run that has the ticket id already, if it was started with the same input; None if it is gone by now."""
+        record = (await self.runtime.store.read(self.scope, [ticket_key(wanted)]))[0]
         if record is None:
-            raise Unavailable(f"run {wanted.ticket_id}: it was being started by somebody else; try again")
+            return None
         key = Key(wanted.tenant, wanted.user, RUN, codec.decode(record.body)["run"])
-        stored = await self.runtime.load(self.scope, key)
+        try:
+            stored = await self.runtime.load(self.scope, key)
+        except NotFound:
+            return None
         if bytes(stored.run.input) != bytes(wanted.input):
             raise Conflict(
                 f"workflow {wanted.workflow}: the id {wanted.ticket_id!r} is taken by run {stored.run.id}, which was "
@@ -238,12 +248,12 @@ class Client:
         decision = self._decide(stored, occurrence)
         where = where_of(decision.run)
         taken = msgspec.structs.replace(signal, answer=where)
-        put = signal_put(stored.run, taken, TAKEN, expect=ABSENT)
+        put = signal_put(stored.run, taken, TAKEN, expect=ABSENT, now=self.runtime.store.now_s())
         after = await self._handover.take(stored, decision, extra=(put,))
         return where_of(after.run)
 
     async def _leave_signal(self, stored: Stored, signal: Signal, status: str) -> str:
-        put = signal_put(stored.run, signal, status, expect=ABSENT)
+        put = signal_put(stored.run, signal, status, expect=ABSENT, now=signal.sent_at)
         change = Change(
             change_id=self.runtime.change_id(),
             writes=(put,),
@@ -333,25 +343,32 @@ class Client:
         self, ref: str, *, version: int | None = None, checkpoint: str | None = None, id: str | None = None
     ) -> RunHandle:
         """A new run from where `ref` stood: now, at `version`, or at a named checkpoint. `ref` stays as it is."""
-        stored = await self.find(ref)
-        source = stored.run
-        if checkpoint is not None:
-            source = await past.checkpointed(self.runtime, self.scope, source, checkpoint)
-        elif version is not None:
-            source = await past.run_at(self.runtime, self.scope, source.key, version)
-        if source.is_ended:
-            raise Rejected(f"run {ref}: it has ended in {source.outcome}; fork an earlier version of it")
-        built = self.runtime.built(source)
         run_id = uuid7(self.runtime.clock, self.runtime.randomness)
-        decision = begin.forked(
-            source,
-            run_id=run_id,
-            ticket_id=check_id("id", id) if id is not None else run_id,
-            by=self.by,
-            now=self.runtime.store.now_s(),
-            built=built,
-        )
-        return await self._create(decision, built)
+        ticket_id = check_id("id", id) if id is not None else run_id
+        for _ in range(ATTEMPTS_MAX):
+            stored = await self.find(ref)
+            source = stored.run
+            if checkpoint is not None:
+                source = await past.checkpointed(self.runtime, self.scope, source, checkpoint)
+            elif version is not None:
+                source = await past.run_at(self.runtime, self.scope, source.key, version)
+            if source.is_ended:
+                raise Rejected(f"run {ref}: it has ended in {source.outcome}; fork an earlier version of it")
+            built, now = self.runtime.built(source), self.runtime.store.now_s()
+            decision = begin.forked(source, run_id=run_id, ticket_id=ticket_id, by=self.by, now=now, built=built)
+            listed = await self._listed_fork(stored.run, run_id)
+            is_there = Require(key=source.key, epoch=stored.epoch)
+            try:
+                return await self._create(decision, built, extra=(listed,), requires=(is_there,))
+            except (Conflict, Fenced) as error:
+                if error.facts.get("key") not in (source.key, listed.key):
+                    raise
+        raise Unavailable(f"run {ref}: it changed {ATTEMPTS_MAX} times while it was forked; try again")
+
+    async def _listed_fork(self, run: Run, fork_id: str) -> Put:
+        """The write by which a run learns of its fork."""
+        forks = (await self.runtime.store.read(self.scope, [forks_key(run, run.id)]))[0]
+        return with_fork(run, forks, fork_id)
 
     # -- shared -------------------------------------------------------------------------------------------------
 
@@ -380,7 +397,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self.scope}, by={self.by!r})"
-
-
-def _ticket_key(run: Run) -> Key:
-    return Key(run.tenant, run.user, TICKET, f"{run.workflow}/{run.ticket_id}")

@@ -12,6 +12,7 @@ from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_conte
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Unavailable
 from holdfast.locks import Lease, LockService
 from holdfast.logs import get_logger
+from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
@@ -20,8 +21,10 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.keeper import Keeper
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.retention import Retention
 from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime
 from holdfast.workflow.sync import SyncEngine
@@ -43,6 +46,7 @@ class Engine:
     `deaths_max` is how many deaths of its process without progress set a run aside. `is_cold` re-reads everything
     before each decision: slow, for tests. `works=False` gives the door alone: it reads, sends and decides, but works
     on no run. `executor` runs the sync functions of steps; without one they share the loop's default threads.
+    `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::
 
@@ -64,7 +68,10 @@ class Engine:
         works: bool = True,
         is_cold: bool = False,
         executor: Executor | None = None,
+        retention: Retention | None = None,
     ) -> None:
+        if retention is not None and not works:
+            raise InvalidInput("engine: expected no retention with works=False: what works on nothing removes nothing")
         if runs_max < 1 or deaths_max < 2:
             raise InvalidInput(f"engine: expected runs_max >= 1 and deaths_max >= 2, saw {runs_max} and {deaths_max}")
         if not 0 < heartbeat_s <= lease_ttl_s / 3:
@@ -82,6 +89,7 @@ class Engine:
         self._works = works
         self._is_cold = is_cold
         self._executor = executor
+        self._retention = retention
         self._workflows = _by_queue(workflows)
         self._exit = AsyncExitStack()
         self._inside: _Inside | None = None
@@ -112,6 +120,7 @@ class Engine:
         await self._exit.aclose()
 
     async def _open(self, store: Store) -> _Inside:
+        await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
         ownership = Ownership(
@@ -127,7 +136,8 @@ class Engine:
             is_cold=self._is_cold,
             executor=self._executor,
         )
-        inside = _Inside(runtime, ownership, runs_max=self._runs_max if self._works else 0, deaths_max=self._deaths_max)
+        runs_max = self._runs_max if self._works else 0
+        inside = _Inside(runtime, ownership, runs_max=runs_max, deaths_max=self._deaths_max, retention=self._retention)
         if self._works:
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
@@ -246,7 +256,15 @@ class Engine:
 class _Inside:
     """What lives while an engine is open."""
 
-    def __init__(self, runtime: Runtime, ownership: Ownership, *, runs_max: int, deaths_max: int) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        ownership: Ownership,
+        *,
+        runs_max: int,
+        deaths_max: int,
+        retention: Retention | None,
+    ) -> None:
         self.runtime = runtime
         self.ownership = ownership
         self.problems: dict[str, str] = {}
@@ -259,13 +277,16 @@ class _Inside:
             on_lost=lambda: self.recovery.strayed(),
         )
         self.recovery = RecoveryManager(runtime, self.crew, ownership)
+        self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
         self.locks = LockService(
             runtime.store, runtime.clock, runtime.randomness, runtime.tasks, on_changed=runtime.lock_changed
         )
 
     def begin(self) -> None:
-        """Start recovery and, on a shared store, the heartbeat and the look-out for peers."""
+        """Start recovery, retention and, on a shared store, the heartbeat and the look-out for peers."""
         self.runtime.tasks.start(self.recovery.keep(), name="recovery")
+        if self.keeper is not None:
+            self.runtime.tasks.start(self.keeper.keep(), name="retention")
         if self.ownership.is_shared:
             self.runtime.tasks.start(self.ownership.keep(self._lease_lost), name="heartbeat")
             self.runtime.tasks.start(self.recovery.listen(), name="listen")

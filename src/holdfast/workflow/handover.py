@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
-from holdfast.store.records import ABSENT, Put, Query, Scope
+from holdfast.store.records import ABSENT, Put, Query, Require, Scope
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
@@ -30,9 +30,9 @@ class Handover:
         self._crew = crew
         self._recovery = recovery
 
-    async def begin(self, decision: Decision, *, extra: tuple[Put, ...]) -> Stored:
+    async def begin(self, decision: Decision, *, extra: tuple[Put, ...], requires: tuple[Require, ...] = ()) -> Stored:
         """Commit the decision that starts a run, and work on it here if there is a place. Raises as a commit does."""
-        return await self._as_one(partial(self._begin, decision, extra), decision.run.id)
+        return await self._as_one(partial(self._begin, decision, extra, requires), decision.run.id)
 
     async def take(self, stored: Stored, decision: Decision, *, extra: tuple[Put, ...] = ()) -> Stored:
         """Commit a decision on a run whoever owns it: the old owner is fenced off, and told. Raises Conflict or Fenced
@@ -62,7 +62,7 @@ class Handover:
         except HoldfastError as error:
             return error
 
-    async def _begin(self, decision: Decision, extra: tuple[Put, ...]) -> Stored:
+    async def _begin(self, decision: Decision, extra: tuple[Put, ...], requires: tuple[Require, ...]) -> Stored:
         has_place = self._crew.free > 0
         stored, _ = await self._runtime.commit_decision(
             Stored(decision.run, b"", ABSENT, 0, ""),
@@ -71,6 +71,7 @@ class Handover:
             guard=False,
             raise_epoch=has_place,
             extra=extra,
+            requires=requires,
         )
         self._take_up(stored, Origin.STARTED)
         return stored

@@ -9,10 +9,12 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.errors import Conflict
 from holdfast.store.records import Change, Key, Put, Query, Record, Scope
-from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text
+from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text, last_part
 from holdfast.workflow.runtime import Runtime
 
 NEW, EARLY, TAKEN, REFUSED = "new", "early", "taken", "refused"
+JUDGED = (TAKEN, REFUSED)
+"""Statuses of a signal that nobody will look at again."""
 
 
 class Waiting(NamedTuple):
@@ -24,16 +26,17 @@ class Waiting(NamedTuple):
 
 def signal_key(run: Run, signal_id: str) -> Key:
     """The key of a signal: its id is its de-duplication key within the run."""
-    return Key(run.tenant, run.user, SIGNAL, f"{run.id}/{signal_id}")
+    return Key(run.tenant, run.user, SIGNAL, f"{run.id}/{last_part(signal_id)}")
 
 
-def signal_put(run: Run, signal: Signal, status: str, *, expect: int) -> Put:
-    """The write that stores `signal` with a verdict."""
+def signal_put(run: Run, signal: Signal, status: str, *, expect: int, now: float) -> Put:
+    """The write that stores `signal` with a verdict; a final one is due, since `now`, to be removed some day."""
     return Put(
         key=signal_key(run, signal.id),
         body=codec.encode(signal, what=f"signal {signal.name} of run {run.id}"),
         expect=expect,
         status=status,
+        due=now if status in JUDGED else None,
         queue=run.queue,
         labels={"run": run.id},
     )
@@ -54,7 +57,8 @@ async def waiting_signals(runtime: Runtime, run: Run) -> list[Waiting]:
 
 async def answer(runtime: Runtime, run: Run, waiting: Waiting, status: str, text: str) -> bool:
     """Write a verdict that moves no run; False where somebody else judged the signal meanwhile."""
-    put = signal_put(run, replace(waiting.signal, answer=text), status, expect=waiting.record.version)
+    told = replace(waiting.signal, answer=text)
+    put = signal_put(run, told, status, expect=waiting.record.version, now=runtime.store.now_s())
     try:
         await runtime.commit(Scope.of_user(run.tenant, run.user), Change(change_id=runtime.change_id(), writes=(put,)))
     except Conflict:

@@ -9,8 +9,9 @@ import msgspec
 from holdfast import codec
 from holdfast.errors import NotFound
 from holdfast.store import journal
+from holdfast.store.copies import COPY, Copied, copy_prefix
 from holdfast.store.records import Change, Event, Key, Position, Put, Query, Require, Scope
-from holdfast.workflow.run import CHECKPOINT, Run, decode_run, spec_text
+from holdfast.workflow.run import RUN, Run, decode_run, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
 PAGE = 500
@@ -53,9 +54,18 @@ async def keep_checkpoint(runtime: Runtime, scope: Scope, stored: Stored, name: 
         "snapshot": codec.decode(stored.body),
         "version": stored.version,
         "created_at": now,
+        "record": Copied(
+            kind=RUN,
+            version=stored.version,
+            epoch=stored.epoch,
+            status=run.status,
+            due=now if run.is_ended else run.due,
+            queue=run.queue,
+            labels=run.record_labels(),
+        ),
     }
     put = Put(
-        key=Key(run.tenant, run.user, CHECKPOINT, f"{run.id}/{name}"),
+        key=_copy_key(run, name),
         body=codec.encode(body, what=f"checkpoint {name}"),
         expect=None,
     )
@@ -66,8 +76,7 @@ async def keep_checkpoint(runtime: Runtime, scope: Scope, stored: Stored, name: 
 
 async def checkpointed(runtime: Runtime, scope: Scope, run: Run, name: str) -> Run:
     """The run that a named checkpoint holds. Raises NotFound."""
-    key = Key(run.tenant, run.user, CHECKPOINT, f"{run.id}/{name}")
-    record = (await runtime.store.read(scope, [key]))[0]
+    record = (await runtime.store.read(scope, [_copy_key(run, name)]))[0]
     if record is None:
         raise NotFound(f"run {run.id}: there is no checkpoint {name!r}; `checkpoints` lists them")
     return decode_run(codec.encode(codec.decode(record.body)["snapshot"]))
@@ -83,7 +92,7 @@ async def checkpoints(runtime: Runtime, scope: Scope, stored: Stored) -> list[Ch
             state = body.get("to") or event.name
             found[event.version] = Checkpoint(run_id=run.id, version=event.version, state=state, at=event.at)
     named = []
-    page = await runtime.store.scan(scope, Query(kind=CHECKPOINT, prefix=f"{run.id}/"), limit=1000)
+    page = await runtime.store.scan(scope, Query(kind=COPY, prefix=copy_prefix(run.key)), limit=1000)
     for record in page.records:
         kept = codec.decode(record.body)
         snapshot = decode_run(codec.encode(kept["snapshot"]))
@@ -93,6 +102,10 @@ async def checkpoints(runtime: Runtime, scope: Scope, stored: Stored) -> list[Ch
             )
         )
     return sorted([*found.values(), *named], key=lambda checkpoint: (checkpoint.version, checkpoint.name))
+
+
+def _copy_key(run: Run, name: str) -> Key:
+    return Key(run.tenant, run.user, COPY, f"{copy_prefix(run.key)}{name}")
 
 
 def _state(run: Run) -> str:

@@ -18,10 +18,10 @@ RUN = "run"
 MEMO = "memo"
 SIGNAL = "signal"
 TICKET = "ticket"
-CHECKPOINT = "checkpoint"
 PROCESS = "process"
 NOTICE = "notice"
 CHART = "chart"
+FORKS = "forks"
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""
@@ -201,6 +201,17 @@ def decode_signal(body: bytes) -> Signal:
         return _signal_decoder.decode(body)
     except msgspec.MsgspecError as error:
         raise Corrupt(f"signal: expected the stored form of a signal, saw something else: {error}") from error
+
+
+def last_part(text: str) -> str:
+    """`text` as the last part of an id: ended, so that no such id is the beginning of another and one of them can be
+    removed by prefix. Nothing that names a run or a signal has a newline in it."""
+    return f"{text}\n"
+
+
+def ticket_key(run: Run) -> Key:
+    """The key of the record that says which run has the user's own id."""
+    return Key(run.tenant, run.user, TICKET, f"{run.workflow}/{last_part(run.ticket_id)}")
 
 
 def queue_of(workflow: str, version: int) -> str:

@@ -188,7 +188,7 @@ class Runtime:
                 expect=stored.version,
                 epoch=stored.epoch if guard else None,
                 status=after.status,
-                due=after.due,
+                due=self.store.now_s() if after.is_ended else after.due,
                 queue=after.queue,
                 labels=after.record_labels(),
                 owner=owner if owner is None or _keeps_owner(after) else "",

@@ -37,6 +37,11 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def said(self) -> str:
+        """The end of what it has printed."""
+        return self._output.read_text("utf-8", "replace")[-4000:]
+
     def until_line(self, what: str, *, count: int = 1) -> list[Line]:
         """Until this process has written `count` lines of `what` to the ledger."""
         self.until(lambda: len(self._ledger.lines(what, pid=self.pid)) >= count, f"{count} lines of {what!r}")
@@ -109,8 +114,7 @@ class Process:
             self._fail(f"not ended within {LIMIT_S:g} s")
 
     def _fail(self, why: str) -> NoReturn:
-        said = self._output.read_text("utf-8", "replace")[-4000:]
-        raise AssertionError(f"process {self.pid}: {why}; {self._ledger!r:.2000}; it said:\n{said}")
+        raise AssertionError(f"process {self.pid}: {why}; {self._ledger!r:.2000}; it said:\n{self.said}")
 
 
 class Stage:

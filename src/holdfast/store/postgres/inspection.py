@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from holdfast.store.audit import History
+from holdfast.store.copies import COPY, copy_prefix
 from holdfast.store.journal import kept_from
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import Survey, repair_of
 from holdfast.store.postgres import tables
 from holdfast.store.postgres.connections import Connection
 from holdfast.store.protocol import history_order
-from holdfast.store.records import Event, Key
-from holdfast.store.rules import Row, Stream
+from holdfast.store.records import Event, Key, Position, Record
+from holdfast.store.rules import Row, Stream, moment, prefix_end
 
 PAGE_KEYS = 500
 """How many records, with their journals, are in memory at once."""
@@ -121,24 +122,43 @@ async def trim(connection: Connection, keys: Sequence[Key], *, before_s: float, 
     """Drop the events of some records that `journal.kept_from` lets go; how many went."""
     count = 0
     for history in await histories(connection, keys, lock=True):
-        cut = kept_from(history.events, before_s=before_s, keep=keep)
-        if cut:
-            last = history.events[cut - 1]
-            await connection.execute(_DROP, *history_order(history.key), *last.position)
+        cut = kept_from(history.events, before_s=before_s, keep=keep, is_gone=history.row is None)
+        if cut == 0:
+            continue
+        last = history.events[cut - 1]
+        await connection.execute(_DROP, *history_order(history.key), *last.position)
+        if cut < len(history.events):
             await _put_anchors(connection, [(*history_order(history.key), last.digest)])
-            count += cut
+        else:
+            await connection.execute(_UNANCHOR, *history_order(history.key))
+        count += cut
     return count
 
 
-async def repair(connection: Connection, keys: Sequence[Key]) -> list[str]:
-    """Rebuild records from their journals where that is possible; in words."""
-    words = []
-    for history in await histories(connection, keys, lock=True):
-        if (found := repair_of(history)) is not None:
-            words.append(found.words)
-            if found.row is not None:
-                await tables.put_rows(connection, [found.row])
+async def repair(connection: Connection, found: Survey, *, at: float) -> list[str]:
+    """Mend what was found damaged as far as possible; in words. `at`: the store's time."""
+    incarnation = await incarnation_of(connection)
+    await adopt(connection, found.behind, incarnation)
+    words = found.words
+    for key in found.damaged:
+        (history,) = await histories(connection, [key], lock=True)
+        number = (await streams(connection)).get((key.tenant, key.user), 0) + 1
+        copies = await _copies(connection, key)
+        mended = repair_of(history, copies, at=moment(at), position=Position(incarnation, number))
+        if mended is None:
+            continue
+        words.append(mended.words)
+        if mended.history is not None:
+            await load(connection, [mended.history])
+            await adopt(connection, mended.streams, incarnation)
     return words
+
+
+async def _copies(connection: Connection, original: Key) -> list[Record]:
+    """What may be copies of a record, good or not."""
+    prefix = copy_prefix(original)
+    rows = await connection.fetch(_COPIES, COPY, original.tenant, original.user, prefix, prefix_end(prefix))
+    return [record for values in rows if (record := tables.record_from(values).record) is not None]
 
 
 async def _page(connection: Connection, after: Key | None) -> list[Key]:
@@ -196,6 +216,10 @@ _CLEAR = [
 _DROP = """
     DELETE FROM holdfast.events
     WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id = $4 AND (incarnation, seq) <= ($5, $6)"""
+_UNANCHOR = 'DELETE FROM holdfast.anchors WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id = $4'
+_COPIES = f"""
+    SELECT {tables.RECORD} FROM holdfast.records
+    WHERE kind = $1 AND tenant = $2 AND "user" = $3 AND id >= $4 AND id < $5 AND NOT deleted"""
 _ANCHOR = """
     INSERT INTO holdfast.anchors (kind, tenant, "user", id, digest)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])

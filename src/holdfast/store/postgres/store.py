@@ -16,10 +16,10 @@ from holdfast.clock import Clock, system_randomness
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store import archive, gate, paging
-from holdfast.store.audit import History, audit
+from holdfast.store.audit import History, audit, together
 from holdfast.store.committer import Committer
 from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import survey, surveyed_together
 from holdfast.store.postgres import address, generations, inspection, select, tables
 from holdfast.store.postgres.connections import Connection, Connections, committed
 from holdfast.store.postgres.notices import Notices
@@ -218,16 +218,17 @@ class PostgresStore:
 
     async def verify(self) -> Verification:
         async with self.snapshot() as view:
-            histories = [history async for history in view.histories()]
-            return audit(histories, await view.streams())
+            streams = await view.streams()
+            return together([audit(page, streams) async for page in archive.pages_of(view)])
 
     async def repair(self) -> list[str]:
         async with self.snapshot() as view:
-            damaged = [history.key async for history in view.histories() if repair_of(history)]
-        if not damaged:
+            streams = await view.streams()
+            found = surveyed_together([survey(page, streams) async for page in archive.pages_of(view)])
+        if not (found.damaged or found.behind):
             return []
         async with self._writing(Scope.system()) as connection:
-            words = await inspection.repair(connection, damaged)
+            words = await inspection.repair(connection, found, at=self.now_s())
         self._wakeup.advance()
         return words
 

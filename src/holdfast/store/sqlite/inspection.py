@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from holdfast import codec
 from holdfast.store.audit import History, audit
+from holdfast.store.copies import COPY, copy_prefix
 from holdfast.store.journal import kept_from
-from holdfast.store.mend import repair_of
+from holdfast.store.mend import Survey, repair_of, survey
 from holdfast.store.protocol import history_order
-from holdfast.store.records import Event, Key, Problem, Verification
-from holdfast.store.rules import Row, Stream
+from holdfast.store.records import Event, Key, Position, Problem, Record, Verification
+from holdfast.store.rules import Row, Stream, moment, prefix_end
 from holdfast.store.sqlite import tables
 
 PAGE_KEYS = 200
@@ -38,15 +39,16 @@ def verify(connection: sqlite3.Connection) -> Verification:
     return Verification(records=found.records, events=found.events, problems=(*problems, *found.problems))
 
 
-def keys(connection: sqlite3.Connection, *, with_events_before_s: float | None = None) -> Iterator[Key]:
-    """The key of everything that has a row or a journal; or only of what has events before a time."""
+def keys(connection: sqlite3.Connection) -> Iterator[Key]:
+    """The key of everything that has a row or a journal."""
     everything = "SELECT tenant, user, kind, id FROM records UNION SELECT DISTINCT tenant, user, kind, id FROM events"
-    old = "SELECT DISTINCT tenant, user, kind, id FROM events WHERE at_us < ?"
-    if with_events_before_s is None:
-        rows = tables.fetch_lenient(connection, everything)
-    else:
-        rows = tables.fetch_lenient(connection, old, (tables.microseconds(with_events_before_s),))
-    return (Key(*values) for values in rows)
+    return (Key(*values) for values in tables.fetch_lenient(connection, everything))
+
+
+def trimmable(connection: sqlite3.Connection, *, before_s: float, keep: int) -> list[Key]:
+    """The keys of the journals that trimming may shorten."""
+    asked = (tables.microseconds(before_s), max(keep, 1))
+    return [Key(*values) for values in tables.fetch_lenient(connection, _TRIMMABLE, asked)]
 
 
 def histories(connection: sqlite3.Connection, wanted: Iterator[Key] | Sequence[Key]) -> Iterator[History]:
@@ -111,30 +113,48 @@ def trim(connection: sqlite3.Connection, wanted: Sequence[Key], *, before_s: flo
     """Drop the events of some records that `journal.kept_from` lets go; how many went. Inside a transaction."""
     count = 0
     for history in histories(connection, wanted):
-        cut = kept_from(history.events, before_s=before_s, keep=keep)
-        if cut:
-            last = history.events[cut - 1]
-            connection.execute(_DROP, (history.key.kind, history.key.id, *history.key[:2], *last.position))
+        cut = kept_from(history.events, before_s=before_s, keep=keep, is_gone=history.row is None)
+        if cut == 0:
+            continue
+        last = history.events[cut - 1]
+        connection.execute(_DROP, (history.key.kind, history.key.id, *history.key[:2], *last.position))
+        if cut < len(history.events):
             connection.execute(_ANCHOR, (*history.key, last.digest))
-            count += cut
+        else:
+            connection.execute(_UNANCHOR, history.key)
+        count += cut
     return count
 
 
-def damaged(connection: sqlite3.Connection) -> list[Key]:
-    """The keys of the records that need a repair."""
-    return [history.key for history in histories(connection, keys(connection)) if repair_of(history)]
+def damage(connection: sqlite3.Connection) -> Survey:
+    """What needs a repair."""
+    return survey(histories(connection, keys(connection)), streams(connection))
 
 
-def repair(connection: sqlite3.Connection, wanted: Sequence[Key]) -> list[str]:
-    """Rebuild records from their journals where that is possible; in words. Inside a transaction."""
-    words = []
-    for history in histories(connection, wanted):
-        if (found := repair_of(history)) is None:
+def repair(connection: sqlite3.Connection, found: Survey, *, at: float) -> list[str]:
+    """Mend what was found damaged as far as possible; in words. Inside a transaction. `at`: the store's time."""
+    (incarnation,) = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").fetchone()
+    adopt(connection, found.behind, incarnation)
+    words = found.words
+    for history in histories(connection, found.damaged):
+        number = streams(connection).get((history.key.tenant, history.key.user), 0) + 1
+        copies = _copies(connection, history.key)
+        mended = repair_of(history, copies, at=moment(at), position=Position(incarnation, number))
+        if mended is None:
             continue
-        words.append(found.words)
-        if found.row is not None and found.row.record is not None:
-            tables.put_rows(connection, [found.row.record], {history.key: found.row})
+        words.append(mended.words)
+        if mended.history is not None:
+            load(connection, [mended.history])
+            adopt(connection, mended.streams, incarnation)
     return words
+
+
+def _copies(connection: sqlite3.Connection, original: Key) -> list[Record]:
+    """What may be copies of a record, good or not."""
+    prefix = copy_prefix(original)
+    asked = (COPY, original.tenant, original.user, prefix, prefix_end(prefix))
+    rows = [tables.row_from(values) for values in tables.fetch(connection, _COPIES, asked, tables.RECORD)]
+    return [row.record for row in rows if row.record is not None]
 
 
 def _file_problems(connection: sqlite3.Connection) -> Iterator[Problem]:
@@ -154,11 +174,20 @@ def _of_keys(table: str, columns: str) -> str:
         AND {table}.user = json_extract(k.value, '$[1]') AND {table}.id = json_extract(k.value, '$[3]')"""
 
 
+_TRIMMABLE = """
+    SELECT tenant, user, kind, id FROM events GROUP BY kind, id, tenant, user
+    HAVING min(at_us) < ? AND (count(*) > ? OR NOT EXISTS (
+        SELECT 1 FROM records AS r
+        WHERE r.kind = events.kind AND r.tenant = events.tenant AND r.user = events.user AND r.id = events.id))"""
+_COPIES = f"""
+    SELECT {tables.RECORD} FROM records
+    WHERE kind = ? AND tenant = ? AND user = ? AND id >= ? AND id < ? AND deleted = 0"""
 _ROWS = _of_keys("records", tables.RECORD)
 _EVENTS = _of_keys("events", tables.EVENT) + " ORDER BY number, incarnation, seq"
 _ANCHORS = _of_keys("anchors", "digest")
 _DROP = """
     DELETE FROM events WHERE kind = ? AND id = ? AND tenant = ? AND user = ? AND (incarnation, seq) <= (?, ?)"""
+_UNANCHOR = "DELETE FROM anchors WHERE tenant = ? AND user = ? AND kind = ? AND id = ?"
 _ANCHOR = """
     INSERT INTO anchors (tenant, user, kind, id, digest) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (kind, tenant, user, id) DO UPDATE SET digest = excluded.digest"""

@@ -191,7 +191,8 @@ class SqliteStore:
 
     async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
         writer = self._writing()
-        old = await self._apart(lambda connection: list(inspection.keys(connection, with_events_before_s=before_s)))
+        find = functools.partial(inspection.trimmable, before_s=before_s, keep=keep_per_record)
+        old = await self._apart(find)
         count = 0
         for start in range(0, len(old), inspection.PAGE_KEYS):
             page = old[start : start + inspection.PAGE_KEYS]
@@ -204,8 +205,10 @@ class SqliteStore:
 
     async def repair(self) -> list[str]:
         writer = self._writing()
-        damaged = await self._apart(inspection.damaged)
-        return await writer.run(functools.partial(inspection.repair, wanted=damaged)) if damaged else []
+        found = await self._apart(inspection.damage)
+        if not (found.damaged or found.behind):
+            return []
+        return await writer.run(lambda connection: inspection.repair(connection, found, at=self._clock.time_s()))
 
     async def backup(self, to: Path) -> Verification:
         archive.check_elsewhere(to, self._path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,14 +12,14 @@ from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected
 from holdfast.store import journal
 from holdfast.store.audit import History
 from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Position, Query
+from holdfast.testing.conformance.mending import MendingContract
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,
+    BODIES,
     SYSTEM,
     AdminStore,
-    Contract,
     OpenStore,
     StepClock,
     change,
@@ -32,24 +31,11 @@ from holdfast.testing.conformance.samples import (
     put,
     read_one,
     removal,
+    write_history,
 )
 
 
-async def write_history(store: Store, bodies: list[Any], id_: str = "a", *, every: int = 20) -> None:
-    """Transitions of one record through `bodies`, with deltas."""
-    before = None
-    for version, body in enumerate(bodies, 1):
-        delta = journal.delta(before, body, version, every=every)
-        await store.commit(
-            ANA, change(put(id_, expect=version - 1, body=json.dumps(body).encode()), event(id_, delta=delta))
-        )
-        before = body
-
-
-BODIES = [{"n": number, "list": list(range(number % 5)), "text": "x" * 300} for number in range(30)]
-
-
-class AdminContract(Contract):
+class AdminContract(MendingContract):
     async def test_new_store_is_clean_and_up_to_date(self, store: AdminStore) -> None:
         assert await store.migrate() == []
         found = await store.verify()
@@ -121,6 +107,49 @@ class AdminContract(Contract):
             assert [row.version for row in rows] == [7, 8, 9, 10]
             assert await store.events(ANA, stream=("acme", "ana")) == rows
             assert (await store.verify()).is_clean
+
+    async def test_trim_takes_the_whole_journal_of_a_record_that_is_gone_for_good(self, open_store: OpenStore) -> None:
+        """Removed by prefix, so that not even its version goes on: once all of its journal is old, nothing is kept."""
+        clock = StepClock()
+        async with closing(open_store(clock)) as store:
+            gone, again, deleted = (key(name, kind="memo") for name in ("v1/gone", "v1/again", "v2/deleted"))
+            for number in range(3):
+                writes = [put(each, expect=number) for each in (gone, again, deleted)]
+                await store.commit(ANA, change(*writes, event(gone), event(again), event(deleted)))
+            clock.advance(100)
+            assert await store.trim(before_s=clock.time_s() - 50) == 6  # an anchor each, while they live
+            await store.commit(ANA, change(put(gone, expect=3), event(gone), removal("v1/a"), delete(deleted)))
+            await store.commit(ANA, change(removal("v1/g")))
+            assert await store.trim(before_s=clock.time_s() - 50, keep_per_record=5) == 1  # all that `again` had left
+            assert await store.events(ANA, record=again) == []
+            assert [row.version for row in await store.events(ANA, record=gone)] == [3, 4]
+            assert len(await store.events(ANA, record=deleted)) == 1, (
+                "a deleted record goes on, and so does its journal"
+            )
+            assert (await store.verify()).is_clean
+            clock.advance(100)
+            await store.commit(ANA, change(put(again), event(again)))
+            assert (await store.verify()).is_clean, "made again, a record begins anew"
+            assert await store.trim(before_s=clock.time_s() - 50) == 2
+            assert await store.events(ANA, record=gone) == []
+            found = await store.verify()
+            assert (found.records, found.events, found.problems) == (1, 2, ())
+            async with store.snapshot() as view:
+                assert {each.key async for each in view.histories()} == {again, deleted}
+                assert await view.streams() == {("acme", "ana"): 11}
+
+    async def test_second_life_of_a_removed_record_is_its_own(self, store: AdminStore) -> None:
+        """What the journal tells of its first life is not taken for its second."""
+        memo = key("v1/a", kind="memo")
+        delta = journal.delta(None, {"life": 1}, 1)
+        await store.commit(ANA, change(put(memo, body=b'{"life":1}'), event(memo, delta=delta)))
+        await store.commit(ANA, change(put(memo, expect=1, body=b"1"), event(memo)))
+        await store.commit(ANA, change(removal("v1/")))
+        await store.commit(ANA, change(put(memo, body=b'{"life":2}')))
+        assert (await store.verify()).is_clean
+        await store.commit(ANA, change(put(memo, expect=1, body=b'{"life":3}'), event(memo)))
+        assert (await store.verify()).is_clean
+        assert await store.repair() == []
 
     async def test_backup_restores_all_of_it(self, open_store: OpenStore, tmp_path: Path) -> None:
         backup = tmp_path / "backup.db"

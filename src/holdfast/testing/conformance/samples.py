@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from holdfast import codec
 from holdfast.clock import Clock
+from holdfast.store import journal
 from holdfast.store.protocol import Store, StoreAdmin
 from holdfast.store.records import (
     ABSENT,
@@ -112,6 +114,19 @@ async def must_read(store: Store, at: Key | str, scope: Scope = SYSTEM) -> Recor
 def ids(records: Mapping[str, Record] | tuple[Record, ...] | list[Record]) -> list[str]:
     """The ids of records, in their order."""
     return [record.key.id for record in records if isinstance(record, Record)]
+
+
+async def write_history(store: Store, bodies: list[Any], id_: str = "a", *, every: int = 20) -> None:
+    """Transitions of one record through `bodies`, with deltas."""
+    before = None
+    for version, body in enumerate(bodies, 1):
+        delta = journal.delta(before, body, version, every=every)
+        sent = put(id_, expect=version - 1, body=codec.encode(body))
+        await store.commit(ANA, change(sent, event(id_, delta=delta)))
+        before = body
+
+
+BODIES = [{"n": number, "list": list(range(number % 5)), "text": "x" * 300} for number in range(30)]
 
 
 @contextlib.asynccontextmanager
