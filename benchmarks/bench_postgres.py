@@ -6,18 +6,23 @@ before the next body starts, and a second connection checks that. What each cont
 
 pgbench sends the statements that holdfast sent in a recorded wave: from one client, as holdfast's one writer does, from
 8 at once, and, with one change in each transaction, from 50 at once.
+
+`--with-restate` installs Restate into a temporary folder and asks it, too; it has a log of its own and no database.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import sys
 from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
 from benchmarks import batches, server
 from benchmarks.contestants.process import Measured, Size, measure_at
-from benchmarks.harness import Comparison, Options, compare, options, publish
+from benchmarks.harness import Comparison, Options, compare, parser_of, publish, read_options
+from benchmarks.restate import Restate, installed
 from benchmarks.server import Server
 
 STEPS = 10
@@ -35,23 +40,25 @@ PGBENCH_STEPS = {1: 500, 50: 20_000, 500: 40_000}
 ALONE = 1
 
 
-def comparisons(on: Server, chosen: Options) -> Iterator[Comparison]:
+def comparisons(on: Server, chosen: Options, restate: Restate | None) -> Iterator[Comparison]:
     """Every question that was asked for."""
     waves = QUICK if chosen.quick else WAVES
     for runs, count in waves.items():
         if chosen.only in (question := f"{runs} concurrent runs of {STEPS} steps"):
-            yield beside_peers(question, on, Size(runs, STEPS, count), chosen)
+            yield beside_peers(question, on, Size(runs, STEPS, count), chosen, restate)
     for runs, count in waves.items():
         if runs != ALONE and chosen.only in (question := f"pgbench with the SQL of {runs} concurrent runs"):
             yield beside_pgbench(question, on, Size(runs, STEPS, count), chosen)
 
 
-def beside_peers(question: str, on: Server, size: Size, chosen: Options) -> Comparison:
+def beside_peers(question: str, on: Server, size: Size, chosen: Options, restate: Restate | None) -> Comparison:
     """Everybody at once as many runs, and what a step costs whom."""
     facts: dict[str, float | str] = {}
     for name, module in () if chosen.quick else CONTESTANTS.items():
         facts |= {f"{name}: {fact}": value for fact, value in costs(on, module, replace(size, waves=1)).items()}
     contestants = {name: _steps_per_s(on, module, size) for name, module in CONTESTANTS.items()}
+    if restate is not None:
+        contestants["Restate"] = functools.partial(_restate_steps_per_s, restate, size)
     return compare(question, contestants, unit="steps/s", better="more", rounds=chosen.rounds, facts=facts)
 
 
@@ -102,6 +109,10 @@ def _steps_per_s(on: Server, module: str, size: Size) -> Callable[[], float]:
     return lambda: size.all_steps / _measured(on, module, size).seconds
 
 
+def _restate_steps_per_s(restate: Restate, size: Size) -> float:
+    return size.all_steps / restate.measured(size).seconds
+
+
 def _measured(on: Server, module: str, size: Size) -> Measured:
     with on.database() as url:
         return measure_at(url, module, size)
@@ -109,9 +120,13 @@ def _measured(on: Server, module: str, size: Size) -> Measured:
 
 def main() -> None:
     """Measure and print."""
-    chosen = options(__doc__ or "", rounds=3)
-    with server.running() as on:
-        publish("postgres", list(comparisons(on, chosen)), chosen, servers=[on.version])
+    parser = parser_of(__doc__ or "", rounds=3)
+    parser.add_argument("--with-restate", action="store_true", help="install Restate for this run and ask it, too")
+    seen, chosen = parser.parse_args(), read_options(parser)
+    with server.running() as on, installed() if seen.with_restate else contextlib.nullcontext() as restate:
+        if restate is None:
+            print("Restate: skipped, ask for it by --with-restate", file=sys.stderr)
+        publish("postgres", list(comparisons(on, chosen, restate)), chosen, servers=[on.version])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from holdfast.testing.servers import PostgresServer
 
 SETTINGS = {"synchronous_commit": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"}
 """Beside fsync: memory for what is worked on, and no checkpoint in the middle of a round because of a small log."""
+CUT_OFF_MS = 10_000
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -53,6 +53,17 @@ class Server:
         finally:
             self.postgres.drop_database(name)
 
+    @contextlib.contextmanager
+    def image(self) -> Iterator[Image]:
+        """What becomes of one new database can be gone back to."""
+        image = Image(self.postgres, f"bench_{next(self._numbers)}")
+        self.postgres.create_database(image.name)
+        try:
+            yield image
+        finally:
+            self.postgres.drop_database(image.name)
+            self.postgres.drop_database(image.kept)
+
     def effort(self) -> Effort:
         """So far. A backend tells its statistics when it ends, so ask when the contestant's process is gone."""
         commits = self.postgres.execute("SELECT sum(xact_commit) FROM pg_stat_database")
@@ -67,16 +78,38 @@ class Server:
         return ticks / _TICKS_PER_S
 
 
+class Image:
+    """A database whose state is kept as a template. A copy takes its name, by which processes prove their death."""
+
+    def __init__(self, postgres: PostgresServer, name: str) -> None:
+        self._postgres = postgres
+        self.name = name
+        self.kept = f"{name}_kept"
+
+    @property
+    def url(self) -> str:
+        """Of the database, whichever copy it is."""
+        return self._postgres.url(self.name)
+
+    def keep(self) -> None:
+        """Keep the state as it is now. Whoever is connected is cut off."""
+        self._postgres.execute(
+            f"SELECT pg_terminate_backend(pid, {CUT_OFF_MS}) FROM pg_stat_activity WHERE datname = '{self.name}'"
+        )
+        self._postgres.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{self.kept}"')
+
+    def go_back(self) -> None:
+        """The database is again as it was kept."""
+        self._postgres.drop_database(self.name)
+        self._postgres.create_database(self.name, template=self.kept)
+        self._postgres.execute("CHECKPOINT")
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
     """A server whose commits wait for the disk, removed afterwards."""
     with PostgresServer(is_synced=True, settings=SETTINGS) as postgres:
         yield Server(postgres)
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _stats() -> Iterator[list[int]]:

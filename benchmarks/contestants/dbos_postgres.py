@@ -7,7 +7,12 @@ from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.server_witness import ServerWitness
 
 
+def url_of(place: str) -> str:
+    """`place` as SQLAlchemy names it, with its driver."""
+    return place.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
 async def run(place: str, size: Size) -> Measured:
     """As on SQLite, with everything at its defaults."""
-    url = place.replace("postgresql://", "postgresql+psycopg://", 1)
-    return await dbos_steps.measured_at(url, size, ServerWitness(place, "SELECT count(*) FROM dbos.operation_outputs"))
+    witness = ServerWitness(place, "SELECT count(*) FROM dbos.operation_outputs")
+    return await dbos_steps.measured_at(url_of(place), size, witness)
