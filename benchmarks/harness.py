@@ -78,11 +78,12 @@ class Machine(msgspec.Struct, frozen=True):
     python: str
     sqlite: str
     date: str
+    servers: tuple[str, ...] = ()
+    """Servers that took part, with their versions."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.cpus} CPUs ({self.architecture}), {self.system}, {self.python}, SQLite {self.sqlite}, {self.date}"
-        )
+        stores = ", ".join((f"SQLite {self.sqlite}", *self.servers))
+        return f"{self.cpus} CPUs ({self.architecture}), {self.system}, {self.python}, {stores}, {self.date}"
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -106,7 +107,12 @@ class Options(msgspec.Struct, frozen=True):
 
 
 def options(description: str, argv: Sequence[str] | None = None, *, rounds: int = 5) -> Options:
-    """The command line, read. `--quick` asks for one round of a small size: does it run at all?"""
+    """The command line of a benchmark that needs no options of its own, read."""
+    return read_options(parser_of(description, rounds=rounds), argv)
+
+
+def parser_of(description: str, *, rounds: int = 5) -> argparse.ArgumentParser:
+    """What reads the options of every benchmark. `--quick` asks for one round of a small size: does it run at all?"""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=rounds, help="rounds per question (default: %(default)s)")
     parser.add_argument("--json", action="store_true", dest="as_json", help="print the raw report as one JSON line")
@@ -114,6 +120,11 @@ def options(description: str, argv: Sequence[str] | None = None, *, rounds: int 
     parser.add_argument("--against", type=Path, help="a kept report to compare the medians with")
     parser.add_argument("--only", default="", help="ask only the questions that contain this text")
     parser.add_argument("--quick", action="store_true", help="one round, small sizes: to see that it runs")
+    return parser
+
+
+def read_options(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> Options:
+    """What `parser` reads of every benchmark's options; `parser.parse_args` gives a benchmark its own."""
     seen = parser.parse_args(argv)
     if seen.rounds < 1:
         parser.error(f"--rounds: expected 1 or more, saw {seen.rounds}")
@@ -127,7 +138,7 @@ def options(description: str, argv: Sequence[str] | None = None, *, rounds: int 
     )
 
 
-def machine() -> Machine:
+def machine(servers: Sequence[str] = ()) -> Machine:
     """This machine, now."""
     return Machine(
         cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -136,6 +147,7 @@ def machine() -> Machine:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         sqlite=sqlite3.sqlite_version,
         date=datetime.now(UTC).date().isoformat(),
+        servers=tuple(servers),
     )
 
 
@@ -175,10 +187,12 @@ def seconds_per_call(work: Callable[[], object], *, at_least_s: float = 0.2) -> 
         calls *= 2
 
 
-def publish(benchmark: str, comparisons: Sequence[Comparison], chosen: Options) -> Report:
-    """Print the report in the form asked for, and keep it if asked to."""
+def publish(
+    benchmark: str, comparisons: Sequence[Comparison], chosen: Options, *, servers: Sequence[str] = ()
+) -> Report:
+    """Print the report in the form asked for, and keep it if asked to. `servers` go into the machine's line."""
     module = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
-    report = Report(benchmark, machine(), " ".join([module, *sys.argv[1:]]), tuple(comparisons))
+    report = Report(benchmark, machine(servers), " ".join([module, *sys.argv[1:]]), tuple(comparisons))
     if chosen.save:
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{benchmark}-{report.machine.date}.json"

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.contestants.process import Size, sync_calls
 from benchmarks.contestants.recovery import Counts
 from benchmarks.contestants.waves import measured
-from benchmarks.contestants.witness import Witness
+from benchmarks.contestants.witness import FileWitness
 
 STEPS = 3
 STRACE_TABLE = """\
@@ -31,7 +31,7 @@ class Counting:
         self._path = path
         self._commits = commits
         self._adds = adds
-        self.witness = Witness(path, "SELECT count(*) FROM steps")
+        self.witness = FileWitness(path, "SELECT count(*) FROM steps")
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("CREATE TABLE steps (id INTEGER PRIMARY KEY)")

@@ -77,10 +77,12 @@ def test_seconds_per_call_counts_calls_until_it_took_long_enough() -> None:
 
 
 def test_json_holds_every_raw_figure_and_no_host(capsys: pytest.CaptureFixture[str]) -> None:
-    publish("demo", [of("more", holdfast=2, peer=1)], options("d", ["--json"]))
+    publish("demo", [of("more", holdfast=2, peer=1)], options("d", ["--json"]), servers=["PostgreSQL 18.0"])
     report = msgspec.json.decode(capsys.readouterr().out, type=Report)
     assert report.comparisons[0].series["peer"].values == (1.0,)
-    assert set(msgspec.to_builtins(report.machine)) == {"cpus", "architecture", "system", "python", "sqlite", "date"}
+    known = {"cpus", "architecture", "system", "python", "sqlite", "date", "servers"}
+    assert set(msgspec.to_builtins(report.machine)) == known
+    assert "PostgreSQL 18.0" in str(report.machine)
 
 
 def test_a_kept_report_is_shown_beside_the_new_one(tmp_path: Path) -> None:

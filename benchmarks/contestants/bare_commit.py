@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.waves import measured
-from benchmarks.contestants.witness import Witness
+from benchmarks.contestants.witness import FileWitness
 
 INSERT = "INSERT INTO memos (id, body) VALUES (?, ?)"
 
@@ -25,10 +25,10 @@ def opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
-async def run(folder: Path, size: Size) -> Measured:
+async def run(place: str, size: Size) -> Measured:
     """One commit after the other, on the thread of the loop."""
-    path = folder / "bare.db"
-    witness = Witness(path, "SELECT count(*) FROM memos")
+    path = Path(place) / "bare.db"
+    witness = FileWitness(path, "SELECT count(*) FROM memos")
     with contextlib.closing(opened(path)) as connection:
 
         async def one(number: int) -> int:

@@ -9,19 +9,17 @@ from pathlib import Path
 
 from dbos import DBOS
 
-from benchmarks.contestants.recovery import Counts, Look
-
-DONE = "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'"
-
-
-def file(folder: Path) -> Path:
-    """Where the workflows are kept."""
-    return folder / "dbos.sqlite"
+from benchmarks.contestants.recovery import Counts, until_ended
+from benchmarks.contestants.witness import FileWitness, Witness
 
 
-def _workflow(folder: Path, counts: Counts) -> Callable[[int], Awaitable[int]]:
+def _file(place: str) -> Path:
+    return Path(place) / "dbos.sqlite"
+
+
+def _workflow(url: str, counts: Counts) -> Callable[[int], Awaitable[int]]:
     logging.disable(logging.WARNING)
-    DBOS(config={"name": "count", "system_database_url": f"sqlite:///{file(folder)}"})
+    DBOS(config={"name": "count", "system_database_url": url})
 
     @DBOS.step()
     async def first() -> None:
@@ -45,18 +43,29 @@ def _workflow(folder: Path, counts: Counts) -> Callable[[int], Awaitable[int]]:
     return count
 
 
-async def prepare(folder: Path, runs: int, counts: Counts) -> None:
+async def prepare(place: str, runs: int, counts: Counts) -> None:
+    """In a file of the folder `place`."""
+    await prepare_in(f"sqlite:///{_file(place)}", runs, counts)
+
+
+async def recover(place: str, runs: int, counts: Counts) -> None:
+    """From the file."""
+    witness = FileWitness(_file(place), "SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'")
+    await recover_in(f"sqlite:///{_file(place)}", runs, counts, witness)
+
+
+async def prepare_in(url: str, runs: int, counts: Counts) -> None:
     """Start `runs`, each up to its second step, which does not end; then be killed."""
-    count = _workflow(folder, counts)
+    count = _workflow(url, counts)
     DBOS.launch()
     started = [asyncio.ensure_future(count(number)) for number in range(runs)]
     await counts.all_hang()
     assert len(started) == runs
 
 
-async def recover(folder: Path, runs: int, counts: Counts) -> None:
+async def recover_in(url: str, runs: int, counts: Counts, witness: Witness) -> None:
     """Launch, which recovers by itself, until all have ended."""
-    _workflow(folder, counts)
+    _workflow(url, counts)
     DBOS.launch()
-    await Look(file(folder), DONE).until(runs)
+    await until_ended(witness, runs)
     DBOS.destroy()

@@ -10,8 +10,8 @@ from benchmarks.contestants import dbos_steps
 from benchmarks.contestants.process import Measured, Size
 
 
-async def run(folder: Path, size: Size) -> Measured:
+async def run(place: str, size: Size) -> Measured:
     """As `dbos_steps`, on WAL; its connections keep SQLite's default `synchronous=FULL`."""
-    with contextlib.closing(sqlite3.connect(folder / dbos_steps.FILE)) as connection:
+    with contextlib.closing(sqlite3.connect(Path(place) / dbos_steps.FILE)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-    return await dbos_steps.run(folder, size)
+    return await dbos_steps.run(place, size)

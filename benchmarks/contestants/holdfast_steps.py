@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.waves import measured
-from benchmarks.contestants.witness import Witness
+from benchmarks.contestants.witness import FileWitness, Witness
 from holdfast import Engine, Workflow
 from holdfast.workflow.steps import RunContext
 
@@ -30,10 +30,10 @@ def workflow(size: Size, witness: Witness) -> Workflow:
     return wf
 
 
-async def run(folder: Path, size: Size) -> Measured:
+async def run(place: str, size: Size) -> Measured:
     """Every run of a wave started at once, by one user."""
-    path = folder / "holdfast.db"
-    witness = Witness(path, "SELECT count(*) FROM records WHERE kind = 'memo'")
+    path = Path(place) / "holdfast.db"
+    witness = FileWitness(path, "SELECT count(*) FROM records WHERE kind = 'memo'")
     async with Engine(f"sqlite:///{path}", workflow(size, witness)) as engine:
 
         async def one(number: int) -> int:

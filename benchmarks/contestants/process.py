@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -29,16 +31,22 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What a contestant found. `seconds` is the time of all waves, `setting` how its file is kept."""
+    """What a contestant found: the time of all waves, its own processor time in them, how its database is kept."""
 
     seconds: float
     setting: str
+    cpu_s: float = 0.0
 
 
-def measure(contestant: str, size: Size) -> Measured:
-    """What `contestant` measures in a new process and a new folder."""
+def measure(contestant: str, size: Size, environment: Mapping[str, str] | None = None) -> Measured:
+    """What `contestant` measures in a new process, with variables of its own, and a new folder."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        return _answer(_command(contestant, folder, size))
+        return _answer(_command(contestant, folder, size), environment)
+
+
+def measure_at(url: str, contestant: str, size: Size) -> Measured:
+    """What `contestant` measures in a new process, in the database at `url`."""
+    return _answer(_command(contestant, url, size))
 
 
 def syncs(contestant: str, size: Size) -> int | None:
@@ -60,19 +68,26 @@ def syncs_per_step(contestant: str, size: Size) -> float | None:
     return (with_waves - without) / size.all_steps
 
 
-def _command(contestant: str, folder: str, size: Size) -> list[str]:
+def _command(contestant: str, place: str, size: Size) -> list[str]:
     return [
         sys.executable,
         "-m",
         "benchmarks.contestants",
         contestant,
-        folder,
+        place,
         *map(str, (size.runs, size.steps, size.waves)),
     ]
 
 
-def _answer(command: list[str]) -> Measured:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+def _answer(command: list[str], environment: Mapping[str, str] | None = None) -> Measured:
+    done = subprocess.run(
+        command,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: expected exit code 0, saw {done.returncode}: {done.stderr[-2000:]}")
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Measured)

@@ -1,4 +1,4 @@
-"""Runs whose process was killed: `python -m benchmarks.contestants.recovery NAME prepare|recover FOLDER RUNS`.
+"""Runs whose process was killed: `python -m benchmarks.contestants.recovery NAME prepare|recover PLACE RUNS`.
 
 Each run has three steps. While preparing, the second never ends: once all runs stand there, "ready" is printed, and the
 parent kills the process. While recovering, the beginning of a third step is the first durable progress: its run had its
@@ -8,14 +8,13 @@ first step remembered and its second step written anew.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
-import sqlite3
 import sys
-from pathlib import Path
 from time import perf_counter
 
 import msgspec
+
+from benchmarks.contestants.witness import Witness
 
 LOOK_EVERY_S = 0.02
 
@@ -68,29 +67,17 @@ class Counts:
             raise AssertionError(f"expected the bodies to begin {expected} times after recovery, saw {self._all}")
 
 
-class Look:
-    """Looks by a connection of its own, in a thread, how many runs `query` says have ended."""
-
-    def __init__(self, path: Path, query: str) -> None:
-        self._path = path
-        self._query = query
-
-    async def until(self, runs: int) -> None:
-        """Return when `runs` have ended."""
-        while await asyncio.to_thread(self._count) < runs:  # noqa: ASYNC110  a file tells nobody that it changed
-            await asyncio.sleep(LOOK_EVERY_S)
-
-    def _count(self) -> int:
-        with contextlib.closing(sqlite3.connect(self._path, timeout=30)) as connection:
-            (ended,) = connection.execute(self._query).fetchone()
-        return int(ended)
+async def until_ended(witness: Witness, runs: int) -> None:
+    """Return when `witness`, who looks by a connection of its own, in a thread, counts `runs` that have ended."""
+    while await asyncio.to_thread(witness.count) < runs:  # noqa: ASYNC110  a database tells nobody that it changed
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _recovered(name: str, folder: Path, runs: int) -> Recovered:
+async def _recovered(name: str, place: str, runs: int) -> Recovered:
     contestant = importlib.import_module(f"benchmarks.contestants.{name}")
     counts = Counts(runs, hangs=False)
     started = perf_counter()
-    await contestant.recover(folder, runs, counts)
+    await contestant.recover(place, runs, counts)
     all_s = perf_counter() - started
     counts.check_recovered()
     assert counts.first_third_at is not None, "every run had a third step"
@@ -99,12 +86,12 @@ async def _recovered(name: str, folder: Path, runs: int) -> Recovered:
 
 def main() -> None:
     """Prepare and wait for the end, or recover and print what was measured."""
-    name, part, folder, runs = sys.argv[1:]
+    name, part, place, runs = sys.argv[1:]
     if part == "prepare":
         contestant = importlib.import_module(f"benchmarks.contestants.{name}")
-        asyncio.run(contestant.prepare(Path(folder), int(runs), Counts(int(runs), hangs=True)))
+        asyncio.run(contestant.prepare(place, int(runs), Counts(int(runs), hangs=True)))
     else:
-        print(msgspec.json.encode(asyncio.run(_recovered(name, Path(folder), int(runs)))).decode())
+        print(msgspec.json.encode(asyncio.run(_recovered(name, place, int(runs)))).decode())
 
 
 if __name__ == "__main__":

@@ -10,13 +10,13 @@ from pathlib import Path
 from benchmarks.contestants.bare_commit import INSERT, opened
 from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.waves import measured
-from benchmarks.contestants.witness import Witness
+from benchmarks.contestants.witness import FileWitness
 
 
-async def run(folder: Path, size: Size) -> Measured:
+async def run(place: str, size: Size) -> Measured:
     """One commit after the other, each awaited."""
-    path = folder / "bare.db"
-    witness = Witness(path, "SELECT count(*) FROM memos")
+    path = Path(place) / "bare.db"
+    witness = FileWitness(path, "SELECT count(*) FROM memos")
     loop = asyncio.get_running_loop()
     with contextlib.closing(opened(path)) as connection, ThreadPoolExecutor(1) as executor:
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from time import perf_counter
+from time import perf_counter, process_time
 
 from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.witness import Witness
@@ -19,13 +19,13 @@ async def measured(one: Callable[[int], Awaitable[int]], size: Size, witness: Wi
     await one(0)
     witness.is_watching = False
     witness.check(size.steps)
-    started = perf_counter()
+    started, worked_s = perf_counter(), process_time()
     results = [await asyncio.gather(*(one(number) for number in numbers)) for numbers in _waves(size)]
-    seconds = perf_counter() - started
+    seconds, cpu_s = perf_counter() - started, process_time() - worked_s
     expected = [[number + size.steps for number in numbers] for numbers in _waves(size)]
     if results != expected:
         raise AssertionError(f"expected each run to give its number plus {size.steps}, saw {results}")
-    return Measured(seconds, f"journal_mode={witness.journal_mode()}, synchronous=FULL")
+    return Measured(seconds, witness.setting(), cpu_s)
 
 
 def _waves(size: Size) -> list[range]:

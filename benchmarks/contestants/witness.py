@@ -1,21 +1,21 @@
-"""A second connection to a contestant's file: it sees what is committed, whatever the contestant believes."""
+"""A second connection to a contestant's database: it sees what is committed, whatever the contestant believes."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 
-class Witness:
-    """Counts a contestant's durable rows by `query` in the file at `path`.
+class Witness(ABC):
+    """Counts a contestant's durable rows; `place` names its database in errors.
 
     While `is_watching`, which it is in the first run, every body calls `saw_body`: the step before must be committed.
     """
 
-    def __init__(self, path: Path, query: str) -> None:
-        self._path = path
-        self._query = query
+    def __init__(self, place: str) -> None:
+        self._place = place
         self._counts: list[int] = []
         self.is_watching = False
 
@@ -29,9 +29,26 @@ class Witness:
         grown = [after - before for before, after in zip(self._counts, self._counts[1:], strict=False)]
         if len(self._counts) != steps or any(rows < 1 for rows in grown):
             raise AssertionError(
-                f"{self._path.name}: expected {steps} bodies, each after the step before it was committed; "
+                f"{self._place}: expected {steps} bodies, each after the step before it was committed; "
                 f"saw these rows when they began: {self._counts}"
             )
+
+    @abstractmethod
+    def count(self) -> int:
+        """The rows that are committed."""
+
+    @abstractmethod
+    def setting(self) -> str:
+        """How the database keeps what is committed."""
+
+
+class FileWitness(Witness):
+    """Counts by `query` in the SQLite file at `path`."""
+
+    def __init__(self, path: Path, query: str) -> None:
+        super().__init__(path.name)
+        self._path = path
+        self._query = query
 
     def count(self) -> int:
         """The rows that are committed."""
@@ -39,8 +56,8 @@ class Witness:
             (rows,) = connection.execute(self._query).fetchone()
         return int(rows)
 
-    def journal_mode(self) -> str:
-        """The journal mode of the file. (`synchronous` belongs to a connection: see each contestant.)"""
+    def setting(self) -> str:
+        """The journal mode of the file. `synchronous` belongs to a connection: each contestant says that it is FULL."""
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
-        return str(mode)
+        return f"journal_mode={mode}, synchronous=FULL"

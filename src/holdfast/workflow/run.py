@@ -156,8 +156,13 @@ class Run(msgspec.Struct, frozen=True):
             "ticket": self.ticket_id,
             "workflow": self.workflow,
             "main_state": self.main_state,
-            "chart": self.configuration.chart_hash[:16],
+            **chart_label(self.configuration.chart_hash),
         }
+
+
+def chart_label(chart_hash: str) -> dict[str, str]:
+    """The label that tells which chart a run is in."""
+    return {"chart": chart_hash[:16]}
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):

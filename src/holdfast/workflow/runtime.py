@@ -25,6 +25,8 @@ from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
 from holdfast.store.recent import read_recent
 from holdfast.store.records import (
+    ABSENT,
+    SYSTEM_TENANT,
     Change,
     Commit,
     Delete,
@@ -41,7 +43,7 @@ from holdfast.workflow.advance import begin_attempt, with_shown
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
-from holdfast.workflow.run import MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
+from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 
 ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
@@ -104,6 +106,7 @@ class Runtime:
         self.executor = executor
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
+        self._kept: set[tuple[str, int, str]] = set()
         self._numbers = itertools.count(1)
 
     def change_id(self) -> str:
@@ -170,6 +173,24 @@ class Runtime:
                 raise
             return done
 
+    async def keep(self, key: Key, body: bytes) -> None:
+        """Make the system's record of `key` hold `body`, unless it does."""
+        record = (await self.store.read(Scope.system(), [key]))[0]
+        if record is not None and record.body == body:
+            return
+        put = Put(key=key, body=body, expect=ABSENT if record is None else record.version)
+        try:
+            await self.commit(Scope.system(), Change(change_id=self.change_id(), writes=(put,)))
+        except Conflict:
+            return  # another process stored its own at the same time: one of the two is the newest
+
+    async def keep_chart(self, built: Built) -> None:
+        """Store the chart of a workflow by name, version and hash, before any run is written that is in it."""
+        names = (built.name, built.version, built.chart.hash)
+        if names not in self._kept:
+            await self.keep(chart_key(*names), built.chart.definition.to_json())
+            self._kept.add(names)
+
     async def commit_decision(
         self,
         stored: Stored,
@@ -190,6 +211,8 @@ class Runtime:
         """
         run = decision.run
         scope = Scope.of_tenant(run.tenant)
+        if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
+            await self.keep_chart(built)
         for _ in range(ATTEMPTS_MAX):
             locked, lock_puts = await self._lock_writes(decision, stored)
             after = locked.run
@@ -351,6 +374,11 @@ def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, vers
         )
         for row in told
     )
+
+
+def chart_key(workflow: str, version: int, chart_hash: str) -> Key:
+    """The key of a chart."""
+    return Key(SYSTEM_TENANT, "", CHART, f"{queue_of(workflow, version)}#{chart_hash}")
 
 
 def run_key(tenant: str, user: str, run_id: str) -> Key:
