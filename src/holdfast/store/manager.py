@@ -33,7 +33,7 @@ class RedisManager:
         self._answer_timeout_s = answer_timeout_s
         self._driver: Any = importlib.import_module("redis.asyncio")  # by name: the front door must not load an extra
         self._clients: LoopBound[Any] = LoopBound(
-            self._connect, _close, check=_answers, abandon=_abandon, name=without_secret(url)
+            self._connect, _close, check=_answers, abandon=abandon, name=without_secret(url)
         )
 
     async def initialize(self) -> None:
@@ -50,9 +50,10 @@ class RedisManager:
 
     async def ping(self) -> bool:
         """Whether the server answers."""
+        said = importlib.import_module("redis.exceptions")
         try:
             return bool(await (await self.get_client()).ping())
-        except (importlib.import_module("redis.exceptions").RedisError, OSError, TimeoutError):
+        except (said.RedisError, said.RedisClusterException, OSError, TimeoutError):
             return False
 
     async def shutdown(self) -> None:
@@ -86,7 +87,7 @@ async def _answers(client: Any) -> bool:
     return bool(await client.ping())
 
 
-def _abandon(client: Any) -> None:
+def abandon(client: Any) -> None:
     """Close the sockets of a client whose loop is gone."""
     nodes = client.get_nodes() if hasattr(client, "get_nodes") else [client.connection_pool]
     for pool in nodes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from redis import exceptions
 
-from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, Unavailable
 
-EVERYTHING = (exceptions.RedisError, OSError, TimeoutError)
-"""What the driver raises."""
+EVERYTHING = (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError)
+"""What the driver raises. (What it says of a cluster's nodes is of a family of its own.)"""
 _WORDS = {
     "LOADING": "the server is loading its data; it is tried again",
     "READONLY": "the server is a read-only replica; name the primary in the URL",
@@ -23,6 +23,7 @@ _WORDS = {
     "NOREPLICAS": "too few replicas follow the server for it to take writes; see its log",
     "MAXCLIENTS": "the server has no connection left; see maxclients",
     "CLOSED": "the store is closed",
+    "EXPIRED": "nobody read this snapshot for long, or a restore has replaced everything; begin another",
 }
 """By the first word of what the server says."""
 
@@ -31,6 +32,12 @@ def translate(error: BaseException, place: str) -> HoldfastError:
     """The store's error for the driver's, where nothing was done."""
     facts = {"place": place, "redis": str(error)}
     said = str(error)
+    if said.startswith("BEHIND"):
+        return Corrupt(
+            f"{place}: expected numbers that are ahead of every journal, saw otherwise ({said}); run verify, then"
+            " repair or restore a backup",
+            **facts,
+        )
     words = _WORDS.get(said.partition(" ")[0].removesuffix(":"))
     if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError) and words is None:
         words = _WORDS["WRONGPASS"]
@@ -44,7 +51,7 @@ def translate(error: BaseException, place: str) -> HoldfastError:
         return Unavailable(f"{place}: {words} ({said})", **facts)
     if isinstance(error, exceptions.TimeoutError | TimeoutError):
         return Unavailable(f"{place}: no answer came in time; the server or the way to it is slow", **facts)
-    if isinstance(error, exceptions.ConnectionError | OSError):
+    if isinstance(error, exceptions.ConnectionError | exceptions.RedisClusterException | OSError):
         return Unavailable(f"{place}: expected a server that answers ({said})", **facts)
     return Unavailable(f"{place}: Redis refuses ({type(error).__name__}: {said})", **facts)
 
@@ -53,7 +60,8 @@ def translate_write(error: BaseException, place: str) -> HoldfastError:
     """The same for a script that writes: where its answer was lost, nobody knows."""
     is_lost = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError | TimeoutError)
     is_said = isinstance(error, exceptions.BusyLoadingError | exceptions.AuthenticationError)
-    if is_lost and not is_said and "connecting to" not in str(error):
+    is_unsent = isinstance(error, exceptions.MaxConnectionsError) or "connecting to" in str(error)
+    if is_lost and not is_said and not is_unsent:
         return CommitUnknown(f"{place}: the answer to a commit was lost ({error})", place=place)
     return translate(error, place)
 
