@@ -41,6 +41,11 @@ async def open_store(server: ValkeyServer, namespace: str = "test") -> RedisStor
         ("redis://", "redis://host:6379/0"),
         ("redis://host/0?namespace={x}", "without braces"),
         ("redis://host/0?namespace=", "namespace"),
+        ("redis://host:port/0", "redis://host:6379/0"),
+        ("redis://host:99999/0", "redis://host:6379/0"),
+        ("redis://host/first", "redis://host:6379/0"),
+        ("redis+cluster://host/1", r"redis\+cluster://host"),
+        ("redis://host/0?sockt_timeout=1", "saw sockt_timeout"),
     ],
 )
 def test_a_bad_url_is_refused_when_the_store_is_made(url: str, match: str) -> None:
@@ -139,6 +144,40 @@ async def test_a_full_server_refuses_whole_changes(own_server: ValkeyServer) -> 
     await store.close()
 
 
+async def test_a_full_server_and_a_replica_can_be_opened_to_read(own_server: ValkeyServer) -> None:
+    await (await open_store(own_server)).close()
+    for words in (("CONFIG", "SET", "maxmemory", "1"), ("REPLICAOF", "127.0.0.1", str(free_port()))):
+        own_server.command(*words)
+        store = RedisStore(f"{own_server.url}?namespace=test")
+        assert (await must_read(store, "a")).version == 1
+        assert len(await store.events(ANA, record=key("a"))) == 1
+        await store.close()
+
+
+async def test_a_server_that_throws_records_away_is_refused(own_server: ValkeyServer) -> None:
+    own_server.command("CONFIG", "SET", "maxmemory", "1gb")
+    own_server.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    store = RedisStore(own_server.url)
+    with pytest.raises(Unavailable, match=r"allkeys-lru.*noeviction"):
+        await store.commit(ANA, change(put("a")))
+    own_server.command("CONFIG", "SET", "maxmemory-policy", "volatile-lru")
+    await store.commit(ANA, change(put("a")))
+    await store.close()
+
+
+async def test_a_cluster_that_is_gone_is_unavailable() -> None:
+    with ValkeyServer(is_cluster=True) as server:
+        store = RedisStore(f"redis+cluster://127.0.0.1:{server.port}")
+        await store.commit(ANA, change(put("a")))
+        server.kill()
+        for _ in range(2):
+            for ask in (must_read(store, "a"), store.commit(ANA, change(put("b"))), store.scan(ANA, Query(kind="run"))):
+                with pytest.raises(Unavailable, match="server that answers"):
+                    await ask
+        assert not await store._calls.redis.ping()
+        await store.close()
+
+
 async def test_wrong_credentials_are_said_to_be_wrong(own_server: ValkeyServer) -> None:
     own_server.command("CONFIG", "SET", "requirepass", "right")
     for url in (own_server.url, own_server.url.replace("://", "://:wrong@")):
@@ -166,18 +205,6 @@ async def test_damaged_bytes_are_found(own_server: ValkeyServer) -> None:
     with pytest.raises(Corrupt, match="run a"):
         await must_read(store, "a")
     assert not (await store.verify()).is_clean
-    await store.close()
-
-
-async def test_a_restore_that_was_cut_off_is_not_taken_for_a_store(own_server: ValkeyServer, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    store = await open_store(own_server)
-    await store.backup(tmp_path / "backup.db")
-    await store._shut("restoring")  # as one that is killed in the middle leaves it
-    for ask in (must_read(store, "a"), store.commit(ANA, change(put("b"))), store.scan(ANA, Query(kind="run"))):
-        with pytest.raises(Unavailable, match="restore once more"):
-            await ask
-    await store.restore(tmp_path / "backup.db", overwrite=True)
-    assert (await must_read(store, "a")).version == 1
     await store.close()
 
 

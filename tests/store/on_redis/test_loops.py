@@ -12,7 +12,14 @@ import pytest
 import redis
 
 from holdfast import RedisManager
+from holdfast.store.delivery import waiter
+from holdfast.store.intake import Entry
+from holdfast.store.records import Commit
 from holdfast.store.redis import RedisStore
+from holdfast.store.redis.address import parse
+from holdfast.store.redis.calls import Calls
+from holdfast.store.redis.writer import BatchWriter
+from holdfast.store.server_time import ServerTime
 from holdfast.testing.conformance.samples import ANA, change, event, must_read, put
 from holdfast.testing.servers import ValkeyServer, free_port
 
@@ -30,6 +37,14 @@ def until_none_is_left(server: ValkeyServer) -> None:
             return
         threading.Event().wait(0.05)
     pytest.fail(f"clients are left: {server.command('CLIENT', 'LIST')}")
+
+
+async def until_heard_by(server: ValkeyServer, listeners: int) -> None:
+    for _ in range(3000):
+        if server.command("PUBSUB", "NUMSUB", "holdfast:commits").endswith(f":{listeners}\r\n"):
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"expected {listeners} listeners, saw {server.command('PUBSUB', 'NUMSUB', 'holdfast:commits')}")
 
 
 async def work(store: RedisStore, id_: str, *, times: int = 1) -> None:
@@ -110,6 +125,58 @@ def test_a_loop_that_died_without_closing_leaves_no_connection(own_server: Valke
     until_none_is_left(own_server)
     gc.collect()
     asyncio.run(manager.shutdown())
+
+
+def test_a_loop_that_died_while_somebody_listened_leaves_no_connection(own_server: ValkeyServer) -> None:
+    store = RedisStore(own_server.url)
+
+    async def listen() -> None:
+        """Until it is subscribed; then everything is cancelled and nothing closed."""
+        waiting = asyncio.ensure_future(store.wait(await store.wait(0)))
+        await until_heard_by(own_server, 1)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(waiting, *others, return_exceptions=True)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(listen())
+    loop.close()
+    asyncio.run(store.close())
+    until_none_is_left(own_server)
+
+
+async def test_whoever_listens_is_heard_again_after_his_connection_was_lost(own_server: ValkeyServer) -> None:
+    store, other = RedisStore(own_server.url), RedisStore(own_server.url)
+    waiting = asyncio.ensure_future(store.wait(await store.wait(0)))
+    await until_heard_by(own_server, 1)
+    for _ in range(2):
+        own_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        await until_heard_by(own_server, 0)
+        await until_heard_by(own_server, 1)
+    await other.commit(ANA, change(put("a")))
+    async with asyncio.timeout(30):
+        await waiting
+    await store.close()
+    await other.close()
+
+
+async def test_a_commit_whose_process_dies_before_it_tells_is_heard_of(own_server: ValkeyServer) -> None:
+    """It is counted by the commit itself, and whoever waits looks at the count."""
+    store, dying = RedisStore(own_server.url), Calls(parse(own_server.url), ServerTime())
+    tick = await store.wait(0)
+    [written] = await BatchWriter(dying, ServerTime(), on_committed=_tells_nobody).write(
+        [Entry(change(put("a")), waiter(), payload_bytes=2)]
+    )
+    assert isinstance(written, Commit)
+    async with asyncio.timeout(30):
+        assert await store.wait(tick) > tick
+    await dying.close()
+    await store.close()
+
+
+async def _tells_nobody() -> None:
+    """Dead by then."""
 
 
 async def test_five_agents_on_shared_infrastructure(own_server: ValkeyServer) -> None:

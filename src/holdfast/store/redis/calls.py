@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from redis import exceptions
 
 from holdfast.clock import monotonic_s, system_randomness
 from holdfast.errors import Unavailable
+from holdfast.loops import LoopBound
 from holdfast.store.manager import ANSWER_TIMEOUT_S, RedisManager
 from holdfast.store.redis.address import Address
 from holdfast.store.redis.errors import EVERYTHING, is_closed, translate, translate_write
-from holdfast.store.redis.places import SCHEMA, Places
+from holdfast.store.redis.places import INCARNATION, SCHEMA, Places
 from holdfast.store.server_time import ServerTime
 
 Text = str | bytes
-READING = ("read", "tail", "histories")
+READING = ("ask", "histories", "read", "select", "tail")
 """Scripts that write nothing."""
+CALLS_MAX = 64
+WRITERS_MAX = 8
+"""Calls that one loop has under way at once, each on a connection of its own; further ones wait for their turn, where
+the driver would refuse them. Writers have turns of their own: ten thousand readers must keep no heartbeat waiting."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -38,11 +44,17 @@ class Calls:
         self._token = f"{system_randomness().getrandbits(64):016x}"
         self.places = Places(address.namespace)
         self.redis = RedisManager(address.url, is_cluster=address.is_cluster)
+        self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name="turns")
 
     @property
     def shown(self) -> str:
         """The URL without its password."""
         return self._address.shown
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the keys of different tenants may lie on different servers."""
+        return self._address.is_cluster
 
     async def client(self) -> Any:
         """The running loop's client, of a store whose layout this code knows."""
@@ -57,25 +69,34 @@ class Calls:
     async def command(self, name: str, *words: Text | float) -> Any:
         """The answer to a command that reads, or may be sent twice."""
         client = await self.client()
-        try:
-            return await client.execute_command(name, *words)
-        except EVERYTHING as error:
-            raise translate(error, self.shown) from error
-
-    async def script(self, name: str, tenant: str, *words: Text, writes: bool = False) -> Any:
-        """The answer to a script that works on one tenant. With `writes` an answer that gets lost is CommitUnknown."""
-        client = await self.client()
-        prefix = self.places.prefix(tenant)
-        sha, text = source(name)
-        try:
+        async with self._turn():
             try:
-                return await client.evalsha(sha, 1, prefix, *words)
-            except exceptions.NoScriptError:  # it was flushed, or this node is new
-                return await client.eval(text, 1, prefix, *words)
-        except EVERYTHING as error:
-            if is_closed(error):
-                raise self._closed(str(error)) from error
-            raise (translate_write if writes else translate)(error, self.shown) from error
+                return await client.execute_command(name, *words)
+            except EVERYTHING as error:
+                raise translate(error, self.shown) from error
+
+    async def script(self, name: str, tenant: str, *words: Text, writes: bool = False, for_writer: bool = False) -> Any:
+        """The answer to a script that works on one tenant. With `writes` an answer that gets lost is CommitUnknown.
+        `for_writer`: it reads, and a writer waits for it."""
+        client = await self.client()
+        keys = [self.places.prefix(tenant)]
+        if writes and not self.is_cluster:
+            keys.append(self.places.facts)  # lies elsewhere in a cluster: see `Notices`
+        sha, text = source(name)
+        async with self._turn(is_writer=writes or for_writer):
+            try:
+                try:
+                    return await client.evalsha(sha, len(keys), *keys, *words)
+                except exceptions.NoScriptError:  # it was flushed, or this node is new
+                    return await client.eval(text, len(keys), *keys, *words)
+            except EVERYTHING as error:
+                if is_closed(error):
+                    raise self._closed(str(error)) from error
+                raise (translate_write if writes else translate)(error, self.shown) from error
+
+    async def ask(self, tenant: str, name: str, index: str, *words: Text | float) -> Any:
+        """The answer to a command that reads one of a tenant's keys, unless a restore is under way."""
+        return await self.script("ask", tenant, name, index, *(_word(word) for word in words))
 
     async def timed(self, ask: Callable[[], Awaitable[Any]], time_of: Callable[[Any], bytes]) -> Any:
         """What `ask` gives; the server's time in it is learned from."""
@@ -104,9 +125,34 @@ class Calls:
         """Remember that there is such a tenant. (Each name has a mark before it, for the system's is empty.)"""
         await self.command("SADD", self.places.tenants, f"-{tenant}")
 
+    async def incarnation(self) -> int:
+        """In which incarnation a tenant begins. Raises Unavailable while a restore is under way."""
+        number, restoring = await self.command("HMGET", self.places.facts, "incarnation", "restoring")
+        if restoring:
+            raise self._closed("restoring")
+        return int(number or 0) or INCARNATION
+
     async def close(self) -> None:
         """Close all clients."""
+        await self._turns.close()
         await self.redis.shutdown()
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, *, is_writer: bool = False) -> AsyncIterator[None]:
+        both = await self._turns.get()
+        turns = both.writers if is_writer else both.others
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S if turns.locked() else None):
+                await turns.acquire()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"{self.shown}: no turn came in time; the calls before this one still wait for their answers",
+                place=self.shown,
+            ) from error
+        try:
+            yield
+        finally:
+            turns.release()
 
     def _closed(self, said: str) -> Unavailable:
         return Unavailable(
@@ -116,15 +162,49 @@ class Calls:
         )
 
     async def _check_schema(self, client: Any) -> None:
-        await client.execute_command("HSETNX", self.places.facts, "schema", SCHEMA)
-        seen = int(await client.execute_command("HGET", self.places.facts, "schema"))
-        if seen > SCHEMA:
+        seen = await client.execute_command("HGET", self.places.facts, "schema")
+        if seen is None:  # asked first, so that a full server or a replica can still be read
+            await client.execute_command("HSETNX", self.places.facts, "schema", SCHEMA)
+            seen = await client.execute_command("HGET", self.places.facts, "schema")
+        if (seen := int(seen)) > SCHEMA:
             raise Unavailable(
                 f"{self.shown}: written by a newer holdfast: schema {seen}, this one knows {SCHEMA}; upgrade",
                 expected=SCHEMA,
                 seen=seen,
             )
+        await self._check_memory(client)
         self._is_checked = True
+
+    async def _check_memory(self, client: Any) -> None:
+        """Raises Unavailable for a server that would throw single records away, unseen by any check, to make room."""
+        try:
+            told = await client.info("memory")
+        except exceptions.NoPermissionError:
+            return  # it is not for this user to see
+        for facts in told.values() if self._address.is_cluster and "maxmemory" not in told else [told]:
+            policy = str(facts.get("maxmemory_policy"))
+            if facts.get("maxmemory") and policy.startswith("allkeys"):
+                raise Unavailable(
+                    f"{self.shown}: expected a server that keeps what it acknowledged, saw maxmemory-policy {policy};"
+                    " set it to noeviction",
+                    expected="noeviction",
+                    seen=policy,
+                )
+
+
+class _Turns(NamedTuple):
+    """Of one loop."""
+
+    writers: asyncio.Semaphore
+    others: asyncio.Semaphore
+
+
+async def _new_turns() -> _Turns:
+    return _Turns(asyncio.Semaphore(WRITERS_MAX), asyncio.Semaphore(CALLS_MAX - WRITERS_MAX))
+
+
+async def _let_be(_turns: _Turns) -> None:
+    """Nothing to close."""
 
 
 @functools.cache
@@ -140,6 +220,10 @@ def source(name: str) -> tuple[str, str]:
 def document(value: object) -> bytes:
     """A parameter of a script."""
     return _encoder.encode(value)
+
+
+def _word(word: Text | float) -> Text:
+    return word if isinstance(word, str | bytes) else str(word)
 
 
 class Texts:

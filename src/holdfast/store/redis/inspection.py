@@ -6,25 +6,26 @@ scripts that change it. Tenants are seen one after the other, as no change ever 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from holdfast.clock import monotonic_s
 from holdfast.store.audit import History
 from holdfast.store.copies import COPY, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import Survey, repair_of
-from holdfast.store.protocol import history_order
 from holdfast.store.records import Event, Key, Position, Query, Record, Scope
 from holdfast.store.redis import finding
-from holdfast.store.redis.calls import Calls, Texts, document, each
-from holdfast.store.redis.places import key_at
+from holdfast.store.redis.calls import Calls, Texts, document
+from holdfast.store.redis.places import INCARNATION, key_at, place
 from holdfast.store.redis.rows import event_from, header_of, meta_of, pairs, position_text, row_from
-from holdfast.store.redis.writer import INCARNATION
 from holdfast.store.rules import Stream, moment
 
 PAGE_KEYS = 200
+PAGE_BYTES = 4 * 1024 * 1024
+"""Bound on what one script answers with or is given, but for a single record and its journal."""
 SNAPSHOT_LASTS_S = 3600
-"""After so long a snapshot whose reader died is let go of."""
+"""After so long without a sign of life a snapshot's reader counts as dead, and nothing is kept aside any more."""
+LIFE_SIGN_EVERY_S = 60.0
 
 
 class RedisSnapshot:
@@ -35,18 +36,19 @@ class RedisSnapshot:
         self._name = name
         self._last: dict[Stream, int] = {}
         self._tenants: list[str] = []
+        self._alive_at_s = monotonic_s()
         self.incarnation = INCARNATION
 
-    async def begin(self, *, now_s: float) -> RedisSnapshot:
+    async def begin(self) -> RedisSnapshot:
         """See every tenant as it is now."""
+        self.incarnation = await self._calls.incarnation()
         for tenant in await self._calls.tenants():
-            prefix = self._calls.places.prefix(tenant)
-            await self._calls.command("ZREMRANGEBYSCORE", f"{prefix}snapshots", "-inf", now_s - SNAPSHOT_LASTS_S)
-            incarnation, numbers = await self._calls.script("view", tenant, self._name, str(now_s))
+            self._tenants.append(tenant)
+            lasts_us = str(SNAPSHOT_LASTS_S * 1_000_000)
+            incarnation, numbers = await self._calls.script("view", tenant, self._name, lasts_us)
             self.incarnation = max(self.incarnation, int(incarnation or 0))
             for user, seq in pairs(numbers).items():
                 self._last[tenant, user.decode()] = int(seq)
-            self._tenants.append(tenant)
         return self
 
     async def end(self) -> None:
@@ -55,50 +57,78 @@ class RedisSnapshot:
             prefix = self._calls.places.prefix(tenant)
             await self._calls.command("ZREM", f"{prefix}snapshots", self._name)
             await self._calls.command("UNLINK", f"{prefix}snapshot:{self._name}")
+            await self._calls.command("UNLINK", f"{prefix}snapshot-places:{self._name}")
 
     async def histories(self, *, after: Key | None = None) -> AsyncIterator[History]:
-        walks = [self._of_tenant(tenant, after) for tenant in self._tenants]
-        async for history in _merged(walks):
-            yield history
+        """Kind by kind, and tenant by tenant in each, so that one page at a time is in memory."""
+        last = {tenant: _before(tenant, after) for tenant in self._tenants}
+        heads = {tenant: await self._page(tenant, last[tenant], 1) for tenant in self._tenants}
+        while kinds := {_kind_of(head[0]) for head in heads.values() if head}:
+            kind = min(kinds)
+            for tenant in self._tenants:
+                while (head := heads[tenant]) and _kind_of(head[0]) == kind:
+                    page = await self._page(tenant, last[tenant])
+                    mine = [where for where in page if _kind_of(where) == kind]
+                    assert mine, "what a snapshot saw is there, or kept aside"
+                    last[tenant] = mine[-1]
+                    async for history in self._read(tenant, mine):
+                        yield history
+                    heads[tenant] = page[len(mine) :] or await self._page(tenant, last[tenant], 1)
 
     async def streams(self) -> dict[Stream, int]:
         return dict(self._last)
 
-    async def _of_tenant(self, tenant: str, after: Key | None) -> AsyncIterator[History]:
-        behind = ""
-        while page := await self._page(tenant, behind):
-            behind = page[-1]
-            keys = [key_at(tenant, where) for where in page]
-            wanted = [key for key in keys if after is None or history_order(key) > history_order(after)]
-            for history in await histories(self._calls, wanted, snapshot=self._name):
+    async def _page(self, tenant: str, behind: str, limit: int = PAGE_KEYS) -> list[str]:
+        """The next places behind one, those included that have gone since."""
+        await self._give_sign_of_life()
+        found = await self._calls.script("page", tenant, self._name, behind, str(limit))
+        return sorted({member.decode() for part in found for member in part})[:limit]
+
+    async def _read(self, tenant: str, page: Sequence[str]) -> AsyncIterator[History]:
+        keys = [key_at(tenant, where) for where in page]
+        while keys:
+            found = await _some_histories(self._calls, keys, snapshot=self._name)
+            for history in found:
                 if history.row is not None or history.events or history.anchor:
                     yield history
+            del keys[: len(found)]
 
-    async def _page(self, tenant: str, behind: str) -> list[str]:
-        """The next places, those included that have gone since."""
-        prefix = self._calls.places.prefix(tenant)
-        low = f"({behind}" if behind else "-"
-        here = await self._calls.command(
-            "ZRANGE", f"{prefix}places", low, "+", "BYLEX", "LIMIT", 0, PAGE_KEYS
-        )  # fmt: skip
-        found = {member.decode() for member in here}
-        limit = max(found) if len(found) == PAGE_KEYS else None
-        for member in await self._calls.command("HKEYS", f"{prefix}snapshot:{self._name}"):
-            where = member.decode()
-            if where > behind and (limit is None or where <= limit):
-                found.add(where)
-        return sorted(found)
+    async def _give_sign_of_life(self) -> None:
+        """To all tenants: one may be long in coming."""
+        if monotonic_s() - self._alive_at_s < LIFE_SIGN_EVERY_S:
+            return
+        self._alive_at_s = monotonic_s()
+        for tenant in self._tenants:
+            await self._calls.script("page", tenant, self._name, "", "0")
 
 
-async def histories(calls: Calls, keys: Sequence[Key], *, snapshot: str = "") -> list[History]:
+def _kind_of(where: str) -> str:
+    return where.partition("\0")[0]
+
+
+def _before(tenant: str, after: Key | None) -> str:
+    """The place of a tenant behind which comes what comes behind `after` in the order of histories."""
+    if after is None:
+        return ""
+    if tenant == after.tenant:
+        return place(after)
+    return f"{after.kind}\0" if tenant > after.tenant else f"{after.kind}\x01"
+
+
+async def histories(calls: Calls, keys: Sequence[Key]) -> list[History]:
     """What is held under each of `keys`, which are of one tenant."""
-    if not keys:
-        return []
+    found: list[History] = []
+    while len(found) < len(keys):
+        found += await _some_histories(calls, keys[len(found) :])
+    return found
+
+
+async def _some_histories(calls: Calls, keys: Sequence[Key], *, snapshot: str = "") -> list[History]:
+    """What is held under the first of `keys`: as many as one answer should hold."""
     asked = document([(key.kind, key.user, key.id) for key in keys])
+    answer = await calls.script("histories", keys[0].tenant, asked, snapshot, str(PAGE_BYTES))
     found = []
-    for key, (digest, meta, body, anchor, journal) in zip(
-        keys, await calls.script("histories", keys[0].tenant, asked, snapshot), strict=True
-    ):
+    for key, (digest, meta, body, anchor, journal) in zip(keys, answer, strict=False):
         events: list[Event] = [event_from(key, position, pairs(fields)) for position, fields in journal]
         row = row_from(key, digest, meta, body)
         found.append(History(key=key, row=row, events=events, anchor=anchor.decode()))
@@ -121,6 +151,8 @@ async def load(calls: Calls, given: Sequence[History], *, incarnation: int = INC
 async def adopt(calls: Calls, known: Mapping[Stream, int], incarnation: int) -> None:
     """Number on behind `known` and `incarnation`, where they are ahead, in every tenant."""
     tenants = {tenant for tenant, _ in known} | set(await calls.tenants())
+    begins_in = int(await calls.command("HGET", calls.places.facts, "incarnation") or 0)
+    await calls.command("HSET", calls.places.facts, "incarnation", max(begins_in, incarnation))
     for tenant in sorted(tenants):
         await calls.know(tenant)
         numbers = [(user, str(seq)) for (its, user), seq in known.items() if its == tenant]
@@ -176,38 +208,3 @@ def _loaded(history: History, texts: Texts) -> tuple[object, ...]:
         for event in history.events
     ]
     return key.kind, key.user, key.id, digest, meta, body, history.anchor, events
-
-
-async def _merged(walks: Sequence[AsyncIterator[History]]) -> AsyncIterator[History]:
-    """Several ordered walks as one."""
-    heads = [
-        (history_order(head.key), number, head) for number, walk in enumerate(walks) if (head := await _next(walk))
-    ]
-    heapq.heapify(heads)
-    while heads:
-        _, number, history = heads[0]
-        yield history
-        following = await _next(walks[number])
-        if following is None:
-            heapq.heappop(heads)
-        else:
-            heapq.heapreplace(heads, (history_order(following.key), number, following))
-
-
-async def _next(walk: AsyncIterator[History]) -> History | None:
-    return await anext(walk, None)
-
-
-async def clear(calls: Calls) -> None:
-    """Delete everything but what says that a restore is under way."""
-    tenants = await calls.tenants()
-    await each([_cleared(calls, tenant) for tenant in tenants])
-
-
-async def _cleared(calls: Calls, tenant: str) -> None:
-    prefix = calls.places.prefix(tenant)
-    client = await calls.client()
-    pattern = prefix.translate({ord(sign): f"\\{sign}" for sign in "*?[]\\"}) + "*"
-    async for key in client.scan_iter(match=pattern, count=1000):
-        if key != f"{prefix}meta".encode():
-            await calls.command("UNLINK", key)

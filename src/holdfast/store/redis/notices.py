@@ -1,4 +1,8 @@
-"""How processes hear of each other's commits: a coalesced PUBLISH off the write path, and a look now and then."""
+"""How processes hear of each other's commits: a coalesced PUBLISH off the write path, and a look now and then.
+
+The look is at a counter that each commit raises with what it writes. In a cluster it lies on another node than the
+tenant, and is raised with the PUBLISH: what a process commits in the last milliseconds before it dies, nobody hears of.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
+from holdfast.store.manager import abandon
 from holdfast.store.redis.calls import Calls
 from holdfast.store.redis.errors import EVERYTHING
 from holdfast.store.wakeup import Wakeup
@@ -28,7 +33,9 @@ class Notices:
         self._calls = calls
         self._wakeup = wakeup
         self._me = me
-        self._ears: LoopBound[_Ear] = LoopBound(self._listen, _Ear.close, check=_Ear.hears, name="listener")
+        self._ears: LoopBound[_Ear] = LoopBound(
+            self._listen, _Ear.close, check=_Ear.hears, abandon=_Ear.abandon, name="listener"
+        )
         self._talk: LoopBound[_Talk] = LoopBound(self._begin_to_talk, _Talk.be_quiet, name="notifier")
         self._seen = b""
 
@@ -40,7 +47,9 @@ class Notices:
         """A count greater than `since` once anybody has committed."""
         while True:
             try:
-                await self._ears.get()
+                ear = await self._ears.get()
+                if not await ear.hears():  # its connection was lost: the next round opens another
+                    await self._ears.renew()
             except HoldfastError as error:
                 log.info("listening_failed", error=error.message)
             count = await self._wakeup.wait(since, timeout_s=LOOK_EVERY_S)
@@ -104,6 +113,10 @@ class _Ear:
             await self._channel.aclose()
             await self._client.aclose()
 
+    def abandon(self) -> None:
+        """Give back the socket: the loop is gone."""
+        abandon(self._client)
+
     async def _hear(self) -> None:
         with contextlib.suppress(*EVERYTHING):  # the connection was lost: the next `wait` opens another
             async for message in self._channel.listen():
@@ -149,7 +162,8 @@ class _Talk:
 
     async def _tell(self) -> None:
         self._is_due = False
-        await self._calls.command("HINCRBY", self._calls.places.facts, "commits", 1)
+        if self._calls.is_cluster:
+            await self._calls.command("HINCRBY", self._calls.places.facts, "commits", 1)
         await self._calls.command("PUBLISH", self._calls.places.channel, self._me)
 
     def _failed(self, _name: str, error: BaseException) -> None:

@@ -6,6 +6,8 @@ from holdfast.store.records import Key
 
 SCHEMA = 1
 """Of the layout of keys; a store of a later one is refused."""
+INCARNATION = 1
+"""Of a store into which nothing was ever loaded."""
 
 
 class Places:
@@ -26,7 +28,8 @@ class Places:
 
     @property
     def facts(self) -> str:
-        """Facts of the whole store: `schema`, `commits`, and `restoring` while a restore is under way."""
+        """Facts of the whole store: `schema`, `commits`, the `incarnation` in which tenants begin, and `restoring`
+        while a restore is under way."""
         return f"{self._namespace}:facts"
 
     @property

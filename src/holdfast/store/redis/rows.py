@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from holdfast import codec
-from holdfast.errors import InvalidInput
 from holdfast.store.records import Event, Key, Position, Record
 from holdfast.store.rules import Row
 
@@ -110,6 +109,11 @@ def row_from(key: Key, digest: bytes, meta: bytes, body: bytes, *, whole: bool =
     return Row(held.v, held.e, held.o, held.c, held.x, record)
 
 
+def is_unreadable(row: Row) -> bool:
+    """Whether the fields of a row are so damaged that nothing can be judged by them."""
+    return row.record is not None and row.record.written_at == DAMAGED_TIME_S
+
+
 def header_of(event: Event) -> bytes:
     """What a journal row holds beside body and delta."""
     header = Header(
@@ -172,11 +176,3 @@ def _text(data: bytes) -> str:
 def _damaged(key: Key, digest: bytes, body: bytes) -> Row:
     record = Record(key=key, version=0, body=body, written_at=DAMAGED_TIME_S, digest=_text(digest))
     return Row(0, 0, "", "", False, record)
-
-
-def checked_name(data: bytes) -> str:
-    """A name that was stored. Raises InvalidInput for damaged text."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"redis: expected UTF-8 in a name, saw {data[:60]!r}") from error

@@ -33,7 +33,7 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.redis import address, finding, inspection
+from holdfast.store.redis import address, finding, inspection, restoring
 from holdfast.store.redis.calls import Calls, document, each
 from holdfast.store.redis.notices import Notices
 from holdfast.store.redis.places import key_at
@@ -212,15 +212,10 @@ class RedisStore:
         self._check_open()
         found = await archive.in_thread(lambda: archive.verify(source))
         if not overwrite:
-            archive.check_empty(is_empty=await self._is_empty())
+            archive.check_empty(is_empty=await restoring.is_empty(self._calls))
+        tenants = await archive.in_thread(lambda: archive.tenants(source))
         async with archive.viewed(source) as backup:
-            incarnation = await self._incarnation()
-            await self._shut("restoring")
-            await inspection.clear(self._calls)
-            async for page in archive.pages_of(backup):
-                await inspection.load(self._calls, page)
-            await inspection.adopt(self._calls, await backup.streams(), max(incarnation, backup.incarnation) + 1)
-            await self._shut("")
+            await restoring.restore(self._calls, backup, tenants)
         self._wakeup.advance()
         return found
 
@@ -230,7 +225,7 @@ class RedisStore:
         self._views += 1
         view = inspection.RedisSnapshot(self._calls, f"{self._token}-{self._views}")
         try:
-            yield await view.begin(now_s=self.now_s())
+            yield await view.begin()
         finally:
             await view.end()
 
@@ -264,35 +259,17 @@ class RedisStore:
         return [record for number, record in enumerate(after) if number in won]
 
     async def _journal(self, record: Key, behind: str, after_version: int, limit: int) -> list[Event]:
-        key = f"{self._calls.places.prefix(record.tenant)}j{record.kind}\0{record.user}\0{record.id}"
+        key = f"j{record.kind}\0{record.user}\0{record.id}"
         found: list[Event] = []
         while len(found) < limit:
             first = f"({behind}" if behind else "-"
-            rows = await self._calls.command("XRANGE", key, first, "+", "COUNT", limit)
+            rows = await self._calls.ask(record.tenant, "XRANGE", key, first, "+", "COUNT", limit)
             events = [event_from(record, position, pairs(fields)) for position, fields in rows]
             found += [event for event in events if event.version > after_version]
             if len(rows) < limit:
                 break
             behind = rows[-1][0].decode()
         return found[:limit]
-
-    async def _is_empty(self) -> bool:
-        prefixes = [self._calls.places.prefix(tenant) for tenant in await self._calls.tenants()]
-        return not any(await each([self._calls.command("ZCARD", f"{prefix}places") for prefix in prefixes]))
-
-    async def _incarnation(self) -> int:
-        prefixes = [self._calls.places.prefix(tenant) for tenant in await self._calls.tenants()]
-        numbers = await each([self._calls.command("HGET", f"{prefix}meta", "incarnation") for prefix in prefixes])
-        return max((int(number or 0) for number in numbers), default=0) or 1
-
-    async def _shut(self, why: str) -> None:
-        """Refuse every other call, with the reason; with "" take them again."""
-        for tenant in await self._calls.tenants():
-            meta = f"{self._calls.places.prefix(tenant)}meta"
-            if why:
-                await self._calls.command("HSET", meta, "closed", why)
-            else:
-                await self._calls.command("HDEL", meta, "closed")
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -11,21 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast import faults
-from holdfast.errors import CommitUnknown, Unavailable
-from holdfast.store.committer import Batch, Outcome
+from holdfast.errors import CommitUnknown, Corrupt, Unavailable
+from holdfast.store.committer import Batch, Outcome, Poison
 from holdfast.store.delivery import Waiter
 from holdfast.store.intake import Entry
 from holdfast.store.protocol import history_order
 from holdfast.store.records import Change, Key
 from holdfast.store.redis.calls import Calls, Texts, document
-from holdfast.store.redis.rows import header_of, meta_of, position_text, row_from
+from holdfast.store.redis.rows import header_of, is_unreadable, meta_of, position_text, row_from
 from holdfast.store.rules import Judgement, Row, Stream, judge, keys_of, prefix_end, streams_of, wholes
 from holdfast.store.server_time import ServerTime
 
 RACES_MAX = 50
 """How often one batch may find that something has moved, before its senders are told to try again."""
-INCARNATION = 1
-"""Of a tenant that nothing was written for yet."""
 
 
 class Known(NamedTuple):
@@ -44,7 +42,7 @@ class BatchWriter:
         self._calls = calls
         self._time = time
         self._on_committed = on_committed
-        self._tenants: set[str] = set()
+        self._tenants: dict[str, int] = {}
 
     async def write(self, batch: Batch) -> Sequence[Outcome]:
         """An outcome per change of `batch`, which is of one tenant (see `parts`), in order."""
@@ -57,10 +55,11 @@ class BatchWriter:
 
     async def _judged(self, tenant: str, changes: Sequence[Change]) -> Sequence[Outcome]:
         if tenant not in self._tenants:
+            # In this order: a restore that begins in between either finds the tenant and closes it, or is seen here.
             await self._calls.know(tenant)
-            self._tenants.add(tenant)
+            self._tenants[tenant] = await self._calls.incarnation()
         for _ in range(RACES_MAX):
-            known = await load(self._calls, tenant, changes)
+            known = await load(self._calls, tenant, changes, begins_in=self._tenants[tenant])
             judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
             faults.point("store-before-commit")
             if await self._is_written(tenant, changes, judgement, known):
@@ -82,7 +81,7 @@ class BatchWriter:
         except asyncio.CancelledError:
             # The loop ends. It waits for us, who may be writing for others: see what became of it.
             await self._calls.revoke(tenant, allowed["name"])
-            now = await load(self._calls, tenant, changes)
+            now = await load(self._calls, tenant, changes, begins_in=known.incarnation)
             rows = [(key, row.record.digest) for key, row in judgement.rows.items() if row.record is not None]
             return any(now.digests.get(key) == digest for key, digest in rows)
         return bool(answer)
@@ -96,8 +95,8 @@ def parts(batch: Batch) -> list[Batch]:
     return list(by_tenant.values())
 
 
-async def load(calls: Calls, tenant: str, changes: Sequence[Change]) -> Known:
-    """All that judging `changes` of one tenant needs."""
+async def load(calls: Calls, tenant: str, changes: Sequence[Change], *, begins_in: int) -> Known:
+    """All that judging `changes` of one tenant needs. `begins_in`: its incarnation if nothing was written yet."""
     keys = sorted({key for change in changes for key in keys_of(change)}, key=history_order)
     whole = {key for change in changes for key in wholes(change)}
     streams = sorted({stream for change in changes for stream in streams_of(change)})
@@ -108,16 +107,20 @@ async def load(calls: Calls, tenant: str, changes: Sequence[Change]) -> Known:
         }
     )
     _, incarnation, found, numbers = await calls.timed(
-        lambda: calls.script("read", tenant, asked), lambda answer: answer[0]
+        lambda: calls.script("read", tenant, asked, for_writer=True), lambda answer: answer[0]
     )
     rows: dict[Key, Row] = {}
     digests: dict[Key, str] = {}
     for key, (digest, meta, body) in zip(keys, found, strict=True):
         row = row_from(key, digest, meta, body, whole=key in whole)
+        if row is not None and is_unreadable(row):
+            raise Poison(
+                Corrupt(f"{key}: its fields cannot be read; run verify, then repair or restore a backup", key=key)
+            )
         if row is not None:
             rows[key], digests[key] = row, digest.decode(errors="replace")
     known = {stream: int(number) for stream, number in zip(streams, numbers, strict=True) if number}
-    return Known(rows, digests, known, int(incarnation or 0) or INCARNATION)
+    return Known(rows, digests, known, int(incarnation or 0) or begins_in)
 
 
 def written(

@@ -9,4 +9,5 @@ for _, stream in ipairs(given.streams) do
         redis.call('HSET', p .. 'numbers', stream[1], stream[2])
     end
 end
+count_up()
 return now()

@@ -25,6 +25,12 @@ for _, stream in ipairs(given.counted) do
     if (redis.call('HGET', p .. 'numbers', stream[1]) or '') ~= stream[2] then
         return ''
     end
+    -- Nothing below can fail half way, as long as what is appended comes behind what is there.
+    local last = redis.call('ZREVRANGE', p .. 'stream:' .. stream[1], 0, 0)[1]
+    local number = stream[2] == '' and '0' or stream[2]
+    if last and string.sub(last, 1, 27) > padded(given.incarnation .. '-' .. number) then
+        return redis.error_reply('BEHIND stream of ' .. stream[1])
+    end
 end
 for _, range in ipairs(given.removed) do
     local from, to = place(range[1], range[2], range[3]), place(range[1], range[2], range[4])
@@ -47,4 +53,5 @@ end
 for _, stream in ipairs(given.streams) do
     redis.call('HSET', p .. 'numbers', stream[1], stream[2])
 end
+count_up()
 return now()

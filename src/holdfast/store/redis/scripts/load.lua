@@ -6,7 +6,7 @@ if incarnation() == '' then
 end
 for _, each in ipairs(given.histories) do
     local kind, user, id = each[1], each[2], each[3]
-    remember(kind, user, id)
+    remember(kind, user, id, true)
     for _, row in ipairs(redis.call('XRANGE', journal_key(kind, user, id), '-', '+')) do
         forget(kind, user, id, row[1])
     end
@@ -23,4 +23,5 @@ for _, each in ipairs(given.histories) do
         append(kind, user, id, row[1], ARGV[row[2]], ARGV[row[3]], ARGV[row[4]])
     end
 end
+count_up()
 return now()

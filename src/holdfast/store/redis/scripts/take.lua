@@ -12,4 +12,5 @@ for number, row in ipairs(cjson.decode(ARGV[1])) do
         taken[number] = 1
     end
 end
+count_up()
 return { now(), taken }

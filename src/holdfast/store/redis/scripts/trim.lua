@@ -1,7 +1,7 @@
 -- Lets the first rows of a journal go: ARGV: kind, user, id, the first position that stays ('': none), the anchor.
 local kind, user, id, first, anchor = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local last = first == '' and '+' or '(' .. first
-remember(kind, user, id)
+remember(kind, user, id, true)
 local gone = redis.call('XRANGE', journal_key(kind, user, id), '-', last)
 for _, row in ipairs(gone) do
     forget(kind, user, id, row[1])
