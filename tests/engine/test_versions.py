@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from holdfast import Engine, InvalidDefinition, NotFound, RunContext, Workflow
-from holdfast.store.records import Query, Scope
+from holdfast.store.memory import MemoryStore
+from holdfast.store.protocol import Store
+from holdfast.store.records import Page, Query, Scope
 from holdfast.testing import Gate, Lab
-from holdfast.workflow.run import CHART, MEMO
+from holdfast.testing.watched import WatchedStore
+from holdfast.workflow.run import CHART, MEMO, RUN
 from tests.engine.journal import moves, told
 from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing
 
@@ -207,6 +210,45 @@ async def test_charts_are_kept_by_name_version_and_hash(open_lab: OpenLab) -> No
     hashes = {record.key.id for record in kept.records}
     assert len(hashes) == 2
     assert f"flow@1#{run.run.configuration.chart_hash}" in hashes
+
+
+class Listing(WatchedStore):
+    """Remembers which runs were listed."""
+
+    def __init__(self, inner: Store) -> None:
+        super().__init__(inner)
+        self.runs: set[str] = set()
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        page = await super().scan(scope, query, after=after, limit=limit)
+        self.runs |= {record.key.id for record in page.records if record.key.kind == RUN}
+        return page
+
+
+async def test_runs_of_the_same_code_are_not_looked_at_when_it_starts() -> None:
+    store = MemoryStore()
+    async with Engine(store, flow()) as engine:
+        for _ in range(5):
+            await (await engine.start("flow")).reach("review")
+    same = Listing(store)
+    async with Engine(same, flow()):
+        assert len(same.runs) <= 1, "the one that falls due next is the alarm's"
+    other = Listing(store)
+    async with Engine(other, flow(extra=True)):
+        assert len(other.runs) == 5
+    await store.close()
+
+
+async def test_a_run_that_a_door_began_is_found_by_other_code() -> None:
+    store = MemoryStore()
+    async with Engine(store, flow(), works=False) as door:
+        await door.start("flow", id="T")
+    other = Workflow("flow", data=dict)
+    other.add_state("begin", nothing, start=True, to="end")
+    other.final("end")
+    with pytest.raises(InvalidDefinition, match=r"\(T, user local\) in work"):
+        await Engine(store, other).__aenter__()
+    await store.close()
 
 
 def test_the_same_version_twice_is_refused() -> None:

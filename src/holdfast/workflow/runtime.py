@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -20,9 +20,13 @@ from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
 from holdfast.store import journal
+from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
+from holdfast.store.recent import read_recent
 from holdfast.store.records import (
+    ABSENT,
+    SYSTEM_TENANT,
     Change,
     Commit,
     Delete,
@@ -39,7 +43,7 @@ from holdfast.workflow.advance import begin_attempt, with_shown
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
-from holdfast.workflow.run import MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
+from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 
 ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
@@ -102,6 +106,7 @@ class Runtime:
         self.executor = executor
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
         self._watchers: dict[str, set[Watcher]] = {}
+        self._kept: set[tuple[str, int, str]] = set()
         self._numbers = itertools.count(1)
 
     def change_id(self) -> str:
@@ -126,6 +131,14 @@ class Runtime:
         if record is None:
             raise NotFound(f"run {key.id}: there is no such run", run=key.id)
         return Stored.of(record)
+
+    async def look(self, scope: Scope, key: Key, *, least_version: int) -> Record:
+        """The run's record for somebody who only looks: it may be as old as the store promises, but not below
+        `least_version`. Raises NotFound where there is none in `scope`."""
+        (record,) = await read_recent(self.store, scope, [key], least_versions=[least_version])
+        if record is None:
+            raise NotFound(f"run {key.id}: there is no such run", run=key.id)
+        return record
 
     async def commit(self, scope: Scope, change: Change, *, is_patient: bool = False) -> Commit:
         """Commit, waiting out a store that is away; the outcome of a lost answer is looked up.
@@ -160,6 +173,24 @@ class Runtime:
                 raise
             return done
 
+    async def keep(self, key: Key, body: bytes) -> None:
+        """Make the system's record of `key` hold `body`, unless it does."""
+        record = (await self.store.read(Scope.system(), [key]))[0]
+        if record is not None and record.body == body:
+            return
+        put = Put(key=key, body=body, expect=ABSENT if record is None else record.version)
+        try:
+            await self.commit(Scope.system(), Change(change_id=self.change_id(), writes=(put,)))
+        except Conflict:
+            return  # another process stored its own at the same time: one of the two is the newest
+
+    async def keep_chart(self, built: Built) -> None:
+        """Store the chart of a workflow by name, version and hash, before any run is written that is in it."""
+        names = (built.name, built.version, built.chart.hash)
+        if names not in self._kept:
+            await self.keep(chart_key(*names), built.chart.definition.to_json())
+            self._kept.add(names)
+
     async def commit_decision(
         self,
         stored: Stored,
@@ -170,14 +201,18 @@ class Runtime:
         raise_epoch: bool = False,
         extra: Iterable[Put | Delete] = (),
         requires: tuple[Require, ...] = (),
+        blobless: Container[str] = (),
     ) -> tuple[Stored, Decision]:
         """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
+        `blobless`: leaves under whose visits no chunks lie, so that none have to be removed.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
         """
         run = decision.run
         scope = Scope.of_tenant(run.tenant)
+        if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
+            await self.keep_chart(built)
         for _ in range(ATTEMPTS_MAX):
             locked, lock_puts = await self._lock_writes(decision, stored)
             after = locked.run
@@ -198,10 +233,7 @@ class Runtime:
                 change_id=self.change_id(),
                 writes=(put, *lock_puts, *extra),
                 requires=requires,
-                removes=tuple(
-                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, leaf))
-                    for path, leaf in locked.left
-                ),
+                removes=tuple(_removals(run, locked.left, blobless)),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )
             faults.point("before-transition")
@@ -312,6 +344,13 @@ class Runtime:
         return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
 
 
+def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:
+    """What goes with the visits that are over: their memos, and the chunks of the large ones among them."""
+    for path, leaf in left:
+        for kind in (MEMO,) if path in blobless else (MEMO, BLOB):
+            yield RemovePrefix(tenant=run.tenant, user=run.user, kind=kind, prefix=visit_prefix(run.id, path, leaf))
+
+
 def _keeps_owner(after: Run) -> bool:
     """A run stays owned while it has work here."""
     return after.status in ("running", "suspect") and after.has_work
@@ -335,6 +374,11 @@ def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, vers
         )
         for row in told
     )
+
+
+def chart_key(workflow: str, version: int, chart_hash: str) -> Key:
+    """The key of a chart."""
+    return Key(SYSTEM_TENANT, "", CHART, f"{queue_of(workflow, version)}#{chart_hash}")
 
 
 def run_key(tenant: str, user: str, run_id: str) -> Key:

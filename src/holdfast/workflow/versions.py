@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+from msgspec.structs import replace
+
 from holdfast.errors import Conflict, Corrupt, Fenced, HoldfastError, InvalidDefinition
 from holdfast.logs import get_logger
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Query, Record, Scope
+from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow import occurrences as on
 from holdfast.workflow import rules
 from holdfast.workflow.build import Built
 from holdfast.workflow.outline import encode_outline, outline_key, outline_of
-from holdfast.workflow.run import ACTIVE, CHART, RUN, queue_of, spec_text
-from holdfast.workflow.runtime import Runtime, Stored
+from holdfast.workflow.run import ACTIVE, CHART, RUN, chart_label, queue_of, spec_text
+from holdfast.workflow.runtime import Runtime, Stored, chart_key
 
 log = get_logger("holdfast.versions")
 
@@ -28,21 +30,8 @@ async def keep_charts(runtime: Runtime) -> None:
     """Store every workflow known here: its chart by name, version and hash, and the outline of its newest code by name
     and version, by which processes without that code read and judge its runs."""
     for built in runtime.workflows.values():
-        chart = Key(SYSTEM_TENANT, "", CHART, f"{queue_of(built.name, built.version)}#{built.chart.hash}")
-        await _keep(runtime, chart, built.chart.definition.to_json())
-        await _keep(runtime, outline_key(built.name, built.version), encode_outline(outline_of(built)))
-
-
-async def _keep(runtime: Runtime, key: Key, body: bytes) -> None:
-    """Make the record of `key` hold `body`, unless it does."""
-    record = (await runtime.store.read(Scope.system(), [key]))[0]
-    if record is not None and record.body == body:
-        return
-    put = Put(key=key, body=body, expect=ABSENT if record is None else record.version)
-    try:
-        await runtime.commit(Scope.system(), Change(change_id=runtime.change_id(), writes=(put,)))
-    except Conflict:
-        return  # another process that starts now stored its own: one of the two is the newest
+        await runtime.keep_chart(built)
+        await runtime.keep(outline_key(built.name, built.version), encode_outline(outline_of(built)))
 
 
 async def reconcile(runtime: Runtime) -> None:
@@ -94,13 +83,26 @@ async def _take_over(runtime: Runtime, built: Built, stored: Stored) -> str | No
 
 
 async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator[Record]:
-    after: str | None = None
+    """The live runs of `version` that are not in the chart of `built`. Where there never was another chart, none has to
+    be looked at, however many there are: each chart is kept before the first run is in it."""
     query = Query(kind=RUN, statuses=ACTIVE, queues=(queue_of(built.name, version),))
+    if version != built.version:
+        async for record in _all(runtime, query):
+            yield record
+        return
+    prefix = chart_key(built.name, built.version, "").id
+    async for chart in _all(runtime, Query(kind=CHART, prefix=prefix)):
+        if (chart_hash := chart.key.id.removeprefix(prefix)) != built.chart.hash:
+            async for record in _all(runtime, replace(query, labels=chart_label(chart_hash))):
+                yield record
+
+
+async def _all(runtime: Runtime, query: Query) -> AsyncIterator[Record]:
+    after: str | None = None
     while True:
         page = await runtime.store.scan(Scope.system(), query, after=after, limit=500)
         for record in page.records:
-            if record.labels.get("chart") != built.chart.hash[:16] or version != built.version:
-                yield record
+            yield record
         if page.next is None:
             return
         after = page.next
