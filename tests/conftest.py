@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from holdfast.store.postgres import PostgresStore
 from holdfast.testing.servers import PostgresServer, ValkeyServer
 
 settings.register_profile("everyday", deadline=None, print_blob=True)
@@ -61,6 +62,29 @@ def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of a new database without anything in it."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def template(postgres_server: PostgresServer) -> str:
+    """The name of a database that holds the schema and nothing else."""
+    name = f"template_{os.getpid()}"
+    url = postgres_server.create_database(name)
+
+    async def prepare() -> None:
+        store = PostgresStore(url)
+        await store.migrate()
+        await store.close()
+
+    asyncio.run(prepare())
+    return name
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer, template: str) -> Iterator[str]:
+    """The URL of an empty store, new for each test: a copy of a template that is made once."""
+    name = f"store_{os.getpid()}_{next(_numbers)}"
+    yield postgres_server.create_database(name, template=template)
     postgres_server.drop_database(name)
 
 

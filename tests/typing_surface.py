@@ -11,16 +11,25 @@ from holdfast import (
     ErrorSeverity,
     ErrorType,
     Fenced,
+    FieldConflict,
+    FieldPolicy,
     HoldfastError,
     InvalidDefinition,
     InvalidInput,
     InvalidTransition,
+    MergeConflict,
+    Merged,
     NotFound,
+    Nothing,
     Rejected,
+    Stamp,
+    SyncFigures,
+    SyncManager,
     Unavailable,
     UserExecutionContext,
     WorkflowError,
     WrongContext,
+    merge,
 )
 
 
@@ -49,3 +58,21 @@ def a_refusal_is_a_rejection_and_what_python_calls_it() -> None:
     types: tuple[type[TypeError], ...] = (WrongContext,)
     lookups: tuple[type[LookupError], ...] = (NotFound,)
     del rejections, values, types, lookups
+
+
+def a_merge_says_what_is_left_to_decide() -> None:
+    merged = merge(
+        {"a": 1}, {"a": 2}, {"a": 3}, policies={"/a": FieldPolicy.MERGE}, stamps=(Stamp(1, "x"), Stamp(2, "y"))
+    )
+    assert_type(merged, Merged)
+    assert_type(merged.conflicts, tuple[FieldConflict, ...])
+    assert_type(merged.is_clean, bool)
+    missing: Nothing = Nothing.NOTHING
+    conflicts: tuple[type[Conflict], ...] = (MergeConflict,)
+    del missing, conflicts
+
+
+async def writers_are_kept_apart(sync: SyncManager, context: UserExecutionContext) -> None:
+    assert_type(sync.figures(), SyncFigures)
+    assert_type(sync.figures().lag_s, float)
+    assert_type((await sync.read(context, "plan")).version, int)

@@ -14,6 +14,7 @@ from holdfast.errors import (
     InvalidDefinition,
     InvalidInput,
     InvalidTransition,
+    MergeConflict,
     NotFound,
     Rejected,
     Unavailable,
@@ -23,7 +24,11 @@ from holdfast.errors import (
 )
 from holdfast.locks import Lease
 from holdfast.loops import LoopBound
+from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
+from holdfast.store.blobs import BlobRef
+from holdfast.store.manager import RedisManager
+from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.workflow import (
     Checkpoint,
@@ -48,6 +53,7 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "BlobRef",
     "Check",
     "Checkpoint",
     "Client",
@@ -59,6 +65,8 @@ __all__ = [
     "ErrorSeverity",
     "ErrorType",
     "Fenced",
+    "FieldConflict",
+    "FieldPolicy",
     "Forward",
     "Health",
     "HoldfastError",
@@ -69,17 +77,24 @@ __all__ = [
     "Lease",
     "LoopBound",
     "MainState",
+    "MergeConflict",
+    "Merged",
     "NotFound",
+    "Nothing",
     "RecoveryManager",
+    "RedisManager",
     "Rejected",
     "Retention",
     "Retry",
     "RunContext",
     "RunHandle",
+    "Stamp",
     "StateStorage",
     "StateTransition",
     "Status",
     "SyncEngine",
+    "SyncFigures",
+    "SyncManager",
     "SyncRun",
     "SystemClock",
     "TicketProcessingSubState",
@@ -92,6 +107,7 @@ __all__ = [
     "WorkflowStateManager",
     "WrongContext",
     "health_of",
+    "merge",
     "open_store",
     "set_up_logs",
     "to_mermaid",

@@ -37,6 +37,11 @@ class Conflict(HoldfastError):
     """Something changed since it was read: re-read, decide again."""
 
 
+class MergeConflict(Conflict):
+    """Two writers changed the same fields of one object differently, and no policy says who wins. `paths` names the
+    fields, `conflicts` says what each side has there."""
+
+
 class Fenced(HoldfastError):
     """Ownership moved on (a newer epoch or token exists): stop, write nothing more."""
 

@@ -6,6 +6,7 @@ compared item by item at equal positions; growth and shrinkage happen at the end
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from holdfast.errors import Corrupt
@@ -22,7 +23,7 @@ def diff(before: Any, after: Any) -> list[Operation]:
 
 def apply(value: Any, operations: list[Operation]) -> Any:
     """`value` with the operations applied; the input is left as it was. Raises Corrupt where a path does not exist."""
-    root = [_copy(value)]
+    root = [copied(value)]
     for operation in operations:
         parent, token = _locate(root, operation["path"])
         _apply_one(parent, token, operation)
@@ -31,7 +32,7 @@ def apply(value: Any, operations: list[Operation]) -> Any:
 
 def touched(operations: list[Operation]) -> list[tuple[str, ...]]:
     """The paths that a patch writes, as tuples of tokens."""
-    return [tuple(_tokens(operation["path"])) for operation in operations]
+    return [tuple(tokens_of(operation["path"])) for operation in operations]
 
 
 def overlap(left: list[Operation], right: list[Operation]) -> list[str]:
@@ -39,7 +40,7 @@ def overlap(left: list[Operation], right: list[Operation]) -> list[str]:
     clashes = []
     for mine in left:
         for theirs in right:
-            a, b = _tokens(mine["path"]), _tokens(theirs["path"])
+            a, b = tokens_of(mine["path"]), tokens_of(theirs["path"])
             shared = min(len(a), len(b))
             if a[:shared] == b[:shared] and mine != theirs:
                 clashes.append(mine["path"] if len(a) >= len(b) else theirs["path"])
@@ -70,14 +71,20 @@ def _escape(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
 
 
-def _tokens(path: str) -> list[str]:
+def pointer(path: Sequence[str]) -> str:
+    """The JSON pointer (RFC 6901) of tokens; "" is the whole value."""
+    return "".join(f"/{_escape(token)}" for token in path)
+
+
+def tokens_of(path: str) -> list[str]:
+    """The tokens of a JSON pointer."""
     return [part.replace("~1", "/").replace("~0", "~") for part in path.split("/")[1:]]
 
 
 def _locate(root: list[Any], path: str) -> tuple[Any, Any]:
     parent: Any = root
     token: Any = 0
-    for part in _tokens(path):
+    for part in tokens_of(path):
         try:
             parent = parent[token]
         except (KeyError, IndexError, TypeError) as error:
@@ -91,18 +98,19 @@ def _apply_one(parent: Any, token: Any, operation: Operation) -> None:
         if operation["op"] == "remove":
             del parent[token]
         elif operation["op"] == "add" and isinstance(parent, list):
-            parent.insert(len(parent) if token == "-" else token, _copy(operation["value"]))
+            parent.insert(len(parent) if token == "-" else token, copied(operation["value"]))
         else:
-            parent[token] = _copy(operation["value"])
+            parent[token] = copied(operation["value"])
     except (KeyError, IndexError, TypeError) as error:
         raise Corrupt(
             f"patch: {operation['op']} at {operation['path']!r} does not fit the value", **operation
         ) from error
 
 
-def _copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
+    """`value`, sharing no object and no list with it."""
     if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_copy(item) for item in value]
+        return [copied(item) for item in value]
     return value

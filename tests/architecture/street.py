@@ -10,7 +10,7 @@ from tests.architecture.source import Modules, imported_modules, imports, public
 STREET: tuple[frozenset[str], ...] = tuple(
     frozenset(level.split())
     for level in (
-        "errors ids clock codec context faults logs patch",
+        "errors ids clock codec context faults logs merge patch",
         "loops tasks",
         "chart resilience",
         "store",

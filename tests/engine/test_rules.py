@@ -29,7 +29,7 @@ MAZE = maze().build()
 def started(built: Built, **data: Any) -> Run:
     """A run as it begins, its locks granted at once."""
     run = begin(
-        built, run_id="r", ticket_id="T", tenant="main", user="ana", data=first_data(built, data), input=b"null",
+        built, run_id="r", ticket_id="T", tenant="main", user="ana", data=first_data(built, data),
         by="ana", labels={}, now=NOW,
     ).run  # fmt: skip
     return granted(built, run)

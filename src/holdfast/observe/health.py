@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from holdfast.observe.rules import Facts, Health, judge
+from holdfast.store.recent import weakness_of
 from holdfast.workflow.engine import Engine
 
 
@@ -13,7 +14,8 @@ def health_of(engine: Engine) -> Health:
     return judge(
         Facts(
             store_ailment=inside.runtime.store.ailment(),
-            is_durable=inside.runtime.store.capabilities.durable,
+            durability=inside.runtime.store.capabilities.durability,
+            store_weakness=weakness_of(inside.runtime.store),
             lease_left_s=inside.ownership.lease_left_s() if inside.ownership.is_shared else None,
             sweep_problem=inside.recovery.last_problem,
             is_recovery_running=any(name.endswith(":recovery") for name in names),

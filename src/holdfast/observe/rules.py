@@ -36,7 +36,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What health is judged from. Seconds; counts of runs of this process."""
 
     store_ailment: str | None
-    is_durable: bool
+    durability: str
+    store_weakness: str | None = None
     lease_left_s: float | None
     sweep_problem: str | None
     is_recovery_running: bool
@@ -61,8 +62,10 @@ def _store(facts: Facts) -> Check:
     if facts.store_ailment is not None:
         advice = "mend what it names, then restart this process: queued writes were refused, none was half done"
         return Check(name="store", status=Status.RED, seen=facts.store_ailment, advice=advice)
-    kind = "durable" if facts.is_durable else "not durable: it ends with this process"
-    return Check(name="store", status=Status.GREEN, seen=f"commits; {kind}")
+    if facts.store_weakness is not None:
+        advice = "nothing is lost and nothing is stale; it comes back by itself once what it names does"
+        return Check(name="store", status=Status.DEGRADED, seen=facts.store_weakness, advice=advice)
+    return Check(name="store", status=Status.GREEN, seen=f"commits, which survive {facts.durability}")
 
 
 def _lease(facts: Facts) -> Check:

@@ -53,7 +53,9 @@ class MemoryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(durable=False, many_processes=False, location="memory:")
+        return Capabilities(
+            durable=False, durability="nothing: it ends with this process", many_processes=False, location="memory:"
+        )
 
     def now_s(self) -> float:
         return self._clock.time_s()

@@ -237,7 +237,7 @@ def _journalled(history: History, part: History, record: Record, place: _Place, 
     journal gets none."""
     events = list(part.events)
     anchor = part.anchor
-    if history.events or part.anchor or not deleted:
+    if history.events or part.anchor or record.chain or not deleted:
         previous = events[-1].digest if events else anchor
         events.append(_event(record, place, previous, words, delta=_delta(history, record, deleted)))
         record = replace(record, chain=events[-1].digest)
@@ -292,6 +292,8 @@ def _number(value: object) -> int:
 
 def _loss(history: History, part: History) -> str:
     lost = len(history.events) - len(part.events)
+    if lost == 0:
+        return "its journal lacks rows, and goes on from what is there"
     return f"its journal is cut behind its damage, {lost} of {len(history.events)} rows went"
 
 

@@ -46,7 +46,7 @@ _SCHEMES = {
 _EXTRAS = {
     StateStorage.POSTGRES: ("holdfast.store.postgres", "PostgresStore", "postgres"),
     StateStorage.REDIS: ("holdfast.store.redis", "RedisStore", "redis"),
-    StateStorage.HYBRID: ("holdfast.store.mirror", "MirrorStore", "postgres,redis"),
+    StateStorage.HYBRID: ("holdfast.store.mirror.store", "MirrorStore", "postgres,redis"),
 }
 """Where the stores are that need a driver, and the extra that brings it: loaded only where a URL asks for one."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from holdfast.store.audit import History
 from holdfast.store.records import (
@@ -85,6 +85,27 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Commit what is queued, then let go. Later calls are `Unavailable`."""
+        ...
+
+
+@runtime_checkable
+class RecentReads(Protocol):
+    """What a store may have beside the seven methods: a cheaper read for those who only look (`recent.read_recent`)."""
+
+    async def read_recent(
+        self, scope: Scope, keys: Sequence[Key], *, least_versions: Sequence[int] | None = None
+    ) -> list[Record | None]:
+        """As `read`, but an answer may be as old as the store promises. Never below the least version of its key, and
+        never older than what this process committed itself. Not for decisions, nor for who was just woken up."""
+        ...
+
+
+@runtime_checkable
+class Weakened(Protocol):
+    """What a store may have beside its facts: it can work, but not as well as it should."""
+
+    def weakness(self) -> str | None:
+        """What is missing at present, in words; None while all is well. No I/O."""
         ...
 
 

@@ -276,11 +276,13 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a back end can do; tests and the engine look here, never at its name.
 
-    `durable`: an acknowledged commit survives the process and the machine. `many_processes`: several may share it.
+    `durable`: an acknowledged commit survives the process and the machine; `durability` says in words what it survives.
+    `many_processes`: several may share it.
     `lock_folder`: where processes of this host prove with a file lock that they live; None if they cannot.
     """
 
     durable: bool
+    durability: str
     many_processes: bool
     lock_folder: str | None = None
     location: str = ""

@@ -27,9 +27,11 @@ from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
+from holdfast.workflow.large import whole
+from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
-from holdfast.workflow.steps import Memos, RunContext
+from holdfast.workflow.steps import RunContext
 
 
 class Visit(NamedTuple):
@@ -242,6 +244,7 @@ class Actor:
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
+            blobless=[path for path, leaf in decision.left if self._is_blobless(path, leaf)],
         )
         self._act(decision)
         if self.run.status != "suspect":
@@ -341,9 +344,16 @@ class Actor:
         known[1].epoch = self.epoch
         return known[1]
 
+    def _is_blobless(self, path: str, leaf: Leaf) -> bool:
+        """Whether it is known here that the visit has no chunks."""
+        known = self._memos.get(path)
+        return known is not None and known[0] == leaf.visit and not known[1].may_have_blobs
+
     def _start(self, path: str, leaf: Leaf) -> None:
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
+        if is_new:
+            memos.begin_new()
         task = self._runtime.tasks.start(self._work(path, leaf, memos, is_new), name=f"{self.run.id} {path}")
         self._visits[path] = Visit(leaf.visit, holder_of(self.run, path, leaf), task, memos)
 
@@ -359,7 +369,8 @@ class Actor:
             data = self._built.decode_data(run.data)
             before = codec.encode(data)
             user = UserExecutionContext(user=run.user, tenant=run.tenant, run=run.id)
-            context = RunContext(self._runtime, run, path, leaf, memos, data, user)
+            shown_run = await whole(self._runtime, run) if run.blobs else run
+            context = RunContext(self._runtime, shown_run, path, leaf, memos, data, user)
             outcome = await spec.handler(context)
             memos.rest()
             await memos.landed()  # a memo that came after the transition would belong to nobody

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.errors import Rejected, WorkflowError
+from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Event, Key
 from holdfast.workflow.admission import expectation
 from holdfast.workflow.build import Built
+from holdfast.workflow.large import blob_ref, read_patiently
 from holdfast.workflow.run import Run, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
@@ -23,6 +25,8 @@ class Door(Protocol):
     def runtime(self) -> Runtime: ...
 
     async def load(self, key: Key) -> Stored: ...
+
+    async def look(self, key: Key, *, least_version: int) -> Stored: ...
 
     def at_hand(self, run_id: str) -> Stored | None: ...
 
@@ -108,6 +112,15 @@ class RunHandle:
         self._stored = await self._door.load(self.run.key)
         return self
 
+    async def look(self) -> RunHandle:
+        """As `refresh`, for a view that is drawn again and again: cheap where the store has a cache.
+
+        It may then be about a second behind (30 s at worst, see the mirror), but never goes back behind what this
+        handle has seen or this process has done. Not to decide by: the signals of a handle are about what it last saw.
+        """
+        self._stored = await self._door.look(self.run.key, least_version=self.version)
+        return self
+
     async def reach(self, *states: str, timeout_s: float | None = None) -> RunHandle:
         """Wait until one of `states` is active (or the run ended in it); gives itself.
 
@@ -181,6 +194,10 @@ class RunHandle:
     async def history(self) -> list[Event]:
         """The run's whole journal, oldest first."""
         return await self._door.events(self.id)
+
+    async def get_blob(self, ref: BlobRef | Mapping[str, Any]) -> bytes:
+        """The bytes that a handler kept by `ctx.put_blob`, of which the data hold the reference."""
+        return await read_patiently(self._door.runtime, self.run, blob_ref(ref))
 
     async def _changes(self) -> AsyncIterator[None]:
         watcher = self._door.runtime.watch(self.id)

@@ -40,6 +40,9 @@ from holdfast.workflow.spec import StateTransition, WorkflowState, state_of, tex
 State = enum.Enum | str
 Target = tuple[str, str, str]
 
+SEEN_MAX = 1000
+"""Of how many runs a manager remembers which version it saw, so that it never shows an older one."""
+
 
 class WorkflowStateManager:
     """The spec's manager for one user. `workflow` names which of the engine's workflows it creates.
@@ -54,6 +57,7 @@ class WorkflowStateManager:
         self._engine = engine
         self._context = require_context(context)
         self._workflow = workflow
+        self._seen: dict[str, int] = {}
 
     async def create_workflow_instance(self, ticket_id: str, initial_context: dict[str, Any]) -> str:
         """Start a run for a ticket; its workflow_id. The same ticket and context gives the run that exists."""
@@ -82,17 +86,27 @@ class WorkflowStateManager:
                 stored.run, target, trigger_event, agent_id or self._context.user, context_updates or {}
             )
             try:
-                await self._client.occur(workflow_id, occurrence, expect_version=stored.version)
+                self._saw(await self._client.occur(workflow_id, occurrence, expect_version=stored.version))
             except Conflict:
                 continue  # it moved meanwhile: whether this may still happen is judged anew
             return True
         raise Unavailable(f"workflow {workflow_id}: it changed {ATTEMPTS_MAX} times meanwhile; try again")
 
     async def get_workflow_state(self, workflow_id: str) -> WorkflowState:
-        """How the run stands. Raises UnknownWorkflow."""
-        stored = await self._load(workflow_id)
-        record = (await self._engine.store.read(self._client.scope, [stored.run.key]))[0]
-        return state_of(stored, record.written_at if record is not None else stored.run.created_at)
+        """How the run stands. Raises UnknownWorkflow.
+
+        For people and their views: where the store has a cache it may be about a second behind, but never goes back
+        behind what this manager has seen, or this process has done.
+        """
+        key = Key(self._context.tenant, self._context.user, RUN, workflow_id)
+        least_version = self._seen.get(workflow_id, 0)
+        try:
+            record = await self._engine.inside.runtime.look(self._client.scope, key, least_version=least_version)
+        except NotFound as error:
+            raise _unknown(workflow_id) from error
+        stored = Stored.of(record)
+        self._saw(stored)
+        return state_of(stored, record.written_at)
 
     async def get_transition_history(self, workflow_id: str) -> list[StateTransition]:
         """Every transition of the run, oldest first."""
@@ -116,7 +130,7 @@ class WorkflowStateManager:
             draw=self._engine.inside.runtime.randomness.random(),
             agent=self._context.user,
         )
-        await self._client.occur(error.workflow_id, occurrence)
+        self._saw(await self._client.occur(error.workflow_id, occurrence))
         return await self.get_workflow_state(error.workflow_id)
 
     async def recover_active_workflows(self) -> list[str]:
@@ -130,9 +144,17 @@ class WorkflowStateManager:
     async def _load(self, workflow_id: str) -> Stored:
         try:
             key = Key(self._context.tenant, self._context.user, RUN, workflow_id)
-            return await self._engine.inside.runtime.load(self._client.scope, key)
+            stored = await self._engine.inside.runtime.load(self._client.scope, key)
         except NotFound as error:
-            raise UnknownWorkflow(f"workflow {workflow_id!r} is not known", run=workflow_id) from error
+            raise _unknown(workflow_id) from error
+        self._saw(stored)
+        return stored
+
+    def _saw(self, stored: Stored) -> None:
+        self._seen.pop(stored.run.id, None)
+        self._seen[stored.run.id] = stored.version
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
 
     def _occurrence(self, run: Run, target: Target, trigger: str, agent: str, updates: dict[str, Any]) -> on.Occurrence:
         runtime = self._engine.inside.runtime
@@ -149,6 +171,10 @@ class WorkflowStateManager:
         event = _event_to(built, run, target, trigger)
         body = codec.encode(updates, what="context updates")
         return on.Directed(event=event, trigger=trigger or event.rpartition("/")[2], updates=body, agent=agent)
+
+
+def _unknown(workflow_id: str) -> UnknownWorkflow:
+    return UnknownWorkflow(f"workflow {workflow_id!r} is not known", run=workflow_id)
 
 
 def _event_to(built: Built, run: Run, target: Target, trigger: str) -> str:

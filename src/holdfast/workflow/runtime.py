@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -20,8 +20,10 @@ from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
 from holdfast.store import journal
+from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
+from holdfast.store.recent import read_recent
 from holdfast.store.records import (
     ABSENT,
     SYSTEM_TENANT,
@@ -130,6 +132,14 @@ class Runtime:
             raise NotFound(f"run {key.id}: there is no such run", run=key.id)
         return Stored.of(record)
 
+    async def look(self, scope: Scope, key: Key, *, least_version: int) -> Record:
+        """The run's record for somebody who only looks: it may be as old as the store promises, but not below
+        `least_version`. Raises NotFound where there is none in `scope`."""
+        (record,) = await read_recent(self.store, scope, [key], least_versions=[least_version])
+        if record is None:
+            raise NotFound(f"run {key.id}: there is no such run", run=key.id)
+        return record
+
     async def commit(self, scope: Scope, change: Change, *, is_patient: bool = False) -> Commit:
         """Commit, waiting out a store that is away; the outcome of a lost answer is looked up.
 
@@ -191,8 +201,10 @@ class Runtime:
         raise_epoch: bool = False,
         extra: Iterable[Put | Delete] = (),
         requires: tuple[Require, ...] = (),
+        blobless: Container[str] = (),
     ) -> tuple[Stored, Decision]:
         """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
+        `blobless`: leaves under whose visits no chunks lie, so that none have to be removed.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
@@ -221,10 +233,7 @@ class Runtime:
                 change_id=self.change_id(),
                 writes=(put, *lock_puts, *extra),
                 requires=requires,
-                removes=tuple(
-                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, leaf))
-                    for path, leaf in locked.left
-                ),
+                removes=tuple(_removals(run, locked.left, blobless)),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )
             faults.point("before-transition")
@@ -333,6 +342,13 @@ class Runtime:
         leaves = {**run.leaves, path: working}
         row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": token})
         return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
+
+
+def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:
+    """What goes with the visits that are over: their memos, and the chunks of the large ones among them."""
+    for path, leaf in left:
+        for kind in (MEMO,) if path in blobless else (MEMO, BLOB):
+            yield RemovePrefix(tenant=run.tenant, user=run.user, kind=kind, prefix=visit_prefix(run.id, path, leaf))
 
 
 def _keeps_owner(after: Run) -> bool:

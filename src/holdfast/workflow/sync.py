@@ -131,6 +131,11 @@ class SyncRun:
         self._engine.call(self.handle.refresh())
         return self
 
+    def look(self) -> SyncRun:
+        """Read the run anew, only to look at it; see `RunHandle.look`."""
+        self._engine.call(self.handle.look())
+        return self
+
     def reach(self, *states: str, timeout_s: float | None = None) -> SyncRun:
         """Wait until one of `states` is active; see `RunHandle.reach`."""
         self._engine.call(self.handle.reach(*states, timeout_s=timeout_s))

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any, NamedTuple
 
+import asyncpg
+
 from holdfast import codec
 from holdfast.store import journal
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Query, Record, Scope
 from holdfast.workflow.run import MEMO, RUN, Run, decode_run
+from tests.engine.crash.processes import FILE, LIMIT_S, LOOK_S
 
 PAGE = 1000
+_AT_WORK = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend' AND state <> 'idle'
+        AND pid <> pg_backend_pid()"""
 
 
 class Told(NamedTuple):
@@ -48,10 +55,13 @@ class Found(NamedTuple):
 def examine(url: str) -> dict[str, Found]:
     """All runs by ticket id, after checking that the whole store is sound and each run is as its journal says.
 
-    For a store that nobody writes to meanwhile.
+    For a store that nobody writes to meanwhile. What a process that was killed has sent to a server just before is
+    waited for: the server finishes it.
     """
 
     async def look() -> dict[str, Found]:
+        if not url.startswith(FILE):
+            await _until_idle(url)
         store = open_store(url)
         try:
             return await found_in(store)
@@ -65,7 +75,7 @@ def runs_now(url: str) -> dict[str, Run]:
     """All runs by ticket id as they stand, while processes may be writing: nothing is checked."""
 
     async def look() -> dict[str, Run]:
-        store = open_store(f"{url}?mode=ro")
+        store = open_store(reading(url))
         try:
             runs = [decode_run(record.body) for record in await all_runs(store)]
             return {run.ticket_id: run for run in runs}
@@ -75,13 +85,18 @@ def runs_now(url: str) -> dict[str, Run]:
     return asyncio.run(look())
 
 
-def memo_names(url: str) -> list[str]:
-    """The ids of all memos that the store holds, sorted."""
+def reading(url: str) -> str:
+    """The URL for those who only look, and never wait for a turn to write."""
+    return f"{url}?mode=ro" if url.startswith(FILE) else url
+
+
+def memo_names(url: str, *, kind: str = MEMO) -> list[str]:
+    """The ids of all memos, or other records, that the store holds, sorted."""
 
     async def look() -> list[str]:
         store = open_store(url)
         try:
-            page = await store.scan(Scope.system(), Query(kind=MEMO), limit=PAGE)
+            page = await store.scan(Scope.system(), Query(kind=kind), limit=PAGE)
             return [record.key.id for record in page.records]
         finally:
             await store.close()
@@ -112,6 +127,19 @@ async def all_runs(store: Store) -> list[Record]:
         if page.next is None:
             return records
         after = page.next
+
+
+async def _until_idle(url: str) -> None:
+    """Until the server has nothing to do for anybody else on this database."""
+    connection = await asyncpg.connect(url.removeprefix("hybrid+").partition("?")[0])
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while True:
+                if not await connection.fetchval(_AT_WORK):
+                    return
+                await asyncio.sleep(LOOK_S)
+    finally:
+        await connection.close()
 
 
 def _check_last_row(record: Record, events: list[Event]) -> None:

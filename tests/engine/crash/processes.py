@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import msgspec
+import pytest
 
 from holdfast import faults
 from tests.engine.crash.ledger import Ledger, Line
@@ -23,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 45.0
 """How long anything may take before the test says what it waited for."""
 LOOK_S = 0.005
+FILE = "sqlite:///"
+ON_SQLITE = pytest.mark.parametrize("stage", ["sqlite"], indirect=True)
+"""For what is about one file and those who share it."""
+ON_POSTGRES = pytest.mark.parametrize("stage", ["postgresql"], indirect=True)
+"""For what is about a server that several transactions write to at a time."""
 
 
 class Process:
@@ -118,11 +124,10 @@ class Process:
 
 
 class Stage:
-    """One test's folder: a database, a ledger, and the programs that use them."""
+    """One test's store and ledger, and the programs that use them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = folder / "runs.db"
-        self.url = f"sqlite:///{self.database}"
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self.ledger = Ledger(folder / "ledger")
         self._folder = folder
         self._processes: list[Process] = []
@@ -144,6 +149,12 @@ class Stage:
         self._processes.append(started)
         return started
 
+    @property
+    def file(self) -> Path:
+        """The file of a store on SQLite."""
+        assert self.url.startswith(FILE), f"{self.url} is no file; the test says @ON_SQLITE"
+        return Path(self.url.removeprefix(FILE))
+
     def run(self, program: str, **plan: Any) -> None:
         """Start a program and wait until it has ended well."""
         self.start(program, **plan).finish()
@@ -163,9 +174,9 @@ async def until(holds: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
+def staged(folder: Path, url: str) -> Iterator[Stage]:
     """A stage whose processes are ended on the way out."""
-    stage = Stage(folder)
+    stage = Stage(folder, url)
     try:
         yield stage
     finally:

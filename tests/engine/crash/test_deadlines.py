@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tests.engine.crash.findings import Found, examine
-from tests.engine.crash.processes import Stage
+from tests.engine.crash.processes import ON_SQLITE, Stage
 
 HOUR_S = 3600.0
+pytestmark = ON_SQLITE  # time is the engine's, whatever the store
 
 
 def test_a_deadline_that_passed_while_the_process_was_down_fires_once(stage: Stage) -> None:

@@ -79,7 +79,7 @@ async def test_a_claim_whose_answer_is_lost_leaves_no_run_behind(stage: Stage) -
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_runs_end_well_on_a_store_that_often_loses_answers(stage: Stage, seed: int) -> None:
-    """Nearly one answer in five is lost, on SQLite: every body runs once, every chain is whole."""
+    """Nearly one answer in five is lost: every body runs once, every chain is whole."""
     wf, bodies = _two_states()
     store = open_store(stage.url)
     rates = {Fault.LOSE_AFTER: 0.15, Fault.LOSE_BEFORE: 0.03}

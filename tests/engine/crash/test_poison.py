@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.engine.crash.findings import examine
-from tests.engine.crash.processes import Stage
+from tests.engine.crash.processes import ON_SQLITE, Stage
 
 RUNS = 101
 RESTARTS_MAX = 10
@@ -30,6 +30,7 @@ def test_a_poison_run_is_set_aside_and_none_of_a_hundred_innocents(stage: Stage)
     assert sum(run.count("suspected") for run in found.values()) > 1, "no innocent run was under way: nothing was shown"
 
 
+@ON_SQLITE
 def test_a_run_that_was_set_aside_is_resumed_by_hand(stage: Stage) -> None:
     """With a fresh budget, and with the lock asked for anew: its token is not the one of the dead."""
     stage.run("poison", starts=RUNS, engine={"works": False})

@@ -18,9 +18,13 @@ STANDSTILL_S = 1.2
 """Longer than the lease of a process; shorter than others wait for their turn to write, should it be stopped in one."""
 PATIENT = {"deaths_max": 1000}
 """Here the processes die for no fault of any run."""
+SEEDS = pytest.mark.parametrize(
+    ("stage", "seed"), [("sqlite", 1), ("sqlite", 2), ("postgresql", 3)], indirect=["stage"]
+)
+"""Each is a story of its own on its own back end."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@SEEDS
 def test_runs_end_well_however_often_their_processes_are_killed(stage: Stage, seed: int) -> None:
     """Each process is killed after so many further lines in the ledger, drawn from the seed."""
     draw = random.Random(seed)
@@ -35,7 +39,7 @@ def test_runs_end_well_however_often_their_processes_are_killed(stage: Stage, se
     _check_locks(stage)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@SEEDS
 def test_runs_end_well_where_one_of_two_processes_is_killed_or_stopped(stage: Stage, seed: int) -> None:
     """Two at work side by side; after so many lines one of them, drawn from the seed, is killed and replaced, or
     stopped for longer than its lease and let go on."""

@@ -19,7 +19,7 @@ from holdfast.store.open import open_store
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.store.sqlite.turn import Turn
 from tests.engine.crash.findings import examine, found_in
-from tests.engine.crash.processes import Stage, until
+from tests.engine.crash.processes import ON_SQLITE, Stage, until
 
 RUNS = 20
 FAILS_FAST_S = 5.0
@@ -67,10 +67,11 @@ class CountingExecutor(ThreadPoolExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
+@ON_SQLITE
 async def test_when_the_writer_dies_everybody_hears_it_fast_and_health_is_red(stage: Stage) -> None:
     """Runs at work, runs being started, and one that asks afterwards; what was acknowledged is there for the next."""
     held, clock = Held(), BreakableClock()
-    store = SqliteStore(stage.database, clock=clock)
+    store = SqliteStore(stage.file, clock=clock)
     async with Engine(store, held.workflow) as engine:
         for number in range(RUNS):
             await engine.start("held", number, id=f"T-{number}")
@@ -121,11 +122,12 @@ async def test_one_store_serves_engines_on_two_loops_and_a_thread(stage: Stage) 
     assert (here.bodies, there.bodies) == (RUNS, RUNS)
 
 
+@ON_SQLITE
 def test_a_run_that_was_being_started_as_its_loop_closed_is_durable(stage: Stage) -> None:
     """The commit waits for its turn to write while the loop that asked for it is closed; nobody hears the answer."""
     executor = CountingExecutor(2)
-    store = SqliteStore(stage.database, executor=executor)
-    turn = Turn(stage.database, name="the test", timeout_s=1.0)
+    store = SqliteStore(stage.file, executor=executor)
+    turn = Turn(stage.file, name="the test", timeout_s=1.0)
     loop = asyncio.new_event_loop()
     door = loop.run_until_complete(Engine(store, _quick(), works=False).__aenter__())
     turn.acquire()
@@ -148,6 +150,7 @@ def test_a_run_that_was_being_started_as_its_loop_closed_is_durable(stage: Stage
     assert list(examine(stage.url)) == ["T-0"]
 
 
+@ON_SQLITE
 def test_a_full_file_refuses_by_name_and_loses_nothing(stage: Stage) -> None:
     """Twenty runs cannot write their results for a while; then they can, and no body has run twice."""
     stage.run("full_disk")
@@ -159,6 +162,7 @@ def test_a_full_file_refuses_by_name_and_loses_nothing(stage: Stage) -> None:
     assert len(stage.ledger.keys("body")) == len(set(stage.ledger.keys("body"))) == RUNS
 
 
+@ON_SQLITE
 async def test_a_read_only_file_shows_runs_and_takes_none(stage: Stage) -> None:
     async with Engine(stage.url, _quick()) as engine:
         await (await engine.start("quick", 7, id="T-0")).result(timeout_s=20)
@@ -174,6 +178,7 @@ async def test_a_read_only_file_shows_runs_and_takes_none(stage: Stage) -> None:
     assert list(await asyncio.to_thread(examine, stage.url)) == ["T-0"]
 
 
+@ON_SQLITE
 async def test_a_file_of_a_newer_schema_is_left_alone(stage: Stage) -> None:
     async with Engine(stage.url, _quick()) as engine:
         await (await engine.start("quick", 7, id="T-0")).result(timeout_s=20)
@@ -186,6 +191,7 @@ async def test_a_file_of_a_newer_schema_is_left_alone(stage: Stage) -> None:
     assert list(await asyncio.to_thread(examine, stage.url)) == ["T-0"]
 
 
+@ON_SQLITE
 async def test_a_run_with_a_flipped_byte_is_named_and_the_others_go_on(stage: Stage) -> None:
     """Whoever asks for it, `verify` and an engine that opens name it; the engine that is open works on with the
     others; `repair` brings it back from its journal, and then it ends as well."""
@@ -226,7 +232,7 @@ def _quick() -> Workflow:
 
 def _execute(stage: Stage, sql: str, *parameters: object) -> list[Any]:
     """The file, past the store."""
-    with closing(sqlite3.connect(stage.database)) as connection:
+    with closing(sqlite3.connect(stage.file)) as connection:
         rows = connection.execute(sql, parameters).fetchall()
         connection.commit()
         return rows

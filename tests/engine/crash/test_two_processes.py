@@ -14,8 +14,8 @@ from holdfast.store.records import Claim, Query, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S
 from holdfast.workflow.run import PROCESS, RUN
-from tests.engine.crash.findings import examine, found_in, memo_names
-from tests.engine.crash.processes import Stage, until
+from tests.engine.crash.findings import examine, found_in, memo_names, reading
+from tests.engine.crash.processes import ON_SQLITE, Stage, until
 
 RUNS = 20
 QUICK = {"lease_ttl_s": 1.5, "heartbeat_s": 0.3}
@@ -119,6 +119,7 @@ async def test_the_writes_of_an_owner_that_lost_its_run_are_refused(stage: Stage
     await store.close()
 
 
+@ON_SQLITE
 async def test_an_owner_stopped_inside_a_commit_is_named_to_its_peers(stage: Stage) -> None:
     """It holds the turn to write: a peer that is open and one that opens fail in time, say whom they waited for, read
     all the same, and go on once it goes on."""
@@ -129,7 +130,7 @@ async def test_an_owner_stopped_inside_a_commit_is_named_to_its_peers(stage: Sta
         ctx.data["seen"] = ctx.input
 
     wf.final("done")
-    store, other = (SqliteStore(stage.database, turn_timeout_s=0.3) for _ in range(2))
+    store, other = (SqliteStore(stage.file, turn_timeout_s=0.3) for _ in range(2))
     async with Engine(store, wf) as engine:
         owner = stage.start("line", starts=1, awaits=1, fault="store-before-commit:6:stop")
         await asyncio.to_thread(owner.until_stopped)
@@ -174,7 +175,7 @@ def _bodies(stage: Stage) -> Counter[str]:
 
 def _lease_versions(stage: Stage) -> list[int]:
     async def look() -> list[int]:
-        store = open_store(f"{stage.url}?mode=ro")
+        store = open_store(reading(stage.url))
         try:
             page = await store.scan(Scope.system(), Query(kind=PROCESS))
             return [record.version for record in page.records]

@@ -47,7 +47,7 @@ def test_no_text_shows_a_password() -> None:
     store = PostgresStore("postgresql://ana:hunter2@db.example/x?password=hunter2&pool_size=3")
     for text in (repr(store), store.capabilities.location, str(store.ailment())):
         assert "hunter2" not in text
-    assert store.capabilities.location == "postgresql://ana@db.example/x?pool_size=3"
+    assert store.capabilities.location == "postgresql://ana:***@db.example/x?password=***&pool_size=3"
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:

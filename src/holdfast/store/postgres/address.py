@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.errors import InvalidInput
+from holdfast.store.place import without_secret
 
 POOL_SIZE = 8
 """Connections of one loop, unless the URL says otherwise."""
@@ -39,11 +40,12 @@ class Address(NamedTuple):
     statement_cache_size: int
     statement_timeout_s: int
     process: str
+    grace_s: float = GRACE_S
 
     @property
     def answer_timeout_s(self) -> float:
         """How long the server may stay silent, for whoever waits."""
-        return self.statement_timeout_s + GRACE_S
+        return self.statement_timeout_s + self.grace_s
 
     @property
     def lock_folder(self) -> Path:
@@ -57,7 +59,7 @@ class Address(NamedTuple):
 def parse(url: str, *, process: str = "") -> Address:
     """The address in "postgresql://user@host/database". Raises InvalidInput, without showing a password."""
     parts = urllib.parse.urlsplit(url)
-    shown = without_password(url)
+    shown = without_secret(url)
     if parts.scheme not in ("postgres", "postgresql") or (not parts.netloc and not parts.query):
         raise InvalidInput(f'store URL: expected "postgresql://user@host/database", saw {shown!r}', url=shown)
     options = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
@@ -72,12 +74,3 @@ def parse(url: str, *, process: str = "") -> Address:
     return Address(
         dsn, shown, numbers["pool_size"], numbers["statement_cache_size"], numbers["statement_timeout_s"], process
     )
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown to anybody."""
-    parts = urllib.parse.urlsplit(url)
-    options = [pair for pair in urllib.parse.parse_qsl(parts.query, keep_blank_values=True) if pair[0] != "password"]
-    user, at, host = parts.netloc.rpartition("@")
-    netloc = user.partition(":")[0] + at + host
-    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=urllib.parse.urlencode(options, safe="/:@")))

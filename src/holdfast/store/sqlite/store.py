@@ -110,7 +110,13 @@ class SqliteStore:
     @property
     def capabilities(self) -> Capabilities:
         folder = self._path.with_name(self._path.name + ".processes")
-        return Capabilities(durable=True, many_processes=True, lock_folder=str(folder), location=str(self._path))
+        return Capabilities(
+            durable=True,
+            durability="the process and the machine: each commit waits for the disk",
+            many_processes=True,
+            lock_folder=str(folder),
+            location=str(self._path),
+        )
 
     def now_s(self) -> float:
         return self._clock.time_s()

@@ -191,7 +191,7 @@ class MendingContract(Contract):
         left = list((await held(store, key("a"))).events)[lost:]
         (words,) = await store.repair()
         assert "the record is as it was, proven by its digest" in words
-        assert f"{lost} of {lost + len(left)} rows went" in words
+        assert (f"{lost} of {lost + len(left)} rows went" if lost else "its journal lacks rows") in words
         after = await must_read(store, "a")
         assert (after.body, after.version, after.owner, after.epoch) == (before.body, 30, "", 0)
         *kept, told = await store.events(ANA, record=key("a"))

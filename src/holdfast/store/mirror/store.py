@@ -1,0 +1,260 @@
+"""The mirror: PostgreSQL is the truth, Redis holds what was looked at lately. A `Store` with a second way to read.
+
+Every method of `Store` and `StoreAdmin` is the truth's, so that whatever decides or waits goes by the truth alone.
+`read_recent` is the second way. A commit is the truth's first; the cache is told after it, and where it may not have
+been told, the generation that its entries carry is raised (see `link`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from holdfast import codec
+from holdfast.clock import Clock
+from holdfast.errors import CommitUnknown, Unavailable
+from holdfast.logs import get_logger
+from holdfast.store import gate
+from holdfast.store.audit import History
+from holdfast.store.mirror import address
+from holdfast.store.mirror.attention import Attention
+from holdfast.store.mirror.background import Background
+from holdfast.store.mirror.cache import Cache
+from holdfast.store.mirror.figures import SyncFigures, Tally
+from holdfast.store.mirror.generation import Generation, Generations
+from holdfast.store.mirror.link import Link
+from holdfast.store.mirror.puts import Puts
+from holdfast.store.mirror.recent import Recent
+from holdfast.store.mirror.rules import Promise
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.protocol import Snapshot, Store, StoreAdmin
+from holdfast.store.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    RemovePrefix,
+    Scope,
+    Verification,
+)
+from holdfast.store.rules import Row, Stream
+from holdfast.store.witness import CommitWitness
+
+log = get_logger(__name__)
+
+
+class Truth(Store, StoreAdmin, Generations, Protocol):
+    """A store that tells a witness of its commits and keeps the generation of what is cached."""
+
+
+class _Witness:
+    """Stands where the truth's witness is due until the mirror that needs the truth is made."""
+
+    attention: CommitWitness
+
+    def must_raise(self) -> bool:
+        return self.attention.must_raise()
+
+    def written(self, rows: Mapping[Key, Row], removed: Sequence[RemovePrefix]) -> None:
+        self.attention.written(rows, removed)
+
+
+class MirrorStore:
+    """The store that "hybrid+postgresql://user@host/database?cache=redis://host:6379/0" names.
+
+    Neither server is asked for anything before the first call. Raises InvalidInput for a bad URL.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Clock | None = None,
+        process: str = "",
+        payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
+        promise: Promise | None = None,
+    ) -> None:
+        promise = promise or Promise()
+        where = address.parse(url)
+
+        def truth(witness: CommitWitness) -> PostgresStore:
+            return PostgresStore(
+                where.truth, clock=clock, process=process, payload_bytes_max=payload_bytes_max, witness=witness
+            )
+
+        self._compose(truth, Cache(where.cache, namespace=where.namespace, budget_s=promise.budget_s), promise)
+
+    @classmethod
+    def of(
+        cls, truth: Callable[[CommitWitness], Truth], cache: Cache, *, promise: Promise | None = None
+    ) -> MirrorStore:
+        """A mirror of the truth that `truth` makes, given its witness."""
+        self = cls.__new__(cls)
+        self._compose(truth, cache, promise or Promise())
+        return self
+
+    def _compose(self, truth: Callable[[CommitWitness], Truth], cache: Cache, promise: Promise) -> None:
+        witness = _Witness()
+        self._truth = truth(witness)
+        self._cache = cache
+        self._tally = tally = Tally()
+        self._is_closed = False
+        self._background = background = Background(_failed)
+        now_s = self._truth.now_s
+        self._generation = Generation(self._truth, background, promise)
+        self._link = Link(cache, self._generation, background, promise, tally)
+        self._puts = Puts(cache, self._link, background, promise, tally, now_s=now_s)
+        self._recent = Recent(
+            self._truth.read, cache, self._link, self._puts, self._generation, background, promise, tally, now_s=now_s
+        )
+        witness.attention = Attention(self._link, self._puts, self._generation, now_s=now_s, forget=self._recent.forget)
+
+    # -- the truth --------------------------------------------------------------------------------------------------
+
+    @property
+    def capabilities(self) -> Capabilities:
+        known = self._truth.capabilities
+        return msgspec.structs.replace(known, location=f"{known.location}, mirrored in {self._cache.place}")
+
+    def now_s(self) -> float:
+        return self._truth.now_s()
+
+    def ailment(self) -> str | None:
+        return self._truth.ailment()
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        return await self._truth.read(scope, keys)
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        return await self._truth.scan(scope, query, after=after, limit=limit)
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        try:
+            return await self._truth.commit(scope, change)
+        except CommitUnknown:
+            self._link.owe()  # it may have happened, and nobody told the cache
+            raise
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        try:
+            return await self._truth.claim(scope, claim)
+        except CommitUnknown:
+            self._link.owe()
+            raise
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: Stream | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        return await self._truth.events(
+            scope, record=record, stream=stream, after=after, after_version=after_version, limit=limit
+        )
+
+    async def wait(self, since: int) -> int:
+        return await self._truth.wait(since)
+
+    async def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._puts.flush()
+        await self._link.settle()
+        await self._truth.close()
+        await self._puts.flush()
+        await self._background.stop()
+        await self._cache.close()
+
+    # -- the cache --------------------------------------------------------------------------------------------------
+
+    async def read_recent(
+        self, scope: Scope, keys: Sequence[Key], *, least_versions: Sequence[int] | None = None
+    ) -> list[Record | None]:
+        gate.check_read(keys)
+        if self._is_closed:
+            raise Unavailable(f"{self._cache.place}: the store is closed; open another")
+        return await self._recent.read(scope, keys, least_versions)
+
+    def weakness(self) -> str | None:
+        return self._link.weakness()
+
+    def figures(self) -> SyncFigures:
+        """How the cache keeps up."""
+        tally = self._tally
+        return SyncFigures(
+            lag_s=self._puts.lag_s,
+            queued=self._puts.queued,
+            hits=tally.hits,
+            misses=tally.misses,
+            bypasses=tally.bypasses,
+            puts=tally.puts,
+            outdated=tally.outdated,
+            losses=tally.losses,
+            raises=tally.raises,
+            generation=self._generation.known,
+            weakness=self._link.weakness(),
+        )
+
+    async def flush(self) -> None:
+        """Returns when every commit of this process so far was put, or the cache was lost."""
+        await self._puts.flush()
+
+    async def invalidate(self) -> None:
+        """Make all that is cached worthless, in all processes: what was written behind this store's back is seen."""
+        await self._link.invalidate()
+
+    # -- operators --------------------------------------------------------------------------------------------------
+
+    async def migrate(self) -> list[str]:
+        return await self._truth.migrate()
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        return await self._truth.trim(before_s=before_s, keep_per_record=keep_per_record)
+
+    async def verify(self) -> Verification:
+        return await self._truth.verify()
+
+    async def repair(self) -> list[str]:
+        words = await self._truth.repair()
+        self._link.owe()
+        return words
+
+    async def backup(self, to: Path) -> Verification:
+        return await self._truth.backup(to)
+
+    async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
+        found = await self._truth.restore(source, overwrite=overwrite)
+        self._link.owe()
+        return found
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        return self._truth.snapshot()
+
+    async def load(self, histories: Sequence[History]) -> None:
+        await self._truth.load(histories)
+        self._link.owe()
+
+    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
+        await self._truth.adopt(streams, incarnation=incarnation)
+
+    def __repr__(self) -> str:
+        return f"MirrorStore({self._truth!r}, {self._link!r}, {self._tally!r})"
+
+
+def _failed(name: str, error: BaseException) -> None:
+    log.error("mirror_task_failed", task=name, error=repr(error))
