@@ -33,7 +33,7 @@ class Background:
         if supervisor is None:
             supervisor = self._supervisors[loop] = Supervisor("mirror", on_failure=self._on_failure)
         task = supervisor.start(work, name=name)
-        # A loop that ends cancels its tasks once. What the last commit starts after that is not waited for, and need not
+        # A loop that ends cancels its tasks once. What its last commit starts after that is not waited for, nor need it
         # be: another loop's task takes over. It is no mistake to be warned of.
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         return task
