@@ -59,9 +59,16 @@ BOUNDARIES = {
 }
 """Functions ("place: qualified.name") that catch everything, and how each of them records it."""
 
-LOADED_BY_NAME = frozenset({"holdfast/app.py", "holdfast/store/open.py", "holdfast_sre/diagnosis/rules/__init__.py"})
+LOADED_BY_NAME = frozenset(
+    {
+        "holdfast/app.py",
+        "holdfast/store/manager.py",
+        "holdfast/store/open.py",
+        "holdfast_sre/diagnosis/rules/__init__.py",
+    }
+)
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores whose drivers are extras."""
+stores and the client whose drivers are extras."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic pytest redis "

@@ -26,6 +26,8 @@ from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
+from holdfast.store.blobs import BlobRef
+from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.workflow import (
@@ -51,6 +53,7 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "BlobRef",
     "Check",
     "Checkpoint",
     "Client",
@@ -79,6 +82,7 @@ __all__ = [
     "NotFound",
     "Nothing",
     "RecoveryManager",
+    "RedisManager",
     "Rejected",
     "Retention",
     "Retry",

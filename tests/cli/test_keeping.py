@@ -40,6 +40,20 @@ def test_a_flipped_letter_is_found_and_says_where(call: Call, runs: str) -> None
     assert not Path("copy.db").exists()
 
 
+def test_what_is_damaged_is_repaired_in_words(call: Call, runs: str) -> None:
+    before = call("show", "INC-0", "--json").documents
+    assert "nothing is damaged" in call("repair").out
+    damage(runs)
+    (found,) = call("repair", "--json").documents
+    assert (found["is_clean"], found["problems"]) == (True, [])
+    assert all("proven by its digest" in words for words in found["done"])
+    assert call("show", "INC-0", "--json").documents == before
+    with contextlib.closing(sqlite3.connect(runs.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute("UPDATE records SET body = '{}' WHERE kind = 'ticket'")
+    answer = call("repair")
+    assert (answer.code, "not repaired" in answer.out, "problems are left" in answer.out) == (4, True, True)
+
+
 def test_a_backup_comes_back_whole(call: Call, runs: str) -> None:
     before = call("ps", "--all", "--json").documents
     assert call("backup", "copy.db", "--json").documents[0]["is_clean"]

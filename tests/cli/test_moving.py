@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import pty
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,7 @@ from holdfast import faults
 from tests.cli.conftest import CODE, Call
 from tests.cli.shop import HASH, fill, work_off
 from tests.cli.test_keeping import damage
+from tests.cli.test_program import SECONDS_MAX
 
 NEW = "sqlite:///new.db"
 
@@ -86,3 +92,22 @@ def test_a_damaged_store_is_not_spread(call: Call, runs: str) -> None:
     answer = call("migrate", runs, NEW)
     assert (answer.code, "repair it, or restore a backup of it" in answer.err) == (4, True)
     assert call("verify", "--json", "--store", NEW).documents[0]["records"] == 0
+
+
+def test_a_terminal_sees_how_far_it_has_come(runs: str, tmp_path: Path) -> None:
+    """In a terminal of its own; what is printed elsewhere stays free of it."""
+    words = [sys.executable, "-W", "error", "-m", "holdfast", "migrate", runs, f"sqlite:///{tmp_path}/new.db"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how the kernel says that the other side is closed
+        while part := os.read(ours, 4096):
+            seen += part
+    out, _ = process.communicate(timeout=SECONDS_MAX)
+    os.close(ours)
+    assert process.returncode == 0, seen
+    assert b"copying" in seen
+    assert b"reading back" in seen
+    assert b"copying" not in out
+    assert b"each read back" in out

@@ -85,7 +85,7 @@ DEAD = replace(PROCESS, id="q", pid=8, lease_left_s=-1.0, is_alive=False)
 STUCK = RunFacts(id="r", ticket="T-1", workflow="shop@1", status="running", reason="", idle_s=60.0)
 BACKUP = BackupFacts(at="2026-01-01T00:00:00.000Z", age_s=600.0, took_s=2.0, place="here:/b", every_s=3600.0)
 WELL = StoreFacts(
-    location="runs.db", is_durable=True, ailment=None, clock_offset_s=0.0, processes=(PROCESS,),
+    location="runs.db", durability="the process", ailment=None, clock_offset_s=0.0, processes=(PROCESS,),
     locks=(LockFacts(lock="a/b", holder="h", by="ana", since="2026-01-01T00:00:00.000Z", token=1, waiting=2),),
     runs=(), counts={"running": 1}, is_whole=True, backup=BACKUP,
 )  # fmt: skip

@@ -14,9 +14,10 @@ FRAGMENT_CHARS_MAX = 2000
 
 
 class Parameter(Protocol):
-    """An option or argument of a command, as the command line library has it."""
+    """An option or argument of a command, as the command line library has it. `metavar`: how help shows its value."""
 
     opts: list[str]
+    metavar: str | None
     secondary_opts: list[str]
 
     @property
@@ -74,7 +75,7 @@ def _untold(command: Command, section: Section) -> Iterator[str]:
         if getattr(parameter, "hidden", False) or "--help" in parameter.opts:
             continue
         if parameter.param_type_name == "argument":
-            spellings = [parameter.opts[0].upper()]
+            spellings = [parameter.metavar or parameter.opts[0].upper()]
         else:
             spellings = [option for option in parameter.opts + parameter.secondary_opts if option.startswith("--")]
         yield from (spelling for spelling in spellings if spelling not in told)

@@ -225,9 +225,9 @@ async def test_an_unknown_workflow_is_told_with_the_known_ones(open_lab: OpenLab
     [
         (object(), "input of workflow review: expected a value that JSON can hold, saw object"),
         (float("inf"), "expected finite numbers"),
-        ("x" * (1024 * 1024), "expected at most 1048576 bytes, saw 1048578; store big things elsewhere"),
+        ("x" * (32 * 1024 * 1024), "expected at most 33554432 bytes, saw 33554434; store big things elsewhere"),
     ],
-    ids=["object", "infinity", "1 MB"],
+    ids=["object", "infinity", "32 MB"],
 )
 async def test_an_input_that_cannot_be_kept_starts_nothing(open_lab: OpenLab, input: Any, reason: str) -> None:
     lab = await open_lab(review())

@@ -17,7 +17,7 @@ from holdfast.observe.rules import Facts, judge, worst
 
 WELL = Facts(
     store_ailment=None,
-    is_durable=True,
+    durability="the process",
     lease_left_s=4.0,
     sweep_problem=None,
     is_recovery_running=True,
@@ -77,7 +77,7 @@ async def test_an_open_engine_is_green_and_says_what_it_stands_on(tmp_path: Path
         assert isinstance(health, Health)
         assert health.status is Status.GREEN, health
         checks: dict[str, Check] = {check.name: check for check in health.checks}
-        assert ("not durable" in checks["store"].seen) is (place == "memory")
+        assert ("nothing: it ends with this process" in checks["store"].seen) is (place == "memory")
         assert ("not needed" in checks["lease"].seen) is (place == "memory")
 
 

@@ -159,6 +159,15 @@ class VerificationDocument(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[dict[str, str], ...]
 
 
+class RepairDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What `repair` did, in words, and what `verify` says since."""
+
+    store: str
+    is_clean: bool
+    done: tuple[str, ...]
+    problems: tuple[dict[str, str], ...]
+
+
 class TrimDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What `trim` removed, or would: everything that was over `before`."""
 
@@ -311,7 +320,7 @@ def run_document(record: Record, built: Built | None, inbox: list[Waiting]) -> R
         forked_from=run.forked_from,
         outcome=run.outcome,
         labels=run.labels,
-        input=codec.decode(run.input),
+        input=codec.plain(run.blobs["input"]) if "input" in run.blobs else codec.decode(run.input),
         data=codec.decode(run.data),
     )
 
@@ -383,10 +392,13 @@ def verification_document(store: str, found: Verification) -> VerificationDocume
         is_clean=found.is_clean,
         records=found.records,
         events=found.events,
-        problems=tuple(
-            {"where": problem.where, "expected": problem.expected, "seen": problem.seen} for problem in found.problems
-        ),
+        problems=_problems(found),
     )
+
+
+def repair_document(store: str, done: list[str], found: Verification) -> RepairDocument:
+    """The document of a repair."""
+    return RepairDocument(store=store, is_clean=found.is_clean, done=tuple(done), problems=_problems(found))
 
 
 def trim_document(store: str, removed: Removed, *, before_s: float, is_dry_run: bool) -> TrimDocument:
@@ -411,6 +423,12 @@ def doctor_document(health: Health, facts: rules.StoreFacts) -> DoctorDocument:
             for check in health.checks
         ),
         facts=facts,
+    )
+
+
+def _problems(found: Verification) -> tuple[dict[str, str], ...]:
+    return tuple(
+        {"where": problem.where, "expected": problem.expected, "seen": problem.seen} for problem in found.problems
     )
 
 

@@ -47,7 +47,7 @@ async def examine(store: Store) -> StoreFacts:
             notable.append(_run(run, idle_s))
     return StoreFacts(
         location=without_secret(store.capabilities.location),
-        is_durable=store.capabilities.durable,
+        durability=store.capabilities.durability,
         ailment=store.ailment(),
         clock_offset_s=newest - now,
         processes=tuple(processes),

@@ -1,4 +1,4 @@
-"""Commands for whoever keeps the store: verify, trim, doctor."""
+"""Commands for whoever keeps the store: verify, repair, trim, doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from holdfast.cli import documents, tables
 from holdfast.cli.command import command
-from holdfast.cli.examination import examine
+from holdfast.cli.examination import check_alone, examine
 from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
 from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, system_randomness
@@ -24,6 +24,7 @@ from holdfast.workflow.retention import KEEP_WHOLE, Removed, Retention
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
     command(app, "verify", is_scoped=False)(verify)
+    command(app, "repair", is_scoped=False)(repair)
     command(app, "trim", is_scoped=False)(trim)
     command(app, "doctor", is_scoped=False)(doctor)
 
@@ -39,6 +40,18 @@ async def verify(desk: Desk) -> None:
     """Recompute every digest and chain of the store; exit code 4 and the problems where one does not fit."""
     async with desk.opened() as store:
         tell_verification(desk, without_secret(desk.settings.store), await store.verify())
+
+
+async def repair(desk: Desk) -> None:
+    """Put in order what `verify` finds damaged, as far as anything sound tells; exit code 4 where something is left."""
+    async with desk.opened() as store:
+        await check_alone(store, "repair")
+        done = await store.repair()
+        found = await store.verify()
+    place = without_secret(desk.settings.store)
+    desk.output.one(documents.repair_document(place, done, found), tables.repair_page)
+    if not found.is_clean:
+        raise typer.Exit(CORRUPT)
 
 
 async def trim(

@@ -164,7 +164,7 @@ class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     `copy_of`: the source, where the store is an unfinished copy."""
 
     location: str
-    is_durable: bool
+    durability: str
     ailment: str | None
     clock_offset_s: float
     processes: tuple[ProcessFacts, ...]
@@ -188,8 +188,8 @@ def diagnose(facts: StoreFacts) -> Health:
 def _store(facts: StoreFacts) -> Check:
     if facts.ailment is not None and "mode=ro" not in facts.ailment:
         return Check(name="store", status=Status.RED, seen=facts.ailment, advice="mend what it names, then look again")
-    durable = "durable" if facts.is_durable else "not durable"
-    return Check(name="store", status=Status.GREEN, seen=f"{facts.location}: reachable, its schema is known, {durable}")
+    seen = f"{facts.location}: reachable, its schema is known; commits survive {facts.durability}"
+    return Check(name="store", status=Status.GREEN, seen=seen)
 
 
 def _copy(facts: StoreFacts) -> list[Check]:

@@ -22,6 +22,7 @@ from holdfast.cli.documents import (
     HistoryRow,
     LeafDocument,
     MigrationDocument,
+    RepairDocument,
     RunDocument,
     RunLine,
     TrimDocument,
@@ -149,8 +150,18 @@ def verification_page(found: VerificationDocument) -> RenderableType:
     table = _table("where", "expected", "seen")
     for problem in found.problems:
         table.add_row(problem["where"], problem["expected"], Text(problem["seen"], overflow="fold"))
-    advice = "keep this store and the last backup; `holdfast restore FILE --store NEW` brings a backup back"
+    advice = (
+        "keep this store and the last backup; `holdfast repair` mends what it can, "
+        "`holdfast restore FILE --store NEW` brings a backup back"
+    )
     return Group(Text(f"{counted}, {len(found.problems)} problems", style="bold red"), table, Text(advice))
+
+
+def repair_page(found: RepairDocument) -> RenderableType:
+    """`repair`: what was done, and what is left."""
+    lines = [Text(words) for words in found.done] or [Text(f"{found.store}: nothing is damaged")]
+    left = "" if found.is_clean else f"{len(found.problems)} problems are left: `holdfast verify` lists them"
+    return Group(*lines, *([Text(left, style="bold red")] if left else []))
 
 
 def trim_line(found: TrimDocument) -> RenderableType:

@@ -37,7 +37,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     store_ailment: str | None
     store_weakness: str | None = None
-    is_durable: bool
+    durability: str
     lease_left_s: float | None
     sweep_problem: str | None
     is_recovery_running: bool
@@ -65,8 +65,7 @@ def _store(facts: Facts) -> Check:
     if facts.store_weakness is not None:
         advice = "nothing is lost and nothing is stale; it comes back by itself once what it names does"
         return Check(name="store", status=Status.DEGRADED, seen=facts.store_weakness, advice=advice)
-    kind = "durable" if facts.is_durable else "not durable: it ends with this process"
-    return Check(name="store", status=Status.GREEN, seen=f"commits; {kind}")
+    return Check(name="store", status=Status.GREEN, seen=f"commits, which survive {facts.durability}")
 
 
 def _lease(facts: Facts) -> Check:

@@ -96,6 +96,7 @@ class FaultyStore:
         self._matches: Counter[int] = Counter()
         self._answers: dict[tuple[str, str], list[Any]] = {}
         self._struck: set[int] = set()
+        self._illness = ""
         self.seen: Counter[Fault] = Counter()
 
     @property
@@ -106,7 +107,15 @@ class FaultyStore:
         return self._inner.now_s()
 
     def ailment(self) -> str | None:
-        return self._inner.ailment()
+        return self._illness or self._inner.ailment()
+
+    def fall_ill(self, words: str = "ill on purpose") -> None:
+        """From now on refuse every call, and say why, until `recover`."""
+        self._illness = words
+
+    def recover(self) -> None:
+        """Be well again, at once and without a word to anybody."""
+        self._illness = ""
 
     def unseen(self) -> list[When]:
         """What the script asked for and did not happen: the test did not test it."""
@@ -171,6 +180,9 @@ class FaultyStore:
         if Fault.DELAY in strikes:
             self._note(strikes, Fault.DELAY)
             await self._pause()
+        if self._illness:
+            self.seen[Fault.REFUSE] += 1
+            raise Unavailable(f"faulty store: {self._illness}")
         if Fault.REFUSE in strikes:
             self._note(strikes, Fault.REFUSE)
             raise Unavailable(f"faulty store: refuses this {method} on purpose")

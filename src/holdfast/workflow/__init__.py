@@ -1,8 +1,9 @@
 """The durable engine. A `Workflow` declares what may happen; an `Engine` makes it happen, once, whatever crashes.
 
 `rules` judges: a run and an occurrence give the next run and the journal rows that tell it. One `actor` per owned run
-commits these judgements and starts handlers; `steps` is what handlers see; `recovery` finds what nobody works on.
-`client` and `handle` are the doors, `keeper` removes what nobody needs; `manager` has the spec's names.
+commits these judgements and starts handlers; `steps` is what handlers see, `memos` what survives of it; `recovery`
+finds what nobody works on. `client` and `handle` are the doors, `keeper` removes what nobody needs; `manager` has the
+spec's names.
 """
 
 from holdfast.workflow.client import Client

@@ -27,9 +27,11 @@ from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
+from holdfast.workflow.large import whole
+from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
-from holdfast.workflow.steps import Memos, RunContext
+from holdfast.workflow.steps import RunContext
 
 
 class Visit(NamedTuple):
@@ -359,7 +361,8 @@ class Actor:
             data = self._built.decode_data(run.data)
             before = codec.encode(data)
             user = UserExecutionContext(user=run.user, tenant=run.tenant, run=run.id)
-            context = RunContext(self._runtime, run, path, leaf, memos, data, user)
+            shown_run = await whole(self._runtime, run) if run.blobs else run
+            context = RunContext(self._runtime, shown_run, path, leaf, memos, data, user)
             outcome = await spec.handler(context)
             memos.rest()
             await memos.landed()  # a memo that came after the transition would belong to nobody

@@ -39,12 +39,11 @@ def begin(
     tenant: str,
     user: str,
     data: bytes,
-    input: bytes,
     by: str,
     labels: Mapping[str, str],
     now: float,
 ) -> Decision:
-    """The decision that starts a run: entered where the chart starts, one journal row."""
+    """The decision that starts a run: entered where the chart starts, one journal row. Its input is put in later."""
     first = chart.start(built.chart)
     configuration = first.configuration
     typed = built.decode_data(data)
@@ -68,7 +67,7 @@ def begin(
         leaves=leaves,
         timers=tuple(Timer(timer.state, timer.event, timer.visit, now + timer.after_s) for timer in first.timers_set),
         data=msgspec.Raw(data),
-        input=msgspec.Raw(input),
+        input=msgspec.Raw(b"null"),
         created_at=now,
         max_retries=next((built.spec_of(path).retry.max_retries for path in leaves), 3),
         timeout_at=None if built.deadline_s is None else now + built.deadline_s,

@@ -15,6 +15,7 @@ from holdfast import codec
 from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import Conflict, Fenced, InvalidTransition, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid, uuid7
+from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow import begin, past, rules
 from holdfast.workflow import occurrences as on
@@ -25,6 +26,7 @@ from holdfast.workflow.decision import Decision
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
+from holdfast.workflow.large import has_input_of, with_data, with_input
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.retention import forks_key, with_fork
@@ -86,14 +88,16 @@ class Client:
             tenant=self._context.tenant,
             user=self._context.user,
             data=begin.first_data(built, data),
-            input=codec.encode(input, what=f"input of workflow {workflow}"),
             by=self.by,
             labels=labels or {},
             now=self.runtime.store.now_s(),
         )
+        body = codec.encode(input, what=f"input of workflow {workflow}", bytes_max=BLOB_BYTES_MAX)
+        run, chunks = with_input(decision.run, body)
+        decision = msgspec.structs.replace(decision, run=run)
         for _ in range(ATTEMPTS_MAX):
             try:
-                return await self._create(decision, built)
+                return await self._create(decision, built, extra=chunks)
             except Conflict:
                 if (existing := await self._existing(decision.run)) is not None:
                     return existing
@@ -122,7 +126,7 @@ class Client:
             stored = await self.runtime.load(self.scope, key)
         except NotFound:
             return None
-        if bytes(stored.run.input) != bytes(wanted.input):
+        if not has_input_of(stored.run, wanted):
             raise Conflict(
                 f"workflow {wanted.workflow}: the id {wanted.ticket_id!r} is taken by run {stored.run.id}, which was "
                 "started with another input; use another id, or the same input",
@@ -227,11 +231,12 @@ class Client:
             state=state,
             visit=visit,
             about=about,
-            data=msgspec.Raw(codec.encode(data, what=f"data of signal {name}")),
             sent_at=self.runtime.store.now_s(),
         )
+        body = codec.encode(data, what=f"data of signal {name}", bytes_max=BLOB_BYTES_MAX)
         for _ in range(ATTEMPTS_MAX):
             stored = await self.find(run_id)
+            signal, chunks = with_data(stored.run, signal, body)
             key = signal_key(stored.run, signal.id)
             if (await self.runtime.store.read(self.scope, [key]))[0] is not None:
                 return await self._answer(stored, signal)
@@ -240,27 +245,28 @@ class Client:
                 if verdict is Verdict.REFUSED:
                     raise InvalidTransition(reason, run=stored.run.id, state=where_of(stored.run), signal=name)
                 if verdict is Verdict.NOW and not stored.owner:
-                    return await self._judge_signal(stored, signal)
-                return await self._leave_signal(stored, signal, NEW if verdict is Verdict.NOW else EARLY)
+                    return await self._judge_signal(stored, signal, chunks)
+                status = NEW if verdict is Verdict.NOW else EARLY
+                return await self._leave_signal(stored, signal, chunks, status)
             except (Conflict, Fenced):
                 continue
         raise Unavailable(f"run {run_id}: it changed {ATTEMPTS_MAX} times while {name!r} was sent; try again")
 
-    async def _judge_signal(self, stored: Stored, signal: Signal) -> str:
+    async def _judge_signal(self, stored: Stored, signal: Signal, chunks: tuple[Put, ...]) -> str:
         """Nobody owns the run: whoever sends decides at once, in one commit."""
         occurrence = on.Signalled(signal=signal, agent=signal.by)
         decision = self._decide(stored, occurrence)
         where = where_of(decision.run)
         taken = msgspec.structs.replace(signal, answer=where)
         put = signal_put(stored.run, taken, TAKEN, expect=ABSENT, now=self.runtime.store.now_s())
-        after = await self._handover.take(stored, decision, extra=(put,))
+        after = await self._handover.take(stored, decision, extra=(put, *chunks))
         return where_of(after.run)
 
-    async def _leave_signal(self, stored: Stored, signal: Signal, status: str) -> str:
+    async def _leave_signal(self, stored: Stored, signal: Signal, chunks: tuple[Put, ...], status: str) -> str:
         put = signal_put(stored.run, signal, status, expect=ABSENT, now=signal.sent_at)
         change = Change(
             change_id=self.runtime.change_id(),
-            writes=(put,),
+            writes=(put, *chunks),
             requires=(Require(key=stored.run.key, version=stored.version, epoch=stored.epoch),),
         )
         await self.runtime.commit(self.scope, change)

@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockService
 from holdfast.logs import get_logger
 from holdfast.store.copy import refuse_unfinished
@@ -45,7 +45,9 @@ class Engine:
     Entering it has started recovery. `runs_max` bounds the runs worked on at once (further ones wait in line),
     `deaths_max` is how many deaths of its process without progress set a run aside. `is_cold` re-reads everything
     before each decision: slow, for tests. `works=False` gives the door alone: it reads, sends and decides, but works
-    on no run. `executor` runs the sync functions of steps; without one they share the loop's default threads.
+    on no run. `executor` runs the sync functions of steps; without one they share the loop's default threads. A store
+    that several processes share and that may forget what it acknowledged, such as Redis, is refused unless
+    `durable=False` says that this is known.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::
@@ -67,6 +69,7 @@ class Engine:
         heartbeat_s: float = HEARTBEAT_S,
         works: bool = True,
         is_cold: bool = False,
+        durable: bool = True,
         executor: Executor | None = None,
         retention: Retention | None = None,
     ) -> None:
@@ -88,6 +91,7 @@ class Engine:
         self._heartbeat_s = heartbeat_s
         self._works = works
         self._is_cold = is_cold
+        self._must_be_durable = durable and works
         self._executor = executor
         self._retention = retention
         self._workflows = _by_queue(workflows)
@@ -102,6 +106,7 @@ class Engine:
             if isinstance(store, str):
                 store = open_store(store, clock=self._store_clock)
                 self._exit.push_async_callback(store.close)
+            self._check_durable(store)
             self._inside = await self._open(store)
         except BaseException:
             self._inside = None
@@ -149,6 +154,15 @@ class Engine:
         elif ownership.is_shared:
             tasks.start(inside.recovery.overhear(), name="overhear")
         return inside
+
+    def _check_durable(self, store: Store) -> None:
+        can = store.capabilities
+        if self._must_be_durable and can.many_processes and not can.durable:
+            raise Rejected(
+                f"engine: expected a durable store, saw {can.location}, whose acknowledged commits survive "
+                f"{can.durability}; say durable=False to work on it all the same",
+                location=can.location,
+            )
 
     # -- doors --------------------------------------------------------------------------------------------------
 
@@ -288,7 +302,9 @@ class _Inside:
         if self.keeper is not None:
             self.runtime.tasks.start(self.keeper.keep(), name="retention")
         if self.ownership.is_shared:
-            self.runtime.tasks.start(self.ownership.keep(self._lease_lost), name="heartbeat")
+            self.runtime.tasks.start(
+                self.ownership.keep(self._lease_lost, self.recovery.watch.trouble), name="heartbeat"
+            )
             self.runtime.tasks.start(self.recovery.listen(), name="listen")
 
     def _lease_lost(self) -> None:
@@ -303,7 +319,10 @@ class _Inside:
     def _crashed(self, run_id: str, error: BaseException) -> None:
         if isinstance(error, Unavailable | CommitUnknown | Conflict):
             log.warning("run is taken up anew", run=run_id, error=repr(error))
-            self.recovery.strayed()
+            if isinstance(error, Conflict):
+                self.recovery.strayed()
+            else:
+                self.recovery.gave_up()
             return
         log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
         self.problems[f"run {run_id}"] = repr(error)

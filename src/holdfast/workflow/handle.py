@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.errors import Rejected, WorkflowError
+from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Event, Key
 from holdfast.workflow.admission import expectation
 from holdfast.workflow.build import Built
+from holdfast.workflow.large import blob_ref, read_patiently
 from holdfast.workflow.run import Run, spec_text
 from holdfast.workflow.runtime import Runtime, Stored
 
@@ -192,6 +194,10 @@ class RunHandle:
     async def history(self) -> list[Event]:
         """The run's whole journal, oldest first."""
         return await self._door.events(self.id)
+
+    async def get_blob(self, ref: BlobRef | Mapping[str, Any]) -> bytes:
+        """The bytes that a handler kept by `ctx.put_blob`, of which the data hold the reference."""
+        return await read_patiently(self._door.runtime, self.run, blob_ref(ref))
 
     async def _changes(self) -> AsyncIterator[None]:
         watcher = self._door.runtime.watch(self.id)

@@ -29,6 +29,8 @@ from holdfast.workflow.run import NOTICE, PROCESS, RUN
 
 LEASE_TTL_S = 5.0
 HEARTBEAT_S = 1.0
+AILING_BEAT_S = 0.25
+"""The pause between two beats while the store takes none."""
 FORGET_AFTER_S = 3600.0
 """How long the lease of a process that may only stand still stays on record after it lapsed: when it wakes it may take
 up runs before it renews, and if it dies then, these runs must be found by its name."""
@@ -95,16 +97,20 @@ class Ownership:
             self._life = self._liveness.hold(self.process_id)
         await self._renew()
 
-    async def keep(self, on_lost: Callable[[], None]) -> None:
-        """Renew the lease for ever; `on_lost` is called when others declared this process dead."""
+    async def keep(self, on_lost: Callable[[], None], on_trouble: Callable[[], None]) -> None:
+        """Renew the lease for ever; `on_lost` is called when others declared this process dead, `on_trouble` when the
+        store took no beat. It beats faster then: so a store that is back is known to be."""
+        pause_s = self._heartbeat_s
         while True:
-            await self._clock.sleep(self._heartbeat_s)
+            await self._clock.sleep(pause_s)
             is_late = self.lease_left_s() <= 0
+            pause_s = self._heartbeat_s
             try:
                 if not await self._renewed() or is_late:
                     on_lost()
             except HoldfastError:
-                continue  # tried again with the next beat; until the lease lapses nobody minds
+                pause_s = min(self._heartbeat_s, AILING_BEAT_S)
+                on_trouble()  # tried again with the next beat; until the lease lapses nobody else minds
             except Exception as error:  # nothing may end this task: without it the others take every run away
                 log.error("heartbeat failed", process=self.process_id, error=repr(error))
 

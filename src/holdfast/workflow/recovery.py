@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
 from holdfast import faults
-from holdfast.errors import Conflict, Corrupt, HoldfastError
+from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Origin
@@ -24,6 +24,7 @@ from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.run import ENDED, RUN, SIGNAL, Run, decode_signal
 from holdfast.workflow.runtime import Runtime, Stored, knows
+from holdfast.workflow.watch import StoreWatch
 
 AsyncRuns = AsyncIterator[str]
 CLAIM_BATCH = 200
@@ -52,6 +53,7 @@ class RecoveryManager:
         self.is_sweeping = False
         self._sweep_problem: str | None = None
         self._listen_problem: str | None = None
+        self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
     def last_problem(self) -> str | None:
@@ -66,6 +68,8 @@ class RecoveryManager:
         except Exception as error:  # whatever it was: what this sweep was asked to look for is still to be looked for
             self._sweep_problem = str(error) or repr(error)
             self.strayed()
+            if is_away(error):
+                self.watch.trouble()
             raise
         else:
             self._sweep_problem = None
@@ -83,6 +87,15 @@ class RecoveryManager:
         claim was lost; or somebody's signal lies with a run that was let go just then. Look for them soon."""
         self._has_strays = self._is_inbox_due = True
         self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self.nudge)
+
+    def gave_up(self) -> None:
+        """An actor gave up on a store that was away: its run is looked for soon, and at once when the store is back."""
+        self.strayed()
+        self.watch.trouble()
+
+    def _store_came_back(self) -> None:
+        self._has_strays = self._is_inbox_due = True
+        self.nudge()
 
     @property
     def is_resting(self) -> bool:
@@ -121,6 +134,8 @@ class RecoveryManager:
                 continue  # there is more to heed than was read
             except Exception as error:  # nothing may end this task: without it signals from elsewhere go unheard
                 self._listen_problem = str(error) or repr(error)
+                if is_away(error):
+                    self.watch.trouble()
                 log.warning("listening to other processes failed", error=repr(error))
                 await self._runtime.clock.sleep(self._sweep_s)
             self.nudge()
@@ -340,3 +355,8 @@ class RecoveryManager:
     def _due(self) -> None:
         self._appointment = None
         self.nudge()
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says of the store that it cannot be worked on, rather than of what was asked of it."""
+    return isinstance(error, Unavailable | CommitUnknown)

@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from holdfast.errors import Conflict, Corrupt
 from holdfast.logs import get_logger
+from holdfast.store.blobs import BLOB
 from holdfast.store.journal import kept_from
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store, StoreAdmin
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Query, Record, RemovePrefix, Require, Scope
-from holdfast.workflow.inbox import JUDGED
+from holdfast.workflow.inbox import JUDGED, REFUSED
+from holdfast.workflow.large import signal_blob
 from holdfast.workflow.retention import KEEP_WHOLE, Kin, Removed, is_needed, kin_keys, removal
-from holdfast.workflow.run import ENDED, NOTICE, PROCESS, RUN, SIGNAL, decode_run
+from holdfast.workflow.run import ENDED, NOTICE, PROCESS, RUN, SIGNAL, decode_run, decode_signal
 
 PAGE = 50
 """Runs, signals or notices that are looked at, and removed, together."""
@@ -60,7 +62,9 @@ class Remover:
                         runs[record.key.id] = record.key
         signals = 0
         async for records in self._old(Query(kind=SIGNAL, statuses=JUDGED)):
-            signals += sum(record.key.id.partition("/")[0] not in runs for record in records)
+            signals += sum(
+                record.key.id.partition("/")[0] not in runs and _may_be_forgotten(record) for record in records
+            )
         orphans = [record async for record in self._orphans()]
         rows = await self._rows_going(admin, set(runs.values()), keep_rows or KEEP_WHOLE)
         return Removed(runs=len(runs), signals=signals, notices=len(orphans), rows=rows)
@@ -101,11 +105,17 @@ class Remover:
         return await self._commit(record.key.tenant, change)
 
     async def _forget(self, record: Record) -> bool:
+        """Remove a signal that was judged long ago."""
         tenant, user, kind, id_ = record.key
+        if not _may_be_forgotten(record):
+            return False
         change = Change(
             change_id=self._change_id(),
             requires=(Require(key=record.key, version=record.version),),
-            removes=(RemovePrefix(tenant=tenant, user=user, kind=kind, prefix=id_),),
+            removes=(
+                RemovePrefix(tenant=tenant, user=user, kind=kind, prefix=id_),
+                RemovePrefix(tenant=tenant, user=user, kind=BLOB, prefix=signal_blob(record.key)),
+            ),
         )
         return await self._commit(tenant, change)
 
@@ -143,6 +153,15 @@ class Remover:
         except Conflict:
             return False  # somebody needs it after all, or removed it first
         return True
+
+
+def _may_be_forgotten(record: Record) -> bool:
+    """Whether nothing needs a judged signal. One that was taken with data in chunks stays: some version of its run
+    refers to them."""
+    try:
+        return record.status == REFUSED or decode_signal(record.body).blob is None
+    except Corrupt:
+        return False
 
 
 def _process_key(process_id: str) -> Key:

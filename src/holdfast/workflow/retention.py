@@ -15,11 +15,12 @@ import msgspec
 from holdfast import codec
 from holdfast.clock import parse_duration_s
 from holdfast.errors import InvalidInput
+from holdfast.store.blobs import BLOB
 from holdfast.store.copies import COPY
 from holdfast.store.records import ABSENT, Change, Key, Put, Record, RemovePrefix, Require
 from holdfast.workflow.run import FORKS, MEMO, RUN, SIGNAL, TICKET, Run, ticket_key
 
-OWNED_KINDS = (MEMO, SIGNAL, COPY)
+OWNED_KINDS = (MEMO, SIGNAL, COPY, BLOB)
 """The kinds of records that belong to a run: their ids start with its id and a slash."""
 EVERY_MIN_S = 1.0
 KEEP_WHOLE = 1 << 40

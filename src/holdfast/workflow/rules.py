@@ -153,9 +153,11 @@ def _signalled(built: Built, run: Run, event: on.Signalled, now: float) -> Decis
     signal = event.signal
     told = {"name": signal.name, "by": signal.by, "about": signal.about, "at": now, "data": codec.decode(signal.data)}
     metadata = {"signal": signal.id} | ({"about": signal.about} if signal.about else {})
-    return advance(
-        built, replace(run, signal=told), signal.name, now, trigger=signal.name, agent=signal.by, metadata=metadata
-    )
+    blobs = {name: ref for name, ref in run.blobs.items() if name != "signal"}
+    if signal.blob is not None:
+        blobs["signal"] = signal.blob
+    told_run = replace(run, signal=told, blobs=blobs)
+    return advance(built, told_run, signal.name, now, trigger=signal.name, agent=signal.by, metadata=metadata)
 
 
 def _timer(built: Built, run: Run, event: on.TimerDue, now: float) -> Decision:

@@ -12,6 +12,7 @@ import msgspec
 from holdfast import codec
 from holdfast.chart import Configuration, shown
 from holdfast.errors import Corrupt, InvalidInput
+from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
 
 RUN = "run"
@@ -79,7 +80,8 @@ class Timer(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One run of a workflow. `data` is the workflow's own data, `input` what it was started with, both JSON."""
+    """One run of a workflow. `data` is the workflow's own data, `input` what it was started with, both JSON. `blobs`:
+    what stands for the input ("input") or the last signal's data ("signal") where these are kept in chunks."""
 
     id: str
     workflow: str
@@ -111,6 +113,7 @@ class Run(msgspec.Struct, frozen=True):
     labels: dict[str, str] = {}
     is_cancelled: bool = False
     signal: dict[str, Any] | None = None
+    blobs: dict[str, BlobRef] = {}
 
     @property
     def key(self) -> Key:
@@ -158,7 +161,8 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
-    """A message for a run. `state` and `visit` name the wait it is meant for; `about` what was judged (a hash)."""
+    """A message for a run. `state` and `visit` name the wait it is meant for; `about` what was judged (a hash).
+    `blob` stands for data that are kept in chunks."""
 
     id: str
     name: str
@@ -167,6 +171,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     visit: int = 0
     about: str | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
+    blob: BlobRef | None = None
     sent_at: float = 0.0
     answer: str = ""
 
@@ -182,7 +187,7 @@ def encode_run(run: Run) -> bytes:
     if len(body) > codec.PAYLOAD_BYTES_MAX:
         raise InvalidInput(
             f"run {run.id}: expected at most {codec.PAYLOAD_BYTES_MAX} bytes of state, saw {len(body)}; "
-            "keep big things elsewhere and a link in the data"
+            "keep big things by ctx.put_blob and the reference in the data"
         )
     return body
 

@@ -20,6 +20,7 @@ from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
 from holdfast.store import journal
+from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
 from holdfast.store.recent import read_recent
@@ -208,8 +209,9 @@ class Runtime:
                 writes=(put, *lock_puts, *extra),
                 requires=requires,
                 removes=tuple(
-                    RemovePrefix(tenant=run.tenant, user=run.user, kind=MEMO, prefix=visit_prefix(run.id, path, leaf))
+                    RemovePrefix(tenant=run.tenant, user=run.user, kind=kind, prefix=visit_prefix(run.id, path, leaf))
                     for path, leaf in locked.left
+                    for kind in (MEMO, BLOB)
                 ),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )

@@ -1,9 +1,4 @@
-"""What a handler is given: the run's data, and steps whose results survive.
-
-A step's result is a *memo*, kept by name for one visit of one state. It is held back until the handler next suspends:
-a handler that returns at once has its last memo and its transition in one commit, and the body of a next step starts
-only after every memo before it is durable.
-"""
+"""What a handler is given: the run's data, and steps whose results survive as memos."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ import functools
 import inspect
 import typing
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Literal
 
@@ -22,149 +17,19 @@ from msgspec.structs import replace
 
 from holdfast import codec, faults
 from holdfast.chart import shown
-from holdfast.context import UserExecutionContext
+from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
-from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Require, Scope
+from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
 from holdfast.workflow.decision import Row
-from holdfast.workflow.run import MEMO, Leaf, Run, visit_prefix
+from holdfast.workflow.large import blob_ref, read_patiently
+from holdfast.workflow.memos import Memos
+from holdfast.workflow.run import Leaf, Run
 from holdfast.workflow.runtime import Runtime
 
 MAP_CONCURRENCY = 16
 """How many items of a `map` run side by side unless said otherwise."""
 
-HELD_MAX = 40
-"""Memos and notes that are held back before they are sent off: at 1 MiB each they fit into one change."""
-
 Once = Literal["visit", "run"]
-
-
-class Memos:
-    """The memos of one visit: those known, those held back, those on their way to the store."""
-
-    def __init__(self, runtime: Runtime, run: Run, path: str, leaf: Leaf) -> None:
-        self._runtime = runtime
-        self._run_key = run.key
-        self._prefix = visit_prefix(run.id, path, leaf)
-        self.epoch = 0
-        self._known: dict[str, bytes] = {}
-        self._held: list[Put] = []
-        self._notes: list[Row] = []
-        self._flights: set[asyncio.Task[None]] = set()
-        self._refusal: BaseException | None = None
-        self._is_doubtful = False
-        self._due_flush: asyncio.Handle | None = None
-
-    def begin(self) -> None:
-        """A new attempt: what was refused to the one before is its own affair."""
-        self._refusal = None
-
-    async def load(self) -> int:
-        """Read what earlier attempts left; how many there were."""
-        after: str | None = None
-        query = Query(kind=MEMO, prefix=self._prefix)
-        while True:
-            page = await self._runtime.store.scan(self._scope, query, after=after, limit=1000)
-            for record in page.records:
-                self._known[record.key.id] = record.body
-            if page.next is None:
-                return len(self._known)
-            after = page.next
-
-    async def find(self, name: str) -> bytes | None:
-        """The memo of a step by name, or None."""
-        memo_id = self._prefix + name
-        if self._is_doubtful:
-            self._known.clear()
-            await self.load()
-            self._known |= {put.key.id: put.body for put in self._held}
-            self._is_doubtful = False
-        if self._runtime.is_cold and memo_id not in {put.key.id for put in self._held}:
-            await self.durable()
-            record = (await self._runtime.store.read(self._scope, [self._key(memo_id)]))[0]
-            return None if record is None else record.body
-        return self._known.get(memo_id)
-
-    def is_known(self, name: str) -> bool:
-        """Whether a step of this name has a memo already."""
-        return self._prefix + name in self._known
-
-    def keep(self, name: str, body: bytes) -> None:
-        """Hold a new memo back until the handler suspends or a next body wants to start."""
-        memo_id = self._prefix + name
-        self._known[memo_id] = body
-        self._held.append(Put(key=self._key(memo_id), body=body, expect=ABSENT))
-        self._flush_in_time()
-
-    def note(self, row: Row) -> None:
-        """Hold a journal row back in the same way."""
-        self._notes.append(row)
-        self._flush_in_time()
-
-    async def durable(self) -> None:
-        """Until every memo kept so far is in the store. Raises the first refusal of one since the attempt began: Fenced
-        where this process lost the run."""
-        self._flush()
-        await self.landed()
-
-    async def landed(self) -> None:
-        """Until every memo on its way is in the store; those held back stay so. Raises as `durable` does."""
-        while self._flights:
-            flight = next(iter(self._flights))  # nearly always the only one; `gather` would cost a turn of the loop
-            await flight
-            self._flights.discard(flight)
-        if self._refusal is not None:  # of one that ended before anybody waited for it
-            raise self._refusal
-
-    def rest(self) -> None:
-        """The handler returned: what is still held goes with its decision, in one commit."""
-        if self._due_flush is not None:
-            self._due_flush.cancel()
-            self._due_flush = None
-
-    def take_held(self) -> tuple[list[Put], list[Row]]:
-        """What is still held, to be written with a decision or forgotten with the visit."""
-        held, notes, self._held, self._notes = self._held, self._notes, [], []
-        return held, notes
-
-    @property
-    def _scope(self) -> Scope:
-        return Scope.of_user(self._run_key.tenant, self._run_key.user)
-
-    def _key(self, memo_id: str) -> Key:
-        return Key(self._run_key.tenant, self._run_key.user, MEMO, memo_id)
-
-    def _flush_in_time(self) -> None:
-        if len(self._held) + len(self._notes) >= HELD_MAX:
-            self._flush()
-        elif self._due_flush is None:
-            self._due_flush = asyncio.get_running_loop().call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self.rest()
-        if self._held or self._notes:
-            held, notes = self.take_held()
-            flight = self._runtime.tasks.start(self._write(held, notes), name="memos")
-            self._flights.add(flight)
-            flight.add_done_callback(self._ended)
-
-    def _ended(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        error = None if flight.cancelled() else flight.exception()
-        if error is not None and self._refusal is None:
-            self._refusal = error
-        # What this flight carried may be in the store or not: the next who asks for a memo reads them all anew.
-        self._is_doubtful = self._is_doubtful or flight.cancelled() or error is not None
-
-    async def _write(self, held: list[Put], notes: list[Row]) -> None:
-        faults.point("before-memo")
-        change = Change(
-            change_id=self._runtime.change_id(),
-            writes=tuple(held),
-            requires=(Require(key=self._run_key, epoch=self.epoch),),
-            events=tuple(note_event(self._run_key, row) for row in notes),
-        )
-        await self._runtime.commit(self._scope, change, is_patient=True)
-        faults.point("memo")
 
 
 class RunContext:
@@ -182,6 +47,7 @@ class RunContext:
         self._memos = memos
         self._memos.begin()
         self._leaf = leaf
+        self._run = run
         self.data = data
         self.input: Any = codec.decode(run.input)
         self.run_id = run.id
@@ -227,7 +93,8 @@ class RunContext:
 
         Sync functions run in a thread. A function with a keyword-only parameter named `key` gets the idempotency key:
         one for each visit, or with `once="run"` one for the whole run (the body still runs in each visit). A name that
-        repeats within a visit needs `key=`. The result passes through JSON by the function's return annotation.
+        repeats within a visit needs `key=`. The result passes through JSON by the function's return annotation, and may
+        have 32 MiB of it.
         Effects happen at least once; exactly once where the receiver honours the key.
         """
         memo = _memo_name(name, key)
@@ -240,7 +107,7 @@ class RunContext:
         if _wants_key(function):
             kwargs["key"] = self.key_of(name, once=once, key=key)
         result = await _call(function, args, kwargs, self._runtime.executor)
-        body = codec.encode(result, what=f"result of step {name}")
+        body = codec.encode(result, what=f"result of step {name}", bytes_max=BLOB_BYTES_MAX)
         if self._memos.is_known(memo):
             raise WorkflowError(
                 f"state {self.state}: step {memo!r} ran twice in one visit; give repeated steps a key=",
@@ -294,15 +161,28 @@ class RunContext:
         Raises InvalidInput for what a journal cannot hold."""
         row = Row(name="note", agent=self.state, metadata={"text": text, **facts})
         body = codec.encode(row.facts(), what=f"note of state {self.state}")
-        self._memos.note(replace(row, metadata=codec.decode(body)["metadata"]))
+        self._memos.note(replace(row, metadata=codec.decode(body)["metadata"]), len(body))
+
+    async def put_blob(self, name: str, data: bytes) -> BlobRef:
+        """Keep bytes that are too big for the run's data, at most 32 MiB; what stands for them is small, and fits into
+        the data and into the arguments of steps.
+
+        Durable when it returns. They go with the run, and not before: an older version of it may be gone back to. The
+        same bytes under the same name are kept once. Raises InvalidInput.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise InvalidInput(f"blob {name!r}: expected bytes, saw {type(data).__name__}; encode it first")
+        return await self._memos.put_blob(_memo_name(check_id("blob", name), None), bytes(data))
+
+    async def get_blob(self, ref: BlobRef | Mapping[str, Any]) -> bytes:
+        """The bytes that `put_blob` kept. In data without a type a reference is a dict, which does as well.
+
+        Raises NotFound where there is no such blob, Corrupt where its bytes are not what they were.
+        """
+        return await read_patiently(self._runtime, self._run, blob_ref(ref))
 
     def __repr__(self) -> str:
         return f"RunContext({self.run_id} {self.state}#{self.visit} attempt {self.attempt})"
-
-
-def note_event(run_key: Key, row: Row) -> NewEvent:
-    """A note as a journal row: it changes nothing of the run."""
-    return NewEvent(key=run_key, name=row.name, body=codec.encode(row.facts(), what=row.name))
 
 
 def _memo_name(name: str, key: str | None) -> str:

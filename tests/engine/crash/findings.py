@@ -90,13 +90,13 @@ def reading(url: str) -> str:
     return f"{url}?mode=ro" if url.startswith(FILE) else url
 
 
-def memo_names(url: str) -> list[str]:
-    """The ids of all memos that the store holds, sorted."""
+def memo_names(url: str, *, kind: str = MEMO) -> list[str]:
+    """The ids of all memos, or other records, that the store holds, sorted."""
 
     async def look() -> list[str]:
         store = open_store(url)
         try:
-            page = await store.scan(Scope.system(), Query(kind=MEMO), limit=PAGE)
+            page = await store.scan(Scope.system(), Query(kind=kind), limit=PAGE)
             return [record.key.id for record in page.records]
         finally:
             await store.close()

@@ -99,6 +99,28 @@ def test_a_memo_that_comes_late_holds_the_next_body_up(stage: Stage) -> None:
     assert _bodies(stage) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "bodies"),
+    [
+        ("before-memo:1:kill", ["a", "a", "c"]),
+        ("memo:1:kill", ["a", "c"]),
+        ("before-transition:2:kill", ["a", "c"]),
+        ("transition:2:kill", ["a", "c"]),
+    ],
+)
+def test_large_results_and_blobs_survive_a_kill(stage: Stage, fault: str, bodies: list[str]) -> None:
+    """A result of 3 MB is in chunks: all of them are there with its memo, or none. What the run keeps stays readable,
+    what belonged to the visit is gone with it."""
+    stage.start("large", starts=1, awaits=1, fault=fault).until_killed()
+    stage.run("large", awaits=1)
+    assert _bodies(stage) == bodies
+    found = examine(stage.url)["T-0"]
+    assert codec.decode(found.run.data)["seen"] == 3_000_000
+    assert memo_names(stage.url) == []
+    left = {name.rpartition("/")[0] for name in memo_names(stage.url, kind="blob")}
+    assert left == {codec.decode(found.run.data)["report"]["id"]}
+
+
 def test_an_error_handler_that_is_killed_runs_again_and_the_failed_state_does_not(stage: Stage) -> None:
     process = stage.start("rescue", starts=1, awaits=1, holds=("mend",))
     process.until_line("mend")

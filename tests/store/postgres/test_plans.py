@@ -33,11 +33,11 @@ ANALYZE holdfast.events;
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[Connection]:
     """A transaction as every call has it, in a store with some thousand records."""
-    connections = Connections(parse(database))
-    async with connections.transaction(SYSTEM) as filling:
+    connections = Connections(parse(database), size=4)
+    async with connections.writing(SYSTEM) as filling:
         await filling.execute("RESET ROLE")
         await filling.execute(FILL)
-    async with connections.transaction(ANA) as connection:
+    async with connections.writing(ANA) as connection:
         yield connection
     await connections.close()
 

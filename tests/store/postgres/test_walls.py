@@ -33,9 +33,9 @@ async def filled(database: str) -> str:
 
 async def seen(database: str, *scopes: Scope) -> list[str]:
     """The ids that a transaction with these scopes sees, whatever it asks for."""
-    connections = Connections(parse(database))
+    connections = Connections(parse(database), size=4)
     try:
-        async with connections.transaction(*scopes) as connection:
+        async with connections.writing(*scopes) as connection:
             return sorted(row[0] for row in await connection.fetch("SELECT id FROM holdfast.records"))
     finally:
         await connections.close()
@@ -97,9 +97,9 @@ async def test_views_show_what_their_reader_may_see(filled: str) -> None:
     store = PostgresStore(filled)
     await store.commit(ANA, change(put(run), event(run)))
     await store.close()
-    connections = Connections(parse(filled))
+    connections = Connections(parse(filled), size=4)
     for scope, count in ((BOB, 0), (ANA, 1), (TENANT, 1), (STRANGER, 0)):
-        async with connections.transaction(scope) as connection:
+        async with connections.writing(scope) as connection:
             for view in ("workflow_states", "state_transitions"):
                 sql = f"SELECT count(*) FROM holdfast.{view} WHERE workflow_id = $1"
                 assert await connection.fetchval(sql, run) == count, (scope, view)
@@ -110,7 +110,7 @@ async def test_what_a_pooled_connection_was_left_with_means_nothing(filled: str)
     """Somebody has set everything for the session: role, scopes, isolation, a read-only default, a search path."""
     store = PostgresStore(filled + "?pool_size=2")
     connections = store._connections
-    held = [await connections.acquire() for _ in range(2)]
+    held = [await connections.acquire()]
     for connection in held:
         await connection.execute(
             """SET holdfast.scopes = '{"4:acme/ana": null, "4:acme/bob": null, "5:other": null}';
@@ -119,7 +119,7 @@ async def test_what_a_pooled_connection_was_left_with_means_nothing(filled: str)
         await connections.release(connection, is_done=True)
     page = await store.scan(BOB, Query(kind="note"))
     assert [record.key.id for record in page.records] == ["of-", "of-bob"]
-    async with connections.transaction(BOB) as connection:
+    async with connections.writing(BOB) as connection:
         rows = await connection.fetch("SELECT id FROM holdfast.records")
         assert sorted(row[0] for row in rows) == ["of-", "of-bob"]
     await store.commit(BOB, change(put(key("b", user="bob")), event(key("b", user="bob"))))
@@ -132,7 +132,7 @@ async def test_a_row_of_another_tenant_cannot_be_inserted_whatever_the_gate_let_
     """The gate refuses such a change; here is what happens to one that got past it."""
     row = """'[["run", "other", "ana", "x", 1, 0, "", "", false, "", null, "", {}, "c", 0, "d", "{}"]]'"""
     insert = f"SELECT holdfast.write_1(jsonb_build_object('inserted', {row}::jsonb))"
-    connections = Connections(parse(filled))
+    connections = Connections(parse(filled), size=4)
     for sql in (insert, "UPDATE holdfast.records SET tenant = 'other' WHERE id = 'of-ana'"):
         with pytest.raises(Rejected, match="outside the scopes of its sender"):
             await run_as(connections, ANA, sql)
@@ -141,7 +141,7 @@ async def test_a_row_of_another_tenant_cannot_be_inserted_whatever_the_gate_let_
 
 
 async def run_as(connections: Connections, scope: Scope, sql: str) -> str:
-    async with connections.transaction(scope) as connection:
+    async with connections.writing(scope) as connection:
         return await connection.execute(sql)
 
 

@@ -40,11 +40,12 @@ class Address(NamedTuple):
     statement_cache_size: int
     statement_timeout_s: int
     process: str
+    grace_s: float = GRACE_S
 
     @property
     def answer_timeout_s(self) -> float:
         """How long the server may stay silent, for whoever waits."""
-        return self.statement_timeout_s + GRACE_S
+        return self.statement_timeout_s + self.grace_s
 
     @property
     def lock_folder(self) -> Path:

@@ -18,7 +18,7 @@ from holdfast import codec, faults
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, LOST, is_lost, translate
+from holdfast.store.postgres.errors import EVERYTHING, is_fate_unknown, is_lost, translate
 from holdfast.store.records import SHARED, Scope
 
 CONNECT_TIMEOUT_S = 5.0
@@ -61,25 +61,20 @@ class Pool(Protocol):
 
 
 class Connections:
-    """Opened when they are first used in a loop, closed with it."""
+    """Opened when they are first used in a loop, closed with it; at most `size` of them in a loop.
 
-    def __init__(self, address: Address) -> None:
+    The driver bounds the wait for each answer by `address.answer_timeout_s`.
+    """
+
+    def __init__(self, address: Address, *, size: int) -> None:
         self._address = address
+        self._size = size
         self._pools: LoopBound[Pool] = LoopBound(self._open, _close, abandon=_abandon, name=address.shown)
 
     @property
     def address(self) -> Address:
         """Where they lead to."""
         return self._address
-
-    def opening(self, scopes: Iterable[Scope], options: str = "") -> str:
-        """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
-        role, listed = reach(scopes)
-        # In hexadecimal, so that no name needs quoting.
-        granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
-        chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
-        limit = f"set_config('statement_timeout', '{self._address.statement_timeout_s}s', true)"
-        return f"BEGIN {options}; SELECT {chosen}, {limit}{_SET}"
 
     async def acquire(self) -> Connection:
         """A connection of the running loop's pool. Raises the store's errors."""
@@ -89,16 +84,30 @@ class Connections:
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
+    async def release(self, connection: Connection, *, is_done: bool) -> None:
+        """Give one back; one that is not done with what it was asked is closed, which undoes it."""
+        with contextlib.suppress(*EVERYTHING):  # it was lost, and the pool knows already
+            if not is_done:
+                connection.terminate()  # quicker than to ask a server that may not answer, and as safe
+            if (pool := self._pools.peek()) is None:
+                return  # the loop ends, and has closed its pool
+            try:
+                await pool.release(connection)
+            except asyncio.CancelledError:
+                # A loop that ends cancels the pool's own task as well, which then has not put it back.
+                with contextlib.suppress(*EVERYTHING):
+                    connection.terminate()
+                raise
+
     async def begin(self, scopes: Iterable[Scope], options: str = "") -> Connection:
         """A connection with a transaction begun. One that was lost while it rested is passed over for the next."""
         opening = self.opening(scopes, options)
         lost: BaseException | None = None
-        for _ in range(self._address.pool_size + 1):
+        for _ in range(self._size + 1):
             connection = await self.acquire()
             is_begun = False
             try:
-                async with asyncio.timeout(self._address.answer_timeout_s):
-                    await connection.execute(opening)
+                await connection.execute(opening)
                 is_begun = True
                 return connection
             except EVERYTHING as error:
@@ -111,60 +120,58 @@ class Connections:
         assert lost is not None, "only a lost connection leads to another"
         raise translate(lost, self._address.shown) from lost
 
-    async def release(self, connection: Connection, *, is_done: bool) -> None:
-        """Give one back; one that is not done with what it was asked is closed, which undoes it."""
-        pool = self._pools.peek()
-        with contextlib.suppress(*EVERYTHING):  # where the loop ends, its pool may have taken it back already
-            if not is_done:
-                connection.terminate()  # quicker than to ask a server that may not answer, and as safe
-            if pool is not None:
-                await pool.release(connection)
+    def opening(self, scopes: Iterable[Scope], options: str = "") -> str:
+        """What opens a transaction: its role and, for users and tenants, the list of scopes that it is let into."""
+        role, listed = reach(scopes)
+        # In hexadecimal, so that no name needs quoting.
+        granted = f"convert_from('\\x{listed.hex()}'::bytea, 'UTF8')"
+        chosen = f"set_config('holdfast.scopes', {granted}, true), set_config('role', '{role}', true)"
+        limit = f"set_config('statement_timeout', '{self._address.statement_timeout_s}s', true)"
+        return f"BEGIN {options}; SELECT {chosen}, {limit}{_SET}"
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
-        """A transaction that sees and writes what `scopes` cover, committed where the block ends well.
-
-        `options` follow BEGIN. Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
-        """
-        connection = await self.begin(scopes, options)
-        is_done = False
-        try:
-            try:
-                yield connection
-            except EVERYTHING as error:
-                raise translate(error, self._address.shown) from error
-            await self.commit(connection)
-            is_done = True
-        finally:
-            await self.release(connection, is_done=is_done)
+    async def lent(self) -> AsyncIterator[Connection]:
+        """A connection for a while, closed where the block fails. Raises the store's errors."""
+        async with self._held(await self.acquire()) as connection:
+            yield connection
 
     @contextlib.asynccontextmanager
-    async def statement(self) -> AsyncIterator[Connection]:
-        """A connection for a single statement that touches no table of ours. Raises the store's errors."""
-        connection = await self.acquire()
+    async def _held(self, connection: Connection) -> AsyncIterator[Connection]:
         is_done = False
         try:
-            async with asyncio.timeout(self._address.answer_timeout_s):
-                yield connection
+            yield connection
             is_done = True
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
         finally:
             await self.release(connection, is_done=is_done)
 
+    @contextlib.asynccontextmanager
+    async def reading(self, scope: Scope, *, options: str = "") -> AsyncIterator[Connection]:
+        """A transaction that reads what `scope` covers. `options` follow BEGIN. Raises the store's errors."""
+        async with self._held(await self.begin((scope,), f"{options} READ ONLY")) as connection:
+            yield connection
+            await connection.execute("COMMIT")
+
+    @contextlib.asynccontextmanager
+    async def writing(self, *scopes: Scope) -> AsyncIterator[Connection]:
+        """A transaction that sees and writes what `scopes` cover, committed where the block ends well.
+
+        Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
+        """
+        async with self._held(await self.begin(scopes)) as connection:
+            yield connection
+            await self.commit(connection)
+
     async def commit(self, connection: Connection) -> None:
         """End the transaction. Raises Unavailable where it was certainly undone, CommitUnknown where nobody knows."""
         place = self._address.shown
         try:
-            async with asyncio.timeout(self._address.answer_timeout_s):
-                tag = await connection.execute("COMMIT")
-        except asyncpg.PostgresError as error:
-            if is_lost(error):
-                raise CommitUnknown(f"{place}: the connection was lost at COMMIT ({error})", place=place) from error
+            tag = await connection.execute("COMMIT")
+        except EVERYTHING as error:
+            if is_fate_unknown(error):
+                raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
             raise translate(error, place) from error
-        except (*EVERYTHING, asyncio.CancelledError) as error:
-            connection.terminate()
-            raise CommitUnknown(f"{place}: the answer to COMMIT was lost ({error!r})", place=place) from error
         if tag != "COMMIT":
             raise Unavailable(f"{place}: expected COMMIT, the server answered {tag}; nothing was written", place=place)
 
@@ -173,14 +180,11 @@ class Connections:
         undone, CommitUnknown where nobody knows."""
         place = self._address.shown
         try:
-            async with asyncio.timeout(self._address.answer_timeout_s):
-                return await connection.fetchval(query, *arguments)
-        except asyncpg.PostgresError as error:
-            if is_lost(error):
-                raise CommitUnknown(f"{place}: the connection was lost in a commit ({error})", place=place) from error
+            return await connection.fetchval(query, *arguments)
+        except EVERYTHING as error:
+            if is_fate_unknown(error):
+                raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
             raise
-        except LOST as error:
-            raise CommitUnknown(f"{place}: the answer to a commit was lost ({error!r})", place=place) from error
 
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
@@ -199,7 +203,7 @@ class Connections:
     async def _open(self) -> Pool:
         pool: Pool = await asyncpg.create_pool(
             min_size=0,
-            max_size=self._address.pool_size,
+            max_size=self._size,
             connect=self._connect,
             reset=_nothing_to_reset,
             statement_cache_size=self._address.statement_cache_size,
@@ -212,6 +216,7 @@ class Connections:
         connection: Connection = await asyncpg.connect(
             self._address.dsn,
             timeout=CONNECT_TIMEOUT_S,
+            command_timeout=self._address.answer_timeout_s,
             server_settings={"application_name": name[:63]},
             **options,
         )

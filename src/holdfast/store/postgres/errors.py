@@ -28,6 +28,8 @@ _AWAY = {
 """By SQLSTATE, or its beginning: the longest that fits is the one that tells most."""
 RACES = ("40001", "40P01", "23505")
 """Somebody else was quicker: the same again has another outcome."""
+_DAMAGED = ("XX001", "XX002")
+_OF_THE_SESSION = ("FATAL", "PANIC")
 _OF_A_VALUE = ("22", "23", "54000")
 LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, OSError, TimeoutError, asyncio.IncompleteReadError)
 """What says that a connection is of no use any more."""
@@ -40,7 +42,7 @@ def translate(error: BaseException, place: str) -> HoldfastError:
     facts = {"place": place, "sqlstate": state, "postgres": str(error)}
     if is_payload_fault(error):
         return InvalidInput(f"{place}: expected values that PostgreSQL can store, saw otherwise ({error})", **facts)
-    if state in ("XX001", "XX002"):
+    if state in _DAMAGED:
         return Corrupt(f"{place}: the server finds its files damaged ({error}); restore a backup", **facts)
     if state == "42501" and "row-level security" in str(error):
         return Rejected(f"{place}: a row lies outside the scopes of its sender ({error})", **facts)
@@ -52,7 +54,11 @@ def translate(error: BaseException, place: str) -> HoldfastError:
             f"{place}: expected an answer in time, saw none; the server or the way to it is slow", **facts
         )
     if isinstance(error, LOST):
-        return Unavailable(f"{place}: expected a server that answers ({type(error).__name__}: {error})", **facts)
+        return Unavailable(
+            f"{place}: expected a server that answers ({type(error).__name__}: {error}); does it run, and are host and "
+            "port of the URL right?",
+            **facts,
+        )
     return Unavailable(f"{place}: PostgreSQL refuses ({type(error).__name__}: {error})", **facts)
 
 
@@ -64,9 +70,15 @@ def is_payload_fault(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, by itself or because the server stops. (A late answer is another matter.)"""
-    if isinstance(error, TimeoutError):
-        return False
-    return isinstance(error, LOST) or (getattr(error, "sqlstate", None) or "").startswith("57P0")
+    return not isinstance(error, TimeoutError) and is_fate_unknown(error)
+
+
+def is_fate_unknown(error: BaseException) -> bool:
+    """Whether a commit that ended in this error may have happened all the same: the connection or the server was lost
+    over it. Otherwise the server said that it undid it."""
+    if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
+        return True
+    return error.severity_en in _OF_THE_SESSION or (error.sqlstate or "").startswith("57P")
 
 
 def is_race(error: BaseException) -> bool:

@@ -61,7 +61,7 @@ class Notices:
 
     async def look(self) -> None:
         """See whether anything was written since the last look, on the whole server: cheap, and often too much."""
-        async with self._connections.statement() as connection:
+        async with self._connections.lent() as connection:
             seen = await connection.fetchval("SELECT pg_current_snapshot()::text")
         is_news, self._seen = seen != self._seen, seen
         if is_news:
@@ -129,7 +129,7 @@ class _Talk:
 
     async def _tell(self) -> None:
         self._is_due = False
-        async with self._connections.statement() as connection:
+        async with self._connections.lent() as connection:
             await connection.fetch(_SAY, CHANNEL, self._me)
 
     def _failed(self, _name: str, error: BaseException) -> None:

@@ -66,7 +66,9 @@ class PostgresStore:
     ) -> None:
         token = f"{system_randomness().getrandbits(64):016x}"
         self._address = address.parse(url, process=process)
-        self._connections = Connections(self._address)
+        # One connection is the writer's own: ten thousand readers must not keep a heartbeat waiting.
+        self._connections = Connections(self._address, size=self._address.pool_size - 1)
+        self._writing_connections = Connections(self._address, size=1)
         self._schema = Schema(self._connections)
         self._time = ServerTime(clock)
         self._payload_bytes_max = payload_bytes_max
@@ -76,7 +78,7 @@ class PostgresStore:
         self._witness = witness
         self._is_closed = False
         self._writer = BatchWriter(
-            self._connections,
+            self._writing_connections,
             self._schema,
             self._time,
             slot=self._slot,
@@ -186,6 +188,7 @@ class PostgresStore:
         self._wakeup.advance()
         await self._committer.close()
         await self._notices.close()
+        await self._writing_connections.close()
         await self._connections.close()
 
     # -- the cache in front of us ---------------------------------------------------------------------------------
@@ -274,7 +277,7 @@ class PostgresStore:
         """A transaction that only reads."""
         self._check_open()
         await self._schema.ensure()
-        async with self._connections.transaction(scope, options=f"{options} READ ONLY".strip()) as connection:
+        async with self._connections.reading(scope, options=options) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -282,7 +285,7 @@ class PostgresStore:
         """A transaction beside the writer's."""
         self._check_open()
         await self._schema.ensure()
-        async with self._connections.transaction(scope) as connection:
+        async with self._connections.writing(scope) as connection:
             yield connection
             faults.point("store-before-commit")
         committed(self._address.shown)

@@ -1,7 +1,8 @@
 """Batches to SQL and back: rows go as one JSON document, so that a statement is the same for any number of them.
 
-Rows are locked in one order everywhere: streams first, then records by kind, tenant, user and id. Who locks the rows of
-a batch in that order can wait for another, but never in a circle.
+Rows are locked in one order everywhere: streams first, then records by kind, tenant, user and id, those that a removal
+will delete among them; then new records are inserted in that order, then new streams. Who goes that way can wait for
+another, but never in a circle. What is deleted goes last.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from holdfast.store.rules import (
     Stream,
     keys_of,
     prefix_end,
+    row_of,
     sorted_ids,
     streams_of,
     under_prefix,
@@ -72,11 +74,12 @@ class Known(NamedTuple):
 
 
 async def load(connection: Connection, changes: Sequence[Change]) -> Known:
-    """All that judging `changes` needs, locked until the transaction ends."""
-    keys = sorted({key for change in changes for key in keys_of(change)}, key=history_order)
+    """All that judging `changes` needs, locked until the transaction ends, and with it what they remove."""
+    keys = {key for change in changes for key in keys_of(change)}
     whole = {key for change in changes for key in wholes(change)}
     streams = sorted({stream for change in changes for stream in streams_of(change)})
-    asked = [(*history_order(key), key in whole) for key in keys]
+    asked: list[tuple[Any, ...]] = [(*history_order(key), None, key in whole) for key in keys]
+    asked = sorted(asked + [(*_range(removal), False) for change in changes for removal in change.removes], key=_place)
     found = await connection.fetch(_LOAD, _json(asked), _json(streams))
     rows: dict[Key, Row] = {}
     digests: dict[Key, str] = {}
@@ -84,7 +87,8 @@ async def load(connection: Connection, changes: Sequence[Change]) -> Known:
     incarnation, server_us = 1, 0
     for part, number, *values in found:
         if part == 0:
-            key = keys[number - 1]
+            kind, tenant, user, id_, *_ = asked[number - 1]
+            key = Key(tenant, user, kind, id_)
             rows[key] = _whole(key, values) if key in whole else Row(*values[:5])
             digests[key] = values[11]
         elif part == 1:
@@ -94,25 +98,41 @@ async def load(connection: Connection, changes: Sequence[Change]) -> Known:
     return Known(rows, digests, numbers, incarnation, server_us / 1_000_000)
 
 
-async def store(connection: Connection, judgement: Judgement, known: Known) -> None:
-    """Write a judgement. The driver's SerializationError where somebody else made one of its rows meanwhile."""
-    for document in documents(judgement, known):
-        if document:
-            await connection.fetchval("SELECT holdfast.write_1($1::text::jsonb)", _json(document))
+async def store(connection: Connection, changes: Sequence[Change], judgement: Judgement, known: Known) -> None:
+    """Write a judgement. The driver's SerializationError where somebody else made one of its rows meanwhile, or a row
+    that must be absent."""
+    if written := document(changes, judgement, known):
+        await connection.fetchval("SELECT holdfast.write_1($1::text::jsonb)", _json(written))
 
 
-def documents(judgement: Judgement, known: Known) -> list[dict[str, Any]]:
-    """What `holdfast.write_1` is to write, in order: one document, or two where the first removes rows of the other."""
+def document(changes: Sequence[Change], judgement: Judgement, known: Known) -> dict[str, Any]:
+    """What `holdfast.write_1` is to write. Everything new is in one order, so that nobody waits in a circle for it."""
+    # Where a record must be absent there is no row to lock: one is inserted, which makes others wait, and goes again.
+    absent = {
+        require.key
+        for change in changes
+        for require in change.requires
+        if require.version == ABSENT and require.key not in known.rows and require.key not in judgement.rows
+    }
+    inserted = [_values(row) for key, row in judgement.rows.items() if key not in known.rows]
+    inserted += [_values(row_of(Record(key=key, version=0, body=b""), deleted=True)) for key in absent]
     parts: dict[str, list[Any]] = {
-        "inserted": sorted(_values(row) for key, row in judgement.rows.items() if key not in known.rows),
+        "inserted": sorted(inserted, key=_place),
+        "let_go": [history_order(key) for key in absent],
         "updated": [_values(row) for key, row in judgement.rows.items() if key in known.rows],
         "events": [_event_values(event) for event in judgement.events],
         "begun": sorted((*s, seq) for s, seq in judgement.streams.items() if s not in known.streams),
         "grown": [(*s, seq) for s, seq in judgement.streams.items() if s in known.streams],
+        "removed": [_range(removal) for removal in judgement.removed],
+        "kept": _kept(judgement),
     }
-    written: dict[str, Any] = {name: rows for name, rows in parts.items() if rows}
-    removed = {"removed": [_range(removal) for removal in judgement.removed]} if judgement.removed else {}
-    return [removed, written] if removed and _overlap(judgement) else [removed | written]
+    return {name: rows for name, rows in parts.items() if rows}
+
+
+def held(known: Known, judgement: Judgement) -> list[tuple[Any, ...]]:
+    """What `holdfast.commit_1` is to lock, in order: the rows that are known, by their digests, and those removed."""
+    rows: list[tuple[Any, ...]] = [(*history_order(key), None, known.digests[key]) for key in known.rows]
+    return sorted(rows + [(*_range(removal), None) for removal in judgement.removed], key=_place)
 
 
 async def digests(connection: Connection, keys: Iterable[Key]) -> dict[Key, str]:
@@ -120,27 +140,6 @@ async def digests(connection: Connection, keys: Iterable[Key]) -> dict[Key, str]
     asked = sorted(keys, key=history_order)
     found = await connection.fetch(_DIGESTS, key_list(asked))
     return {asked[number - 1]: digest for number, digest in found}
-
-
-async def hold_absent(connection: Connection, changes: Sequence[Change], known: Known) -> bool:
-    """Keep away whoever would make a record that a change requires to be absent, until the transaction ends.
-
-    There is no row to lock, so one is inserted and deleted again: others wait for the end of whoever inserted it.
-    False where somebody has just made one.
-    """
-    absent = sorted(
-        {
-            history_order(require.key)
-            for change in changes
-            for require in change.requires
-            if require.version == ABSENT and require.key not in known.rows
-        }
-    )
-    if not absent:
-        return True
-    rows = await connection.fetch(_HOLD, _json(absent))
-    await connection.fetch(_LET_GO, _json(absent))
-    return len(rows) == len(absent)
 
 
 async def put_rows(connection: Connection, rows: Iterable[Row]) -> None:
@@ -260,13 +259,21 @@ def _range(removal: RemovePrefix) -> tuple[str, ...]:
     return (removal.kind, removal.tenant, removal.user, removal.prefix, high)
 
 
-def _overlap(judgement: Judgement) -> bool:
-    """Whether a row that is written lies under a prefix that is removed: one statement must not do both to one row."""
+def _place(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where a row, or the first of a range, comes in the order in which everybody locks."""
+    return values[:4]
+
+
+def _kept(judgement: Judgement) -> list[tuple[str, ...]]:
+    """Rows that are written although they lie under a prefix that is removed: they came after the removal."""
+    if not judgement.removed:
+        return []
     ids = sorted_ids(judgement.rows)
-    return any(
-        under_prefix(ids.get((removal.tenant, removal.user, removal.kind), ()), removal.prefix)
+    return [
+        (removal.kind, removal.tenant, removal.user, id_)
         for removal in judgement.removed
-    )
+        for id_ in under_prefix(ids.get((removal.tenant, removal.user, removal.kind), ()), removal.prefix)
+    ]
 
 
 def _json(value: object) -> str:
@@ -282,8 +289,8 @@ def _labels(text: str) -> dict[str, str]:
         return {"damaged": text}
 
 
-def _on_key(left: str, given: str) -> str:
-    return " AND ".join(f"{left}.{name} = {given} ->> {number}" for number, name in enumerate(_KEY))
+def _on_key(left: str, given: str, *, but: str = "") -> str:
+    return " AND ".join(f"{left}.{name} = {given} ->> {number}" for number, name in enumerate(_KEY) if name != but)
 
 
 def _selected(columns: dict[str, str]) -> str:
@@ -300,7 +307,7 @@ def _load_sql() -> str:
     rest = ", ".join(
         f"r.{name}"
         if name == "digest"
-        else f"CASE WHEN (g ->> 4)::boolean THEN r.{name}{'::text' * (kind == 'jsonb')} END"
+        else f"CASE WHEN (g ->> 5)::boolean THEN r.{name}{'::text' * (kind == 'jsonb')} END"
         for name, kind in _REST.items()
     )
     columns = ", ".join(_HEAD | _REST)
@@ -316,11 +323,16 @@ def _load_sql() -> str:
         locked (number, {columns}) AS MATERIALIZED (
             SELECT number, found.*
             FROM behind CROSS JOIN jsonb_array_elements($1::text::jsonb) WITH ORDINALITY AS asked (g, number)
-            CROSS JOIN LATERAL (
-                SELECT {heads}, {rest} FROM holdfast.records AS r WHERE {_on_key("r", "g")} LIMIT 1 FOR UPDATE
-            ) AS found
+            LEFT JOIN LATERAL (
+                SELECT {heads}, {rest} FROM holdfast.records AS r WHERE g ->> 4 IS NULL AND {_on_key("r", "g")}
+                LIMIT 1 FOR UPDATE
+            ) AS found ON true
+            LEFT JOIN LATERAL (
+                SELECT FROM holdfast.records AS r
+                WHERE {_on_key("r", "g", but="id")} AND r.id >= g ->> 3 AND r.id < g ->> 4 ORDER BY r.id FOR UPDATE
+            ) AS removed ON true
         )
-        SELECT 0 AS part, number, {columns} FROM locked
+        SELECT 0 AS part, number, {columns} FROM locked WHERE version IS NOT NULL
         UNION ALL SELECT 1, number, seq, {nothing}, NULL, NULL, NULL FROM numbered
         UNION ALL SELECT 2, 0, value, {nothing}, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, NULL, NULL
         FROM holdfast.meta WHERE name = 'incarnation'"""
@@ -335,11 +347,3 @@ _UPSERT = (
     f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _HEAD | _REST)
 )
-_HOLD = """
-    INSERT INTO holdfast.records (kind, tenant, "user", id, version, epoch, due_us, written_us, deleted, owner, chain,
-        status, queue, change_id, digest, labels, body)
-    SELECT g ->> 0, g ->> 1, g ->> 2, g ->> 3, 0, 0, NULL, 0, true, '', '', '', '', '', '', '{}'::jsonb, ''
-    FROM jsonb_array_elements($1::text::jsonb) AS g ON CONFLICT DO NOTHING RETURNING 1"""
-_LET_GO = f"""
-    DELETE FROM holdfast.records AS r USING jsonb_array_elements($1::text::jsonb) AS g
-    WHERE {_on_key("r", "g")} AND r.version = 0"""

@@ -29,7 +29,6 @@ from holdfast.store.postgres.errors import EVERYTHING, is_payload_fault, is_race
 from holdfast.store.postgres.heads import Heads
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.tables import Known
-from holdfast.store.protocol import history_order
 from holdfast.store.records import Change, Commit, Scope
 from holdfast.store.rules import Judgement, judge
 from holdfast.store.server_time import ServerTime
@@ -79,16 +78,18 @@ class BatchWriter:
     async def _at_once(self, changes: Sequence[Change], scopes: Sequence[Scope], known: Known) -> Judgement | None:
         """What became of `changes`, judged by memory and written by one message; None where it must be read first."""
         judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
-        documents = tables.documents(judgement, known)
-        if len(documents) != 1 or not all(isinstance(answer, Commit) for answer in judgement.answers):
+        if not all(isinstance(answer, Commit) for answer in judgement.answers):
             return None
-        text = tables.text_of(self._checked(documents[0], known, scopes))
+        text = tables.text_of(self._checked(changes, scopes, known, judgement))
         connection = await self._connections.acquire()
         is_done = False
         try:
             faults.point("store-before-commit")
+            asked_at_s = monotonic_s()
             server_us = await self._connections.at_once(connection, "SELECT holdfast.commit_1($1)", text)
             is_done = True
+            if server_us is not None:
+                self._time.learn(server_us / 1_000_000, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         except asyncio.CancelledError:
             # The loop ends. It waits for us, who may be writing for others: see what became of it.
             server_us = 0 if await self._is_written(connection, judgement, known, scopes) else None
@@ -97,7 +98,7 @@ class BatchWriter:
                 raise self._refusal(error) from error
             server_us = None
         finally:
-            await self._give_back(connection, is_done=is_done)
+            await self._let_go(connection, is_done=is_done)
         if server_us is None:
             self.heads.forget(known)
             return None
@@ -109,24 +110,27 @@ class BatchWriter:
         self, connection: Connection, judgement: Judgement, known: Known, scopes: Sequence[Scope]
     ) -> bool:
         """Whether a statement that was cancelled has written all the same. Raises CommitUnknown where nothing tells."""
-        await connection.execute(
-            self._connections.opening(scopes)
-        )  # once the server is done with the other, in either way
-        now = await tables.digests(connection, judgement.rows)
+        place = self._connections.address.shown
+        try:
+            await connection.execute(self._connections.opening(scopes))  # once the server is done with the other
+            now = await tables.digests(connection, judgement.rows)
+        except (*EVERYTHING, asyncio.CancelledError) as error:
+            raise CommitUnknown(f"{place}: a commit was cut off as its loop ended ({error!r})", place=place) from error
         if any(now.get(key) == row.record.digest for key, row in judgement.rows.items() if row.record is not None):
             return True
         if all(now.get(key) == known.digests.get(key) for key in judgement.rows):
             return False
-        place = self._connections.address.shown
         raise CommitUnknown(f"{place}: a commit was cut off as its loop ended; look it up", place=place)
 
-    def _checked(self, document: dict[str, Any], known: Known, scopes: Sequence[Scope]) -> dict[str, Any]:
-        """`document` with what must still be so for it to be written."""
+    def _checked(
+        self, changes: Sequence[Change], scopes: Sequence[Scope], known: Known, judgement: Judgement
+    ) -> dict[str, Any]:
+        """What to write, with what must still be so for it to be written."""
         role, listed = reach(scopes)
-        checked = document | {"role": role, "scopes": msgspec.Raw(listed), "incarnation": known.incarnation}
-        if known.rows:
-            keys = sorted(known.rows, key=history_order)
-            checked["known"] = [(*history_order(key), known.digests[key]) for key in keys]
+        checked = tables.document(changes, judgement, known)
+        checked |= {"role": role, "scopes": msgspec.Raw(listed), "incarnation": known.incarnation}
+        if locked := tables.held(known, judgement):
+            checked["held"] = locked
         if known.streams:
             checked["counted"] = sorted((*stream, seq) for stream, seq in known.streams.items())
         if self._witness is not None and self._witness.must_raise():
@@ -137,13 +141,13 @@ class BatchWriter:
         self.heads.learn(known, judgement)
         if self._witness is not None:
             self._witness.written(judgement.rows, judgement.removed)
-        with contextlib.suppress(asyncio.CancelledError):  # the loop ends, and waits for us to tell the senders
+        with contextlib.suppress(asyncio.CancelledError):  # see `_let_go`
             await self._on_committed()
 
-    async def _give_back(self, connection: Connection, *, is_done: bool) -> None:
-        """Release a connection. Once something is committed, a loop that ends does not keep us from telling so: a
-        cancellation that got through would have the whole batch committed again, against itself."""
-        with contextlib.suppress(*((asyncio.CancelledError,) if is_done else ())):
+    async def _let_go(self, connection: Connection, *, is_done: bool) -> None:
+        """Give a connection back. If the loop ends meanwhile, the pool does it without us: what was committed is told
+        as committed, or it would be written again."""
+        with contextlib.suppress(asyncio.CancelledError):
             await self._connections.release(connection, is_done=is_done)
 
     async def _attempt(self, changes: Sequence[Change], scopes: Sequence[Scope]) -> Judgement | None:
@@ -153,34 +157,33 @@ class BatchWriter:
         is_done = False
         try:
             async with asyncio.timeout(self._connections.address.answer_timeout_s):
-                found = await self._judged(connection, changes, asked_at_s)
-            if found is None:
-                return None
-            known, judgement = found
+                known, judgement = await self._judged(connection, changes, asked_at_s)
             faults.point("store-before-commit")
-            await self._connections.commit(connection)
-            is_done = True
+            try:
+                await self._connections.commit(connection)
+                is_done = True
+            except asyncio.CancelledError:  # as in `_at_once`
+                if not await self._is_written(connection, judgement, known, scopes):
+                    return None
             committed(self._connections.address.shown)
         except EVERYTHING as error:
             if is_race(error):
                 return None
             raise self._refusal(error) from error
         finally:
-            await self._give_back(connection, is_done=is_done)
+            await self._let_go(connection, is_done=is_done)
         await self._was_committed(known, judgement)
         return judgement
 
     async def _judged(
         self, connection: Connection, changes: Sequence[Change], asked_at_s: float
-    ) -> tuple[Known, Judgement] | None:
+    ) -> tuple[Known, Judgement]:
         """What `changes` were judged against and the judgement, written and not committed yet."""
         known = await tables.load(connection, changes)
         self._time.learn(known.server_s, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         at = self._time.now_s() if self._time.is_given else known.server_s
-        if not await tables.hold_absent(connection, changes, known):
-            return None
         judgement = judge(changes, known.rows, known.streams, at=at, incarnation=known.incarnation)
-        await tables.store(connection, judgement, known)
+        await tables.store(connection, changes, judgement, known)
         if self._witness is not None and self._witness.must_raise():
             await generations.raise_slot(connection, self._slot)
         return known, judgement

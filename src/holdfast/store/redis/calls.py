@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any
@@ -12,15 +13,17 @@ from typing import Any
 import msgspec
 from redis import exceptions
 
-from holdfast.clock import monotonic_s
+from holdfast.clock import monotonic_s, system_randomness
 from holdfast.errors import Unavailable
+from holdfast.store.manager import ANSWER_TIMEOUT_S, RedisManager
 from holdfast.store.redis.address import Address
 from holdfast.store.redis.errors import EVERYTHING, is_closed, translate, translate_write
-from holdfast.store.redis.manager import RedisManager
 from holdfast.store.redis.places import SCHEMA, Places
 from holdfast.store.server_time import ServerTime
 
 Text = str | bytes
+READING = ("read", "tail", "histories")
+"""Scripts that write nothing."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -31,6 +34,8 @@ class Calls:
         self._address = address
         self._time = time
         self._is_checked = False
+        self._numbers = itertools.count(1)
+        self._token = f"{system_randomness().getrandbits(64):016x}"
         self.places = Places(address.namespace)
         self.redis = RedisManager(address.url, is_cluster=address.is_cluster)
 
@@ -80,6 +85,16 @@ class Calls:
             self._time.learn(int(text) / 1_000_000, asked_at_s=asked_at_s, answered_at_s=monotonic_s())
         return answer
 
+    def pass_for(self) -> dict[str, str]:
+        """A name for a script that writes, and the server's time until which it may: no longer than we wait for it."""
+        until_us = round((self._time.server_s() + ANSWER_TIMEOUT_S) * 1_000_000)
+        return {"name": f"{self._token}-{next(self._numbers)}", "until": str(until_us)}
+
+    async def revoke(self, tenant: str, name: str) -> None:
+        """Once this returns, the script of that name was carried out or never will be."""
+        key = f"{self.places.prefix(tenant)}revoked:{name}"
+        await self.command("SET", key, "1", "EX", round(2 * ANSWER_TIMEOUT_S))
+
     async def tenants(self) -> list[str]:
         """All tenants, sorted."""
         found = await self.command("SMEMBERS", self.places.tenants)
@@ -116,7 +131,9 @@ class Calls:
 def source(name: str) -> tuple[str, str]:
     """The hash and the text of a script."""
     folder = resources.files("holdfast.store.redis") / "scripts"
-    text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
+    # Said to be a script, it is refused before it begins where memory is full or the server a replica, not half way.
+    flags = " flags=no-writes" if name in READING else ""
+    text = f"#!lua{flags}\n{(folder / 'common.lua').read_text()}{(folder / f'{name}.lua').read_text()}"
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), text
 
 

@@ -38,7 +38,7 @@ from holdfast.store.redis.calls import Calls, document, each
 from holdfast.store.redis.notices import Notices
 from holdfast.store.redis.places import key_at
 from holdfast.store.redis.rows import event_from, meta_of, pairs, position_text
-from holdfast.store.redis.writer import BatchWriter
+from holdfast.store.redis.writer import BatchWriter, parts
 from holdfast.store.rules import Stream, claimed
 from holdfast.store.server_time import ServerTime
 from holdfast.store.wakeup import Wakeup
@@ -76,7 +76,9 @@ class RedisStore:
         self._is_closed = False
         self._views = 0
         writer = BatchWriter(self._calls, self._time, on_committed=self._notices.committed)
-        self._committer = Committer(writer.write, place=self._address.shown, on_committed=self._wakeup.advance)
+        self._committer = Committer(
+            writer.write, place=self._address.shown, on_committed=self._wakeup.advance, split=parts
+        )
 
     @property
     def capabilities(self) -> Capabilities:

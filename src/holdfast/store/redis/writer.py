@@ -5,15 +5,19 @@ Who else writes in between makes the script answer that something has moved, and
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast import faults
-from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.errors import CommitUnknown, Unavailable
 from holdfast.store.committer import Batch, Outcome
+from holdfast.store.delivery import Waiter
+from holdfast.store.intake import Entry
 from holdfast.store.protocol import history_order
 from holdfast.store.records import Change, Key
-from holdfast.store.redis.calls import Calls, Texts, document, each
+from holdfast.store.redis.calls import Calls, Texts, document
 from holdfast.store.redis.rows import header_of, meta_of, position_text, row_from
 from holdfast.store.rules import Judgement, Row, Stream, judge, keys_of, prefix_end, streams_of, wholes
 from holdfast.store.server_time import ServerTime
@@ -43,28 +47,13 @@ class BatchWriter:
         self._tenants: set[str] = set()
 
     async def write(self, batch: Batch) -> Sequence[Outcome]:
-        """An outcome per change, in order. Changes of one tenant commit together; what befalls one tenant befalls none
-        of the others."""
-        by_tenant: dict[str, list[int]] = {}
-        for number, entry in enumerate(batch):
-            by_tenant.setdefault(_tenant_of(entry.change), []).append(number)
-        outcomes: list[Outcome] = [Unavailable("redis: not written")] * len(batch)
-        parts = [
-            self._written(tenant, [batch[number].change for number in numbers]) for tenant, numbers in by_tenant.items()
-        ]
-        for numbers, answers in zip(by_tenant.values(), await each(parts), strict=True):
-            for number, answer in zip(numbers, answers, strict=True):
-                outcomes[number] = answer
-        if len(by_tenant) == 1 and all(isinstance(outcome, Unavailable | CommitUnknown) for outcome in outcomes):
-            raise outcomes[0]  # type: ignore[misc]  # for all of them: the store ails
-        await self._on_committed()
+        """An outcome per change of `batch`, which is of one tenant (see `parts`), in order."""
+        changes = [entry.change for entry in batch]
+        outcomes = await self._judged(_tenant_of(changes[0]), changes)
+        # What is written must not be tried again because the loop ends just now.
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._on_committed()
         return outcomes
-
-    async def _written(self, tenant: str, changes: Sequence[Change]) -> Sequence[Outcome]:
-        try:
-            return await self._judged(tenant, changes)
-        except HoldfastError as error:
-            return [type(error)(error.message, **error.facts) for _ in changes]
 
     async def _judged(self, tenant: str, changes: Sequence[Change]) -> Sequence[Outcome]:
         if tenant not in self._tenants:
@@ -73,19 +62,38 @@ class BatchWriter:
         for _ in range(RACES_MAX):
             known = await load(self._calls, tenant, changes)
             judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
-            words = written(tenant, changes, judgement, known)
             faults.point("store-before-commit")
-            answer = await self._calls.timed(
-                lambda words=words: self._calls.script("commit", tenant, *words, writes=True),  # type: ignore[misc]
-                lambda answer: answer,
-            )
-            if answer:
+            if await self._is_written(tenant, changes, judgement, known):
                 try:
                     faults.point("store-after-commit")
                 except Unavailable as error:
                     raise CommitUnknown(f"{self._calls.shown}: the answer to a commit was lost") from error
                 return judgement.answers
         raise Unavailable(f"{self._calls.shown}: lost {RACES_MAX} races for the rows of one batch; try again")
+
+    async def _is_written(self, tenant: str, changes: Sequence[Change], judgement: Judgement, known: Known) -> bool:
+        """Write a judgement; False where something has moved."""
+        allowed = self._calls.pass_for()
+        words = written(tenant, changes, judgement, known, allowed)
+        try:
+            answer = await self._calls.timed(
+                lambda: self._calls.script("commit", tenant, *words, writes=True), lambda answer: answer
+            )
+        except asyncio.CancelledError:
+            # The loop ends. It waits for us, who may be writing for others: see what became of it.
+            await self._calls.revoke(tenant, allowed["name"])
+            now = await load(self._calls, tenant, changes)
+            rows = [(key, row.record.digest) for key, row in judgement.rows.items() if row.record is not None]
+            return any(now.digests.get(key) == digest for key, digest in rows)
+        return bool(answer)
+
+
+def parts(batch: Batch) -> list[Batch]:
+    """`batch` by tenants: changes of two of them share no key, and each tenant's commit together."""
+    by_tenant: dict[str, list[Entry[Waiter]]] = {}
+    for entry in batch:
+        by_tenant.setdefault(_tenant_of(entry.change), []).append(entry)
+    return list(by_tenant.values())
 
 
 async def load(calls: Calls, tenant: str, changes: Sequence[Change]) -> Known:
@@ -112,7 +120,9 @@ async def load(calls: Calls, tenant: str, changes: Sequence[Change]) -> Known:
     return Known(rows, digests, known, int(incarnation or 0) or INCARNATION)
 
 
-def written(tenant: str, changes: Sequence[Change], judgement: Judgement, known: Known) -> list[bytes]:
+def written(
+    tenant: str, changes: Sequence[Change], judgement: Judgement, known: Known, allowed: Mapping[str, str]
+) -> list[bytes]:
     """The parameters of `commit.lua`."""
     texts = Texts()
     rows = []
@@ -128,6 +138,7 @@ def written(tenant: str, changes: Sequence[Change], judgement: Judgement, known:
     asked = {key for change in changes for key in keys_of(change)}
     streams = {stream for change in changes for stream in streams_of(change)}
     given: Mapping[str, Any] = {
+        **allowed,
         "incarnation": str(known.incarnation),
         "known": [(*_place(key), known.digests.get(key, "")) for key in sorted(asked)],
         "counted": [(user, str(known.streams.get((tenant, user), ""))) for _, user in sorted(streams)],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from holdfast import codec
 from holdfast.store.audit import History, audit
@@ -67,7 +67,7 @@ def histories(connection: sqlite3.Connection, wanted: Iterator[Key] | Sequence[K
             yield History(key=key, row=rows.get(number), events=events.get(number, []), anchor=anchors.get(number, ""))
 
 
-def ordered_keys(connection: sqlite3.Connection, after: Key | None) -> Iterator[Key]:
+def ordered_keys(connection: sqlite3.Connection, after: Key | None) -> Generator[Key, None, None]:
     """Every key behind `after`, in the order of `history_order`."""
     columns = "kind, tenant, user, id"
     behind = "" if after is None else f"WHERE ({columns}) > (?, ?, ?, ?)"

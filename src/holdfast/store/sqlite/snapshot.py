@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +26,7 @@ class SqliteSnapshot:
         self._path = path
         self._executor = executor
         self._connection: sqlite3.Connection | None = None
+        self._listings: list[Generator[Key, None, None]] = []
         self.incarnation = 0
 
     async def begin(self) -> SqliteSnapshot:
@@ -37,13 +39,19 @@ class SqliteSnapshot:
     async def end(self) -> None:
         """Let go of the file."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._run(connection.close)
+
+        def close() -> None:
+            for keys in self._listings:  # whoever stopped in the middle left his cursor open
+                keys.close()
+            if connection is not None:
+                connection.close()
+
+        await self._run(close)
 
     async def histories(self, *, after: Key | None = None) -> AsyncIterator[History]:
-        keys = await self._ask(lambda connection: list(inspection.ordered_keys(connection, after)))
-        for start in range(0, len(keys), inspection.PAGE_KEYS):
-            page = keys[start : start + inspection.PAGE_KEYS]
+        keys = await self._ask(lambda connection: inspection.ordered_keys(connection, after))
+        self._listings.append(keys)
+        while page := await self._ask(lambda _: list(itertools.islice(keys, inspection.PAGE_KEYS))):
             for history in await self._page(page):
                 yield history
 

@@ -220,8 +220,8 @@ class Writer:
         except BaseException as error:
             deliver([Answer(waiter, None, self._death(error))])
             raise
-        self._trouble = None
-        if self._connection.total_changes > before:  # a claim that took nothing is no news
+        if self._connection.total_changes > before:  # a claim that took nothing is no news, and no proof of health
+            self._trouble = None
             self._wakeup.advance()
         return Answer(waiter, result, None)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from holdfast import Engine, RunContext, Workflow
 from tests.engine.crash.programs.world import USER, World
 
-STARTED_AT_ONCE = 500
+AT_ONCE = 500
 
 
 class Watch:
@@ -29,6 +31,14 @@ class Watch:
 
     def since_s(self) -> str:
         return f"{time.monotonic() - self.began_at:.3f}"
+
+
+async def each(count: int, do: Callable[[int], Coroutine[Any, Any, object]]) -> None:
+    """`do` for every number below `count`, some at a time."""
+    for first in range(0, count, AT_ONCE):
+        async with asyncio.TaskGroup() as group:
+            for number in range(first, min(first + AT_ONCE, count)):
+                group.create_task(do(number))
 
 
 async def main(world: World) -> None:
@@ -54,15 +64,15 @@ async def main(world: World) -> None:
     wf.final("done")
     async with Engine(plan.url, wf, runs_max=plan.starts or plan.awaits) as engine:
         if plan.starts:
-            for first in range(0, plan.starts, STARTED_AT_ONCE):
-                async with asyncio.TaskGroup() as group:
-                    for number in range(first, min(first + STARTED_AT_ONCE, plan.starts)):
-                        group.create_task(engine.start("many", id=f"T-{number}", user=USER))
+            await each(plan.starts, lambda number: engine.start("many", id=f"T-{number}", user=USER))
             await watch.all_entered.wait()
             world.ledger.add("busy")
             await asyncio.Event().wait()
-        for number in range(plan.awaits):
+
+        async def end(number: int) -> None:
             await (await engine.get(f"T-{number}", user=USER)).result()
+
+        await each(plan.awaits, end)
         world.ledger.add("finished", watch.since_s())
 
 

@@ -14,14 +14,6 @@ DECLARE
     wanted bigint;
     done bigint;
 BEGIN
-    IF given ? 'removed' THEN
-        DELETE FROM holdfast.records AS r USING jsonb_array_elements(given -> 'removed') AS g CROSS JOIN LATERAL (
-            SELECT ctid AS place FROM holdfast.records AS x
-            WHERE x.kind = g ->> 0 AND x.tenant = g ->> 1 AND x."user" = g ->> 2 AND x.id >= g ->> 3 AND x.id < g ->> 4
-            OFFSET 0
-        ) AS found
-        WHERE r.ctid = found.place;
-    END IF;
     IF given ? 'inserted' THEN
         INSERT INTO holdfast.records (kind, tenant, "user", id, version, epoch, owner, chain, deleted, status, due_us,
             queue, labels, change_id, written_us, digest, body)
@@ -34,6 +26,16 @@ BEGIN
         wanted := jsonb_array_length(given -> 'inserted');
         IF done <> wanted THEN
             RAISE 'somebody else made % of these records', wanted - done USING ERRCODE = 'serialization_failure';
+        END IF;
+    END IF;
+    IF given ? 'begun' THEN
+        INSERT INTO holdfast.streams (tenant, "user", seq)
+        SELECT g ->> 0, g ->> 1, (g ->> 2)::bigint FROM jsonb_array_elements(given -> 'begun') AS g
+        ON CONFLICT DO NOTHING;
+        GET DIAGNOSTICS done = ROW_COUNT;
+        wanted := jsonb_array_length(given -> 'begun');
+        IF done <> wanted THEN
+            RAISE 'somebody else began % of these streams', wanted - done USING ERRCODE = 'serialization_failure';
         END IF;
     END IF;
     IF given ? 'updated' THEN
@@ -59,16 +61,6 @@ BEGIN
             g ->> 8, (g ->> 9)::bigint, g ->> 10, g ->> 11, g ->> 12, g ->> 13
         FROM jsonb_array_elements(given -> 'events') AS g;
     END IF;
-    IF given ? 'begun' THEN
-        INSERT INTO holdfast.streams (tenant, "user", seq)
-        SELECT g ->> 0, g ->> 1, (g ->> 2)::bigint FROM jsonb_array_elements(given -> 'begun') AS g
-        ON CONFLICT DO NOTHING;
-        GET DIAGNOSTICS done = ROW_COUNT;
-        wanted := jsonb_array_length(given -> 'begun');
-        IF done <> wanted THEN
-            RAISE 'somebody else began % of these streams', wanted - done USING ERRCODE = 'serialization_failure';
-        END IF;
-    END IF;
     IF given ? 'grown' THEN
         UPDATE holdfast.streams AS s SET seq = (g ->> 2)::bigint
         FROM jsonb_array_elements(given -> 'grown') AS g CROSS JOIN LATERAL (
@@ -76,13 +68,35 @@ BEGIN
         ) AS found
         WHERE s.ctid = found.place;
     END IF;
+    -- What goes, goes last: whoever waits to insert a row that we have deleted then waits for one who waits for nobody.
+    IF given ? 'let_go' THEN
+        DELETE FROM holdfast.records AS r USING jsonb_array_elements(given -> 'let_go') AS g CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM holdfast.records AS x
+            WHERE x.kind = g ->> 0 AND x.tenant = g ->> 1 AND x."user" = g ->> 2 AND x.id = g ->> 3 LIMIT 1
+        ) AS found
+        WHERE r.ctid = found.place;
+    END IF;
+    -- The rows are locked already; one that came after that, and that somebody holds, is later than this removal.
+    IF given ? 'removed' THEN
+        DELETE FROM holdfast.records AS r USING jsonb_array_elements(given -> 'removed') AS g CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM holdfast.records AS x
+            WHERE x.kind = g ->> 0 AND x.tenant = g ->> 1 AND x."user" = g ->> 2 AND x.id >= g ->> 3 AND x.id < g ->> 4
+                AND NOT EXISTS (
+                    SELECT FROM jsonb_array_elements(given -> 'kept') AS k
+                    WHERE k ->> 0 = x.kind AND k ->> 1 = x.tenant AND k ->> 2 = x."user" AND k ->> 3 = x.id
+                )
+            OFFSET 0 FOR UPDATE SKIP LOCKED
+        ) AS found
+        WHERE r.ctid = found.place;
+    END IF;
     IF given ? 'raised' THEN
         UPDATE holdfast.generations SET value = value + 1 WHERE slot = (given ->> 'raised')::smallint;
     END IF;
 END $$;
 
 -- A whole batch that was judged by what its sender remembers. It is written only where all of that is still so, which is
--- seen under the same locks, taken in the same order, as if it had been read: streams, then records by their keys (the sender sorts them).
+-- seen under the same locks, taken in the same order, as if it had been read: streams, then records by their keys (the
+-- sender sorts them), those that a removal will delete among them.
 -- Answers the server's time in microseconds, or null where something has moved and nothing was written.
 CREATE FUNCTION holdfast.commit_1(document text) RETURNS bigint
 LANGUAGE plpgsql
@@ -91,6 +105,7 @@ AS $$
 DECLARE
     given jsonb := document::jsonb;
     seen bigint;
+    wanted bigint;
 BEGIN
     PERFORM set_config('holdfast.scopes', given ->> 'scopes', true), set_config('role', given ->> 'role', true),
         set_config('lock_timeout', '10s', true);
@@ -106,13 +121,20 @@ BEGIN
             RETURN NULL;
         END IF;
     END IF;
-    IF given ? 'known' THEN
-        SELECT count(*) INTO seen FROM jsonb_array_elements(given -> 'known') AS g CROSS JOIN LATERAL (
+    IF given ? 'held' THEN
+        SELECT count(*) FILTER (WHERE locked.digest = g ->> 5), count(g ->> 5) INTO seen, wanted
+        FROM jsonb_array_elements(given -> 'held') AS g
+        LEFT JOIN LATERAL (
             SELECT r.digest FROM holdfast.records AS r
-            WHERE r.kind = g ->> 0 AND r.tenant = g ->> 1 AND r."user" = g ->> 2 AND r.id = g ->> 3 LIMIT 1 FOR UPDATE
-        ) AS locked
-        WHERE locked.digest = g ->> 4;
-        IF seen <> jsonb_array_length(given -> 'known') THEN
+            WHERE g ->> 4 IS NULL AND r.kind = g ->> 0 AND r.tenant = g ->> 1 AND r."user" = g ->> 2 AND r.id = g ->> 3
+            LIMIT 1 FOR UPDATE
+        ) AS locked ON true
+        LEFT JOIN LATERAL (
+            SELECT FROM holdfast.records AS r
+            WHERE r.kind = g ->> 0 AND r.tenant = g ->> 1 AND r."user" = g ->> 2 AND r.id >= g ->> 3 AND r.id < g ->> 4
+            ORDER BY r.id FOR UPDATE
+        ) AS behind ON true;
+        IF seen <> wanted THEN
             RETURN NULL;
         END IF;
     END IF;

@@ -1,5 +1,6 @@
--- A batch that was judged elsewhere: written only where all it was judged by is still so.
--- ARGV[1]: {incarnation, known: [[kind, user, id, digest or ""]], counted: [[user, number or ""]],
+-- A batch that was judged elsewhere: written only where all it was judged by is still so, not after `until`, when its
+-- sender has given it up, and not once he has revoked it.
+-- ARGV[1]: {name, until, incarnation, known: [[kind, user, id, digest or ""]], counted: [[user, number or ""]],
 --   removed: [[kind, user, low, high]], rows: [[kind, user, id, digest, meta, body]] (indexes into ARGV; body 0: keep),
 --   events: [[kind, user, id, position, header, body, delta]], streams: [[user, number]]}; ARGV[2..]: texts.
 -- Answers the time, or '' where something has moved and nothing was written.
@@ -7,6 +8,9 @@ if is_closed() then
     return redis.error_reply('CLOSED ' .. is_closed())
 end
 local given = cjson.decode(ARGV[1])
+if tonumber(now()) > tonumber(given['until']) or redis.call('EXISTS', p .. 'revoked:' .. given.name) == 1 then
+    return ''
+end
 if incarnation() == '' then
     redis.call('HSET', p .. 'meta', 'incarnation', given.incarnation)
 elseif incarnation() ~= given.incarnation then
