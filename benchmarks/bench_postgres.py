@@ -23,7 +23,7 @@ from benchmarks import batches, server
 from benchmarks.contestants.process import Measured, Size, measure_at
 from benchmarks.harness import Comparison, Options, compare, parser_of, publish, read_options
 from benchmarks.restate import Restate, installed
-from benchmarks.server import Server
+from benchmarks.server import Effort, Server
 
 STEPS = 10
 CONTESTANTS = {
@@ -37,6 +37,8 @@ WAVES = {1: 20, 50: 4, 500: 1}
 QUICK = {5: 1}
 PGBENCH_STEPS = {1: 500, 50: 20_000, 500: 40_000}
 """About how many steps pgbench does in one measurement, by the number of runs whose batches it sends."""
+COST_STEPS = 500
+"""At least so many steps are looked at to say what one costs: the kernel counts processor time in hundredths."""
 ALONE = 1
 
 
@@ -54,8 +56,9 @@ def comparisons(on: Server, chosen: Options, restate: Restate | None) -> Iterato
 def beside_peers(question: str, on: Server, size: Size, chosen: Options, restate: Restate | None) -> Comparison:
     """Everybody at once as many runs, and what a step costs whom."""
     facts: dict[str, float | str] = {}
+    enough = replace(size, waves=-(-COST_STEPS // (size.runs * size.steps)))
     for name, module in () if chosen.quick else CONTESTANTS.items():
-        facts |= {f"{name}: {fact}": value for fact, value in costs(on, module, replace(size, waves=1)).items()}
+        facts |= {f"{name}: {fact}": value for fact, value in costs(on, module, enough).items()}
     contestants = {name: _steps_per_s(on, module, size) for name, module in CONTESTANTS.items()}
     if restate is not None:
         contestants["Restate"] = functools.partial(_restate_steps_per_s, restate, size)
@@ -63,12 +66,9 @@ def beside_peers(question: str, on: Server, size: Size, chosen: Options, restate
 
 
 def costs(on: Server, module: str, size: Size) -> dict[str, float | str]:
-    """What a step costs whom: what a wave adds to a life with the first run alone."""
-    before = on.effort()
-    _measured(on, module, replace(size, waves=0))
-    between = on.effort()
-    found = _measured(on, module, size)
-    effort, without = on.effort().since(between), between.since(before)
+    """What a step costs whom: what `size` adds to a life with the first run alone."""
+    _, without = _with_effort(on, module, replace(size, waves=0))
+    found, effort = _with_effort(on, module, size)
     extra = effort.since(without)
     return {
         "kept by": found.setting,
@@ -77,6 +77,14 @@ def costs(on: Server, module: str, size: Size) -> dict[str, float | str]:
         "own processor time, us per step": round(found.cpu_s / size.all_steps * 1e6),
         "the server's processor time, us per step": round(extra.cpu_s / size.all_steps * 1e6),
     }
+
+
+def _with_effort(on: Server, module: str, size: Size) -> tuple[Measured, Effort]:
+    """What is measured, and what the server did for the whole life of the contestant's process."""
+    with on.database() as url:
+        before = on.effort()
+        found = measure_at(url, module, size)
+        return found, on.effort().since(before)
 
 
 def beside_pgbench(question: str, on: Server, size: Size, chosen: Options) -> Comparison:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contestants.process import Size, sync_calls
+from benchmarks.bench_sequential import CONTESTANTS
+from benchmarks.contestants.process import Size, measure, sync_calls
 from benchmarks.contestants.recovery import Counts
 from benchmarks.contestants.waves import measured
 from benchmarks.contestants.witness import FileWitness
 
 STEPS = 3
+NEEDS = {"DBOS": "dbos", "DBOS on WAL": "dbos", "LangGraph": "langgraph"}
 STRACE_TABLE = """\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
@@ -45,6 +47,15 @@ class Counting:
                     connection.commit()
                 number += self._adds
         return number
+
+
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_each_contestant_makes_durable_steps(name: str) -> None:
+    if (package := NEEDS.get(name)) is not None:
+        pytest.importorskip(package, reason=f"needs {package}, of the dependency group bench")
+    found = measure(CONTESTANTS[name], Size(runs=2, steps=STEPS))
+    assert found.seconds > 0
+    assert "synchronous=FULL" in found.setting
 
 
 async def test_a_contestant_that_commits_each_step_is_measured(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.chart import Chart, Configuration, StateDef, adopt, restore, start, step
+from holdfast.chart import Chart, ChartDef, Configuration, StateDef, adopt, adopts_all, restore, start, step
 from holdfast.errors import Corrupt, InvalidDefinition
 from tests.chart.build import chart, final, group, history, leaf, on, parallel, run
 
@@ -135,3 +135,15 @@ def test_adoption_keeps_the_visits_of_states_that_are_gone() -> None:
     again = chart(leaf("a"), leaf("b", on("back", "a")))
     assert step(again, adopt(again, between), "back").configuration.visits == {"a": 2, "b": 1}
     assert restore(chart(leaf("b")), between.to_json()) == between
+
+
+def test_whether_a_chart_adopts_all_of_an_older_one() -> None:
+    older = ChartDef("older", 1, (leaf("a"), parallel("p", group("l", leaf("x")), group("r", leaf("y"))), leaf("b")))
+    a, p, b = older.children
+    more = parallel("p", group("l", leaf("w"), leaf("x")), group("r", leaf("y", on("e", "b")), final()))
+    for fits in ((a, p, b), (leaf("new"), a, p, leaf("other"), b), (a, more, b)):
+        assert adopts_all(chart(*fits), older)
+    third = parallel("p", *p.children, group("m", leaf("z")))
+    inner = group("b", leaf("inner"))
+    for does_not in ((a, p), (b, p, a), (a, third, b), (a, p, inner), (a, p, final("b"))):
+        assert not adopts_all(chart(*does_not), older)

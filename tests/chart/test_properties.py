@@ -7,7 +7,9 @@ import itertools
 from collections.abc import Iterator, Set
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import event as seen
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from holdfast.chart import (
@@ -18,6 +20,8 @@ from holdfast.chart import (
     Step,
     Timer,
     accepts_timer,
+    adopt,
+    adopts_all,
     check,
     compile,
     enabled_targets,
@@ -27,7 +31,7 @@ from holdfast.chart import (
     start,
     step,
 )
-from holdfast.errors import Rejected
+from holdfast.errors import InvalidDefinition, Rejected
 from tests.chart import charts, oracle
 
 Walk = list[tuple[str, dict[str, bool]]]
@@ -234,3 +238,36 @@ def test_what_is_said_to_be_possible_is_possible(definition: ChartDef, walk: Wal
 def _configurations(steps: list[Step]) -> list[Configuration]:
     """The last few different configurations of a walk."""
     return list({each.configuration.leaves: each.configuration for each in steps}.values())[-3:]
+
+
+@st.composite
+def redrawn(draw: st.DrawFn, states: tuple[StateDef, ...]) -> tuple[StateDef, ...]:
+    """The same tree without its transitions, changed here and there: another state, one gone, one of another kind, all
+    turned round."""
+    changed = [StateDef(state.name, state.kind, draw(redrawn(state.children))) for state in states]
+    match draw(st.sampled_from(("", "", "", "", "more", "gone", "kind", "turned"))):
+        case "more":
+            changed.insert(draw(st.integers(0, len(changed))), StateDef("more", "compound", (StateDef("inner"),)))
+        case "gone":
+            changed = changed[1:]
+        case "kind" if changed and not changed[0].children:
+            changed[0] = StateDef(changed[0].name, "compound", (StateDef("inner"),))
+        case "turned":
+            changed.reverse()
+    return tuple(changed)
+
+
+@relaxed
+@given(charts.definitions(), charts.walks(), st.data())
+def test_a_chart_that_adopts_all_of_an_older_one_adopts_each_of_its_configurations(
+    older: ChartDef, walk: Walk, data: st.DataObject
+) -> None:
+    _, steps = walked(older, walk)
+    try:
+        newer = compile(ChartDef("random", 1, data.draw(redrawn(older.children))))
+    except InvalidDefinition:
+        assume(False)
+    is_sure = adopts_all(newer, older)
+    seen("adopts all" if is_sure else "depends on the configuration")
+    for each in steps if is_sure else []:
+        assert adopt(newer, each.configuration).chart_hash == newer.hash

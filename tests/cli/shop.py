@@ -73,7 +73,7 @@ workflow.final("shipped", "dropped")
 
 async def fill(url: str, *items: str, user: str = "ana") -> None:
     """Runs INC-0, INC-1, ... of `items` in the store at `url`, each as far as it goes by itself."""
-    async with Engine(url, workflow) as engine:
+    async with Engine(url, workflow, durable=not url.startswith("redis")) as engine:
         for number, item in enumerate(items):
             run = await engine.start("shop", item, id=f"INC-{number}", user=user, labels={"team": "web"})
             await settled(engine, run.id, user)
@@ -91,6 +91,6 @@ async def settled(engine: Engine, ref: str, user: str) -> None:
 
 async def work_off(url: str, *refs: str, user: str = "ana") -> None:
     """An engine that knows the workflow takes the runs as far as they go."""
-    async with Engine(url, workflow) as engine:
+    async with Engine(url, workflow, durable=not url.startswith("redis")) as engine:
         for ref in refs:
             await settled(engine, ref, user)

@@ -32,7 +32,7 @@ def test_a_store_is_seen_decided_on_and_kept(call: Call, places: Places, kind: s
     assert call("verify", "--json", "--store", url).documents[0]["is_clean"]
     (found,) = call("doctor", "--json", "--store", url).documents
     checks = {check["name"]: check for check in found["checks"]}
-    assert (checks["store"]["status"], "durable" in checks["store"]["seen"]) == ("green", True)
+    assert (checks["store"]["status"], "commits survive" in checks["store"]["seen"]) == ("green", True)
     assert checks["backup"]["status"] == "degraded"
     before = call("ps", "--all", "--json", "--store", url).documents
     assert call("backup", "copy.db", "--drill", "--store", url).code == 0

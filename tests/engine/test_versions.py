@@ -225,7 +225,7 @@ class Listing(WatchedStore):
         return page
 
 
-async def test_runs_of_the_same_code_are_not_looked_at_when_it_starts() -> None:
+async def test_runs_that_fit_in_any_case_are_not_looked_at_when_code_starts() -> None:
     store = MemoryStore()
     async with Engine(store, flow()) as engine:
         for _ in range(5):
@@ -233,9 +233,13 @@ async def test_runs_of_the_same_code_are_not_looked_at_when_it_starts() -> None:
     same = Listing(store)
     async with Engine(same, flow()):
         assert len(same.runs) <= 1, "the one that falls due next is the alarm's"
-    other = Listing(store)
-    async with Engine(other, flow(extra=True)):
-        assert len(other.runs) == 5
+    grown = Listing(store)
+    async with Engine(grown, flow(extra=True)):
+        assert len(grown.runs) <= 1, "all states of the other code are there"
+    gone = Listing(store)
+    with pytest.raises(InvalidDefinition, match="5 live runs"):
+        await Engine(gone, flow(review="approval")).__aenter__()
+    assert len(gone.runs) == 5
     await store.close()
 
 

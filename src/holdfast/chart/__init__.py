@@ -8,7 +8,7 @@ of W3C SCXML. `check` finds likely mistakes at every depth. Nothing in this room
 
 from holdfast.chart.check import Finding, check
 from holdfast.chart.compile import compile
-from holdfast.chart.configuration import Configuration, Timer, accepts_timer, adopt, restore
+from holdfast.chart.configuration import Configuration, Timer, accepts_timer, adopt, adopts_all, restore
 from holdfast.chart.definition import ChartDef, Join, StateDef, TimerDef, TransitionDef
 from holdfast.chart.mermaid import to_mermaid
 from holdfast.chart.queries import enabled_targets, events_accepted, events_leading_to
@@ -34,6 +34,7 @@ __all__ = [
     "TransitionDef",
     "accepts_timer",
     "adopt",
+    "adopts_all",
     "check",
     "compile",
     "enabled_targets",

@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast import codec
 from holdfast.chart import legality
+from holdfast.chart.definition import ChartDef
 from holdfast.chart.legality import Problem
 from holdfast.chart.tree import Chart
 from holdfast.errors import Corrupt, InvalidDefinition, InvalidInput
@@ -88,6 +89,12 @@ def adopt(chart: Chart, configuration: Configuration) -> Configuration:
             state=problem.state,
         )
     return adopted
+
+
+def adopts_all(chart: Chart, older: ChartDef) -> bool:
+    """Whether `adopt` takes every configuration that is legal in `older`: all its states are there, where and as they
+    were. False means that it depends on the configuration."""
+    return legality.embeds(older.children, chart.definition.children)
 
 
 def require_chart(chart: Chart, configuration: Configuration) -> None:

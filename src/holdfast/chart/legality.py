@@ -5,9 +5,10 @@ Pure, and says what is wrong with the path of the state; who reads a store makes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from holdfast.chart.definition import StateDef
 from holdfast.chart.tree import Chart, Node, bits, remember
 
 
@@ -56,6 +57,21 @@ def problem_of(
         if problem := _history_problem(chart, path, remembered):
             return problem
     return None
+
+
+def embeds(older: Sequence[StateDef], newer: Sequence[StateDef], *, is_parallel: bool = False) -> bool:
+    """Whether what is legal below `older` is legal below `newer`: the same states in the same order, others between
+    them at most; no others where all of them are active together, and no leaf that has children now."""
+    names = [state.name for state in older]
+    kept = [state for state in newer if state.name in names]
+    if [state.name for state in kept] != names or (is_parallel and len(kept) != len(newer)):
+        return False
+    return all(
+        was.kind == now.kind
+        and bool(was.children) == bool(now.children)
+        and embeds(was.children, now.children, is_parallel=was.kind == "parallel")
+        for was, now in zip(older, kept, strict=True)
+    )
 
 
 def _leaf_problem(chart: Chart, leaves: tuple[str, ...]) -> Problem | None:

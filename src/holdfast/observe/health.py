@@ -14,8 +14,8 @@ def health_of(engine: Engine) -> Health:
     return judge(
         Facts(
             store_ailment=inside.runtime.store.ailment(),
-            durability=inside.runtime.store.capabilities.durability,
             store_weakness=weakness_of(inside.runtime.store),
+            durability=inside.runtime.store.capabilities.durability,
             lease_left_s=inside.ownership.lease_left_s() if inside.ownership.is_shared else None,
             sweep_problem=inside.recovery.last_problem,
             is_recovery_running=any(name.endswith(":recovery") for name in names),

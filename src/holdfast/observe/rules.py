@@ -36,8 +36,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What health is judged from. Seconds; counts of runs of this process."""
 
     store_ailment: str | None
-    durability: str
     store_weakness: str | None = None
+    durability: str
     lease_left_s: float | None
     sweep_problem: str | None
     is_recovery_running: bool

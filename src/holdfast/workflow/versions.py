@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
-from holdfast.errors import Conflict, Corrupt, Fenced, HoldfastError, InvalidDefinition
+from holdfast import chart as charts
+from holdfast.chart import ChartDef
+from holdfast.errors import Conflict, Corrupt, Fenced, HoldfastError, InvalidDefinition, InvalidInput
 from holdfast.logs import get_logger
 from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow import occurrences as on
@@ -83,8 +85,11 @@ async def _take_over(runtime: Runtime, built: Built, stored: Stored) -> str | No
 
 
 async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator[Record]:
-    """The live runs of `version` that are not in the chart of `built`. Where there never was another chart, none has to
-    be looked at, however many there are: each chart is kept before the first run is in it."""
+    """The live runs of `version` that may not be where `built` can take them over as they are.
+
+    Each chart is kept before the first run is in it, so the charts tell which runs to look for: none of those in a
+    chart all of whose states are still there, however many they are.
+    """
     query = Query(kind=RUN, statuses=ACTIVE, queues=(queue_of(built.name, version),))
     if version != built.version:
         async for record in _all(runtime, query):
@@ -92,9 +97,17 @@ async def _others(runtime: Runtime, built: Built, version: int) -> AsyncIterator
         return
     prefix = chart_key(built.name, built.version, "").id
     async for chart in _all(runtime, Query(kind=CHART, prefix=prefix)):
-        if (chart_hash := chart.key.id.removeprefix(prefix)) != built.chart.hash:
+        chart_hash = chart.key.id.removeprefix(prefix)
+        if chart_hash != built.chart.hash and (version in built.migrations or not _adopts_all(built, chart)):
             async for record in _all(runtime, replace(query, labels=chart_label(chart_hash))):
                 yield record
+
+
+def _adopts_all(built: Built, chart: Record) -> bool:
+    try:
+        return charts.adopts_all(built.chart, ChartDef.from_json(chart.body))
+    except InvalidInput:  # written by a release whose charts have more to them
+        return False
 
 
 async def _all(runtime: Runtime, query: Query) -> AsyncIterator[Record]:

@@ -14,7 +14,10 @@ import pytest
 from holdfast import faults
 from holdfast.store.copy import PAGE_KEYS_MAX
 from tests.engine.crash.findings import examine, memo_names
-from tests.engine.crash.processes import LIMIT_S, Stage, staged
+from tests.engine.crash.processes import FILE, LIMIT_S, Stage, staged
+from tests.store.places import handed_out
+
+SAME, ANOTHER = "same kind", "another kind"
 
 
 def migrate(source: Stage, target: Stage, *options: str, fault: str = "") -> subprocess.CompletedProcess[str]:
@@ -29,12 +32,25 @@ def migrate(source: Stage, target: Stage, *options: str, fault: str = "") -> sub
     )
 
 
-@pytest.fixture
-def there(tmp_path: Path) -> Iterator[Stage]:
-    """Where the runs move to."""
-    (tmp_path / "there").mkdir()
-    with staged(tmp_path / "there") as stage:
-        yield stage
+@pytest.fixture(params=[SAME, ANOTHER])
+def there(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> Iterator[Stage]:
+    """Where the runs move to: a store of the same kind, or of another one."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    is_file = stage.url.startswith(FILE) == (request.param == SAME)
+    with (
+        handed_out(request, folder) as places,
+        staged(folder, places.url("sqlite" if is_file else "postgres")) as there,
+    ):
+        yield there
+
+
+def place(stage: Stage) -> str:
+    """How messages name the store of a stage."""
+    return stage.url.removeprefix(FILE)
+
+
+to_another_kind = pytest.mark.parametrize("there", [ANOTHER], indirect=True)
 
 
 def test_a_run_half_way_goes_on_in_the_copy_with_its_steps_done(stage: Stage, there: Stage) -> None:
@@ -55,6 +71,7 @@ def test_a_run_half_way_goes_on_in_the_copy_with_its_steps_done(stage: Stage, th
     assert examine(stage.url)["T-0"] == before, "the source is as it was"
 
 
+@to_another_kind
 def test_a_deadline_set_before_the_move_comes_when_it_was_set_for(stage: Stage, there: Stage) -> None:
     """48 hours after it was set in the source, and no earlier."""
     stage.run("deadlines", starts=1)
@@ -67,16 +84,17 @@ def test_a_deadline_set_before_the_move_comes_when_it_was_set_for(stage: Stage, 
     assert examine(there.url)["T-0"].run.main_state == "escalating"
 
 
-@pytest.mark.parametrize("fault", ["copy-page:1", "copy-page:3", "copy-end:1"])
+@to_another_kind
+@pytest.mark.parametrize("fault", ["copy-page:1", "copy-page:2", "copy-end:1"])
 def test_a_migration_that_is_killed_goes_on_and_ends_equal(stage: Stage, there: Stage, fault: str) -> None:
     """Between two pages, at the last of them, and when all is there but not said to be."""
-    runs = PAGE_KEYS_MAX  # three records each: the run, its ticket, and what the engine keeps beside
+    runs = PAGE_KEYS_MAX // 2 + 10  # two records each, the run and its ticket: two pages
     stage.run("deadlines", starts=runs)
     killed = migrate(stage, there, fault=f"{fault}:kill")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     early = there.start("deadlines")
     assert early.until_ended() != 0, "no engine opens half a copy"
-    assert f"unfinished copy of {stage.database}" in early.said
+    assert f"unfinished copy of {place(stage)}" in early.said
     done = migrate(stage, there)
     assert (done.returncode, '"is_resumed":true' in done.stdout) == (0, True), done.stderr
     assert examine(there.url) == examine(stage.url)
@@ -85,6 +103,7 @@ def test_a_migration_that_is_killed_goes_on_and_ends_equal(stage: Stage, there: 
     assert (again.returncode, "expected an empty store" in again.stderr) == (1, True)
 
 
+@to_another_kind
 def test_no_store_is_copied_while_an_engine_works_on_either(stage: Stage, there: Stage) -> None:
     stage.run("deadlines", starts=1)
     there.run("deadlines")
@@ -92,7 +111,7 @@ def test_no_store_is_copied_while_an_engine_works_on_either(stage: Stage, there:
         process = busy.start("deadlines", stays=True)
         process.until_line("quiet")
         refused = migrate(stage, there, "--overwrite")
-        assert (refused.returncode, f"expected no engine at work on {busy.database}" in refused.stderr) == (1, True)
+        assert (refused.returncode, f"expected no engine at work on {place(busy)}" in refused.stderr) == (1, True)
         process.finish()
     assert migrate(stage, there, "--overwrite").returncode == 0
     assert examine(there.url) == examine(stage.url)

@@ -32,7 +32,11 @@ class Background:
         supervisor = self._supervisors.get(loop)
         if supervisor is None:
             supervisor = self._supervisors[loop] = Supervisor("mirror", on_failure=self._on_failure)
-        return supervisor.start(work, name=name)
+        task = supervisor.start(work, name=name)
+        # A loop that ends cancels its tasks once. What its last commit starts after that is not waited for, nor need it
+        # be: another loop's task takes over. It is no mistake to be warned of.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        return task
 
     def ensure(
         self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, is_over: bool = False

@@ -134,9 +134,10 @@ def _comparable(result: Any) -> Any:
 
 
 class EquivalenceContract:
-    # Back ends that derive from this share one function, also where one process tests several of them.
+    # Several classes derive from this one, each with a store of its own: that is what it is for.
     @settings(
-        deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
     )
     @given(script=st.lists(commands, min_size=1, max_size=12))
     def test_random_commands_get_the_models_answers(self, fresh_store: OpenStore, script: list[Any]) -> None:
