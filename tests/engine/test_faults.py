@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from holdfast import Retry, RunContext, Workflow
 from holdfast.clock import seeded_randomness
+from holdfast.errors import Unavailable
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change
+from holdfast.store.records import Change, Page, Query, Scope
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
 from holdfast.workflow.run import MEMO
 from tests.engine.journal import check_everything, moves
@@ -153,3 +154,41 @@ async def test_a_signal_whose_answer_is_lost_is_taken_once() -> None:
         assert [move for move in await moves(run) if "approve" in move] == ["open -approve-> deploy"]
     assert store.unseen() == []
     await inner.close()
+
+
+class Forgetful(MemoryStore):
+    """Away whenever memos are asked for, so many times."""
+
+    refusals = 0
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        if query.kind == MEMO and self.refusals:
+            self.refusals -= 1
+            raise Unavailable("the connection was lost")
+        return await super().scan(scope, query, after=after, limit=limit)
+
+
+async def test_a_store_that_is_away_as_a_state_is_taken_up_is_no_failure_of_the_state() -> None:
+    """Its memos are waited for: no attempt counts as failed, and what was done is not done again."""
+    world, clock = World(), VirtualClock()
+    store = Forgetful(clock=clock)
+    async with Lab(store=store, clock=clock) as lab:
+        gate = lab.gate()
+        held = Workflow("held", data=dict, retry=Retry(attempts_max=1))
+
+        @held.state("work", start=True, to="end")
+        async def work(ctx: RunContext) -> None:
+            await ctx.step("one", world.make, "one")
+            await ctx.step("two", gate.wait)
+
+        held.final("end")
+        await lab.restart(held)
+        run = await lab.start("held")
+        await lab.settle()
+        store.refusals = 20
+        await lab.restart()
+        gate.open()
+        await lab.skip("60s")
+        assert await moves(run) == ["-start-> work", "work -work.done-> end"]
+    assert (store.refusals, world.calls) == (0, {"one": 1})
+    await store.close()

@@ -6,7 +6,6 @@ step's result lie under the visit, and go with that.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,13 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast import codec
-from holdfast.errors import InvalidInput, Unavailable
+from holdfast.errors import InvalidInput
 from holdfast.store.blob_reading import read_blob
 from holdfast.store.blobs import BlobRef, cut
 from holdfast.store.records import Key, Put
 from holdfast.workflow.inbox import signal_key
 from holdfast.workflow.run import Run, Signal
-from holdfast.workflow.runtime import BACKOFF_S, Runtime
+from holdfast.workflow.runtime import Runtime
 
 INLINE_BYTES_MAX = 256 * 1024
 """Bound on an input, and on a signal's data, within the run's record: it is written with every transition."""
@@ -78,9 +77,4 @@ async def whole(runtime: Runtime, run: Run) -> Run:
 
 async def read_patiently(runtime: Runtime, run: Run, ref: BlobRef) -> bytes:
     """The value that `ref` stands for; a store that is away is waited for, as commits wait for it."""
-    for attempt in itertools.count():
-        try:
-            return await read_blob(runtime.store, run.tenant, run.user, ref)
-        except Unavailable:
-            await runtime.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
-    raise AssertionError("unreachable")
+    return await runtime.patiently(lambda: read_blob(runtime.store, run.tenant, run.user, ref))

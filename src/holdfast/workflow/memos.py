@@ -7,6 +7,7 @@ in one commit, and the body of a next step starts only after every memo before i
 from __future__ import annotations
 
 import asyncio
+import functools
 
 from holdfast import codec, faults
 from holdfast.errors import Conflict
@@ -60,8 +61,9 @@ class Memos:
         """Read what earlier attempts left; how many there were."""
         after: str | None = None
         query = Query(kind=MEMO, prefix=self._prefix)
+        scan = self._runtime.store.scan
         while True:
-            page = await self._runtime.store.scan(self._scope, query, after=after, limit=1000)
+            page = await self._runtime.patiently(functools.partial(scan, self._scope, query, after=after, limit=1000))
             for record in page.records:
                 self._known[record.key.id] = _memo_in(record)
                 self._has_blobs = self._has_blobs or record.status == BLOB
@@ -86,7 +88,8 @@ class Memos:
             self._is_doubtful = False
         if self._runtime.is_cold and memo_id not in {put.key.id for put in self._held}:
             await self.durable()
-            record = (await self._runtime.store.read(self._scope, [self._key(memo_id)]))[0]
+            read = functools.partial(self._runtime.store.read, self._scope, [self._key(memo_id)])
+            record = (await self._runtime.patiently(read))[0]
             return None if record is None else _memo_in(record)
         return self._known.get(memo_id)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -44,6 +44,8 @@ from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
+
+T = TypeVar("T")
 
 ATTEMPTS_MAX = 1000
 """Bound on re-reads after lost races for one decision."""
@@ -157,6 +159,16 @@ class Runtime:
                 is_hopeless = self.store.ailment() is not None or isinstance(trouble, CommitUnknown)
                 if is_over and not is_patient and is_hopeless:
                     raise
+                await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
+        raise AssertionError("unreachable")
+
+    async def patiently(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives, waiting out a store that is away for as long as it is: for the engine's own errands inside
+        an attempt, which must not count as the attempt's failure."""
+        for attempt in itertools.count():
+            try:
+                return await read()
+            except Unavailable:
                 await self.clock.sleep(BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)])
         raise AssertionError("unreachable")
 

@@ -8,17 +8,18 @@ from collections import Counter
 
 import pytest
 
-from holdfast import Engine, RunContext, Workflow, codec
+from holdfast import Engine, codec
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import open_store
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from tests.engine.crash.findings import Found, examine, found_in
+from tests.engine.crash.pairs import MOVES, two_states
 from tests.engine.crash.processes import Stage
 
 RUNS = 64
 CHAIN = [("", "one"), ("one", "two"), ("two", "three"), ("three", "done")]
 COMMITS_OF_ONE_RUN = 4
-"""Those of a run of `_two_states`: its start, the memo of a, and two transitions with the memos of b and c."""
+"""Those of a run of `two_states`: its start, the memo of a, and two transitions with the memos of b and c."""
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ async def test_a_commit_whose_answer_is_lost_happens_once(fault: Fault) -> None:
 
 async def test_a_claim_whose_answer_is_lost_leaves_no_run_behind(stage: Stage) -> None:
     """Runs that were claimed without our hearing of it are found again among our own."""
-    wf, bodies = _two_states()
+    wf, bodies = two_states()
     store = open_store(stage.url)
     async with Engine(store, wf, works=False) as door:
         for number in range(10):
@@ -80,7 +81,7 @@ async def test_a_claim_whose_answer_is_lost_leaves_no_run_behind(stage: Stage) -
 @pytest.mark.parametrize("seed", range(3))
 async def test_runs_end_well_on_a_store_that_often_loses_answers(stage: Stage, seed: int) -> None:
     """Nearly one answer in five is lost: every body runs once, every chain is whole."""
-    wf, bodies = _two_states()
+    wf, bodies = two_states()
     store = open_store(stage.url)
     rates = {Fault.LOSE_AFTER: 0.15, Fault.LOSE_BEFORE: 0.03}
     faulty = FaultyStore(store, rates=rates, chance=random.Random(seed))
@@ -94,7 +95,7 @@ async def test_runs_end_well_on_a_store_that_often_loses_answers(stage: Stage, s
     found = await found_in(store)
     await store.close()
     assert bodies == {"a": 20, "b": 20, "c": 20}
-    assert all(run.transitions == [("", "first"), ("first", "second"), ("second", "done")] for run in found.values())
+    assert all(run.transitions == MOVES for run in found.values())
 
 
 def _targets(found: Found) -> list[str]:
@@ -102,7 +103,7 @@ def _targets(found: Found) -> list[str]:
 
 
 async def _one_run(store: FaultyStore) -> Counter[str]:
-    wf, bodies = _two_states()
+    wf, bodies = two_states()
     async with Engine(store, wf) as engine:
         run = await engine.start("pair", 7, id="T-0")
         assert await run.result(timeout_s=20) == {"number": 7}
@@ -110,24 +111,3 @@ async def _one_run(store: FaultyStore) -> Counter[str]:
         assert rows == ["transition"] * 3
         assert engine.inside.problems == {}
     return bodies
-
-
-def _two_states() -> tuple[Workflow, Counter[str]]:
-    bodies: Counter[str] = Counter()
-    wf = Workflow("pair", data=dict)
-
-    async def body(name: str) -> None:
-        bodies[name] += 1
-
-    @wf.state("first", start=True, to="second")
-    async def first(ctx: RunContext) -> None:
-        await ctx.step("a", body, "a")
-        await ctx.step("b", body, "b")
-
-    @wf.state("second", to="done")
-    async def second(ctx: RunContext) -> None:
-        await ctx.step("c", body, "c")
-        ctx.data["number"] = ctx.input
-
-    wf.final("done")
-    return wf, bodies

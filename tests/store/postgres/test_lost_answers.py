@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import pytest
 
@@ -12,6 +11,7 @@ from holdfast.store.outcome import commit_surely
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connections
+from holdfast.store.postgres.store import READS_MAX
 from holdfast.store.records import Change, Claim, Key, NewEvent, Put, Scope
 from tests.network.proxy import Fate, Once, proxied
 
@@ -80,20 +80,35 @@ async def test_a_claim_whose_answer_is_lost_took_its_records_or_none(database: s
 
 @pytest.mark.parametrize("statement", ["BEGIN", "FROM holdfast.records", "COMMIT"])
 @pytest.mark.parametrize("fate", LOST)
-async def test_a_read_that_is_cut_off_is_unavailable_and_the_next_one_is_not(
-    database: str, statement: str, fate: Fate
-) -> None:
-    """Wherever in it: a read has no outcome that anybody would have to look up. Before it began, another connection
-    serves it."""
+async def test_a_read_that_is_cut_off_is_read_again(database: str, statement: str, fate: Fate) -> None:
+    """Wherever in it: a read has no outcome that anybody would have to look up."""
     once = Once(statement, fate)
     with proxied(database, once) as proxy:
         store = PostgresStore(proxy.url(database))
         await store.commit(ANA, a_change(1))
         once.arm()
-        with contextlib.nullcontext() if statement == "BEGIN" else pytest.raises(Unavailable):
-            await store.read(ANA, [Key("main", "ana", "run", "r1")])
-        assert once.happened.is_set()
         assert [record.version for record in await store.read(ANA, [Key("main", "ana", "run", "r1")]) if record] == [1]
+        assert once.happened.is_set()
+        await store.close()
+
+
+@pytest.mark.parametrize("statement", ["BEGIN", "FROM holdfast.events", "COMMIT"])
+async def test_a_read_that_is_cut_off_again_and_again_is_unavailable(database: str, statement: str) -> None:
+    """And never of unknown outcome."""
+    is_rough = False
+
+    def decide(sql: str) -> Fate:
+        return Fate.CUT_ANSWERED if is_rough and statement in sql else Fate.PASS
+
+    with proxied(database, decide) as proxy:
+        store = PostgresStore(proxy.url(database))
+        await store.commit(ANA, a_change(1))
+        is_rough = True
+        with pytest.raises(Unavailable, match="lost"):
+            await store.events(ANA, stream=("main", "ana"))
+        assert proxy.fates[Fate.CUT_ANSWERED] == READS_MAX
+        is_rough = False
+        assert len(await store.events(ANA, stream=("main", "ana"))) == 1
         await store.close()
 
 
@@ -125,7 +140,7 @@ async def test_a_server_that_falls_silent_is_unavailable_in_time(database: str, 
     """At whichever statement of a transaction, those in its middle too."""
     once = Once(statement, Fate.STALL)
     with proxied(database, once) as proxy:
-        connections = Connections(parse(proxy.url(database))._replace(statement_timeout_s=1, grace_s=-0.7), size=1)
+        connections = Connections(parse(proxy.url(database)), size=1, answer_timeout_s=0.3)
         once.arm()
         async with asyncio.timeout(LIMIT_S):
             with pytest.raises(Unavailable, match="expected an answer in time"):

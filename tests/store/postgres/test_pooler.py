@@ -10,7 +10,9 @@ import pytest
 
 from holdfast import Engine, RunContext, Workflow
 from holdfast.store.postgres import PostgresStore
-from holdfast.testing.conformance import StoreContract
+from holdfast.testing.conformance.claiming import ClaimingContract
+from holdfast.testing.conformance.committing import CommittingContract
+from holdfast.testing.conformance.waiting import WaitingContract
 from tests.network.pooler import Pooler, pooled
 
 RUNS = 20
@@ -25,7 +27,9 @@ def pooler(database: str) -> Iterator[Pooler]:
     assert pooler.moves == pooler.transactions, "somebody kept his session: nothing was shown"
 
 
-class TestBehindAPooler(StoreContract):
+class TestBehindAPooler(CommittingContract, ClaimingContract, WaitingContract):
+    """What goes in transactions of every kind, and what would be told to a session."""
+
     @pytest.fixture
     def open_store(self, pooler: Pooler) -> Callable[..., Any]:
         return lambda clock=None: PostgresStore(pooler.url, clock=clock)

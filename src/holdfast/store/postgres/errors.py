@@ -68,17 +68,19 @@ def is_payload_fault(error: BaseException) -> bool:
     return state.startswith(_OF_A_VALUE) and state not in RACES
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether the connection is gone, by itself or because the server stops. (A late answer is another matter.)"""
-    return not isinstance(error, TimeoutError) and is_fate_unknown(error)
-
-
 def is_fate_unknown(error: BaseException) -> bool:
     """Whether a commit that ended in this error may have happened all the same: the connection or the server was lost
     over it. Otherwise the server said that it undid it."""
     if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
         return True
     return error.severity_en in _OF_THE_SESSION or (error.sqlstate or "").startswith("57P")
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether a connection is gone, or a server that is about to be back, rather than slow or unwilling."""
+    if isinstance(error, TimeoutError):
+        return False
+    return isinstance(error, LOST) or (getattr(error, "sqlstate", None) or "").startswith("57P")
 
 
 def is_race(error: BaseException) -> bool:

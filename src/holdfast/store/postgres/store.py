@@ -6,10 +6,12 @@ server's, so that leases mean the same to everybody.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from holdfast import codec, faults
 from holdfast.clock import Clock, system_randomness
@@ -22,6 +24,7 @@ from holdfast.store.digest import checked, checked_event
 from holdfast.store.mend import survey, surveyed_together
 from holdfast.store.postgres import address, generations, inspection, select, tables
 from holdfast.store.postgres.connections import Connection, Connections, committed
+from holdfast.store.postgres.errors import is_lost
 from holdfast.store.postgres.notices import Notices
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.writer import BatchWriter, parts
@@ -45,6 +48,9 @@ from holdfast.store.server_time import ServerTime
 from holdfast.store.wakeup import Wakeup
 from holdfast.store.witness import CommitWitness
 
+READS_MAX = 3
+"""How often one read is tried whose connection is lost."""
+READ_PAUSE_S = 0.1
 log = get_logger(__name__)
 
 
@@ -112,10 +118,8 @@ class PostgresStore:
         if not visible:
             self._check_open()
             return found
-        async with self._reading(scope) as connection:
-            asked = tables.key_list(keys[place] for place in visible)
-            rows = await connection.fetch(inspection.READ, asked)
-        for number, *values in rows:
+        asked = tables.key_list(keys[place] for place in visible)
+        for number, *values in await self._rows(scope, inspection.READ, asked):
             record = tables.record_from(values).record
             found[visible[number - 1]] = checked(record) if record else None
         return found
@@ -123,8 +127,7 @@ class PostgresStore:
     async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
         gate.check_query(query, limit)
         asked = select.scan(scope, query, paging.parse_place(after) if after is not None else None, limit)
-        async with self._reading(scope) as connection:
-            rows = [tables.record_from(values) for values in await connection.fetch(asked.sql, *asked.parameters)]
+        rows = [tables.record_from(values) for values in await self._rows(scope, asked.sql, *asked.parameters)]
         return paging.page_of(query, [checked(row.record) for row in rows if row.record is not None], limit)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
@@ -168,8 +171,7 @@ class PostgresStore:
         if not scope.covers(whose):
             return []
         asked = select.events(record, stream, after, after_version, limit)
-        async with self._reading(scope) as connection:
-            rows = await connection.fetch(asked.sql, *asked.parameters)
+        rows = await self._rows(scope, asked.sql, *asked.parameters)
         return [checked_event(tables.event_from(values)) for values in rows]
 
     async def wait(self, since: int) -> int:
@@ -233,6 +235,7 @@ class PostgresStore:
             return []
         async with self._writing(Scope.system()) as connection:
             words = await inspection.repair(connection, found, at=self.now_s())
+            await generations.raise_slot(connection, self._slot)
         self._wakeup.advance()
         return words
 
@@ -252,6 +255,7 @@ class PostgresStore:
                     await inspection.load(connection, page)
                 numbers = await backup.streams()
                 await inspection.adopt(connection, numbers, max(incarnation, backup.incarnation) + 1)
+            await generations.raise_slot(connection, self._slot)
         self._wakeup.advance()
         return found
 
@@ -263,6 +267,7 @@ class PostgresStore:
     async def load(self, histories: Sequence[History]) -> None:
         async with self._writing(Scope.system()) as connection:
             await inspection.load(connection, histories)
+            await generations.raise_slot(connection, self._slot)
         self._wakeup.advance()
 
     async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
@@ -271,6 +276,18 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}, ailment={self.ailment()!r})"
+
+    async def _rows(self, scope: Scope, sql: str, *parameters: object) -> list[Any]:
+        """What one query finds, asked again where its connection was lost: reading twice does no harm."""
+        for attempt in range(READS_MAX):
+            try:
+                async with self._reading(scope) as connection:
+                    return await connection.fetch(sql, *parameters)
+            except Unavailable as error:
+                if attempt == READS_MAX - 1 or not is_lost(error.__cause__):
+                    raise
+            await asyncio.sleep(READ_PAUSE_S * attempt)
+        raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
     async def _reading(self, scope: Scope, *, options: str = "") -> AsyncIterator[Connection]:
