@@ -20,6 +20,8 @@ from tests.network.proxy import Fate, proxied
 
 RUNS = 300
 CHAIN = [("", "one"), ("one", "two"), ("two", "three"), ("three", "done")]
+RUNS_OF_A_WAVE = 5
+EACH_FATE = 3
 UNDER_WAY = 40
 """States that were entered when the server goes: far from the first, and far from the last."""
 
@@ -116,16 +118,19 @@ async def test_runs_end_well_through_a_network_that_cuts_connections_at_random(s
         store = open_store(proxy.url(stage.url))
         async with asyncio.timeout(2 * LIMIT_S), Engine(store, wf) as engine:
             is_rough = True
-            for wave in range(3):
-                results = await asyncio.gather(*(_surely(engine, f"T-{wave}-{number}", number) for number in range(20)))
-                assert results == [{"number": number} for number in range(20)]
+            waves = 0
+            while min(proxy.fates[fate] for fate in fates) < EACH_FATE:
+                names = [f"T-{waves}-{number}" for number in range(RUNS_OF_A_WAVE)]
+                results = await asyncio.gather(*(_surely(engine, name, waves) for name in names))
+                assert results == [{"number": waves}] * RUNS_OF_A_WAVE
+                waves += 1
             is_rough = False
             assert engine.inside.problems == {}
         await store.close()
-    assert all(proxy.fates[fate] for fate in fates), proxy
     found = await asyncio.to_thread(examine, stage.url)
-    assert bodies == {"a": 60, "b": 60, "c": 60}
-    assert len(found) == 60
+    count = waves * RUNS_OF_A_WAVE
+    assert bodies == {"a": count, "b": count, "c": count}
+    assert len(found) == count
     assert all(run.transitions == MOVES for run in found.values())
 
 
