@@ -7,6 +7,7 @@ import inspect
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -76,7 +77,8 @@ def template(postgres_server: PostgresServer) -> str:
         await store.migrate()
         await store.close()
 
-    asyncio.run(prepare())
+    with ThreadPoolExecutor(1) as thread:  # for an async fixture may be what asks first, in a loop that runs
+        thread.submit(lambda: asyncio.run(prepare())).result()
     return name
 
 

@@ -1,4 +1,4 @@
-"""One fixture for the engine's tests: labs on memory, on memory with nothing cached, and on SQLite.
+"""One fixture for the engine's tests: labs on memory, on memory with nothing cached, on SQLite and on PostgreSQL.
 
 When a test is over its stores are verified, and every run is compared with what its journal says.
 """
@@ -24,11 +24,14 @@ from tests.engine.labs import OpenLab
 async def open_lab(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenLab]:
     """A function that opens a lab with the given workflows and options, on a fresh store of the parameter's kind."""
     kind: str = request.param
+    database = request.getfixturevalue("database") if kind == "postgresql" else ""
     async with AsyncExitStack() as stack:
 
         async def open_one(*workflows: Workflow, **options: Any) -> Lab:
             clock = VirtualClock()
-            if kind == "sqlite":
+            if kind == "postgresql":
+                store = open_store(database, clock=clock)
+            elif kind == "sqlite":
                 store = open_store(f"sqlite:///{tmp_path / 'runs.db'}", clock=clock)
             else:
                 store = MemoryStore(clock=clock)

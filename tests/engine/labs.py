@@ -21,6 +21,9 @@ class OpenLab(Protocol):
 ON_MEMORY = pytest.mark.parametrize("open_lab", ["memory", "cold"], indirect=True)
 """For days of virtual time: on a shared store the heartbeat and the look-out of every second would be run through."""
 
+ON_ALL = pytest.mark.parametrize("open_lab", ["memory", "cold", "sqlite", "postgresql"], indirect=True)
+"""For what is promised by a commit, and so by each kind of store."""
+
 
 class World:
     """What steps touch outside: counts calls by name, and honours idempotency keys as a good receiver does."""

@@ -9,7 +9,9 @@ import pytest
 from holdfast import InvalidTransition, Rejected, RunContext, Workflow
 from holdfast.testing import Gate, Lab
 from tests.engine.journal import facts, moves, told
-from tests.engine.labs import OpenLab, World
+from tests.engine.labs import ON_ALL, OpenLab, World
+
+pytestmark = ON_ALL
 
 
 def job(lab: Lab, world: World, gate: Gate, *, cancel_to: str | None = None) -> Workflow:

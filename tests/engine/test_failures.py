@@ -17,7 +17,9 @@ from holdfast import (
     WorkflowError,
 )
 from tests.engine.journal import facts, moves
-from tests.engine.labs import OpenLab, World, nothing
+from tests.engine.labs import ON_ALL, OpenLab, World, nothing
+
+pytestmark = ON_ALL
 
 ERROR_ROWS = [
     "try -error-> error_handling:error_detection",

@@ -129,8 +129,10 @@ async def test_runs_end_well_through_a_network_that_cuts_connections_at_random(s
         await store.close()
     found = await asyncio.to_thread(examine, stage.url)
     count = waves * RUNS_OF_A_WAVE
-    assert bodies == {"a": count, "b": count, "c": count}
     assert len(found) == count
+    # A read or a claim that is cut off sets its run down, and a body whose memo was not yet sent off runs again then.
+    assert count <= min(bodies.values())
+    assert max(bodies.values()) <= count + sum(proxy.fates[fate] for fate in fates)
     assert all(run.transitions == MOVES for run in found.values())
 
 

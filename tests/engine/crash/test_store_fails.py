@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import asyncpg
 import pytest
 
 from holdfast import Engine, RunContext, Unavailable, Workflow, health_of
@@ -19,7 +20,7 @@ from holdfast.store.open import open_store
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.store.sqlite.turn import Turn
 from tests.engine.crash.findings import examine, found_in
-from tests.engine.crash.processes import ON_SQLITE, Stage, until
+from tests.engine.crash.processes import FILE, LIMIT_S, ON_POSTGRES, ON_SQLITE, Stage, until
 
 RUNS = 20
 FAILS_FAST_S = 5.0
@@ -191,32 +192,61 @@ async def test_a_file_of_a_newer_schema_is_left_alone(stage: Stage) -> None:
     assert list(await asyncio.to_thread(examine, stage.url)) == ["T-0"]
 
 
-@ON_SQLITE
 async def test_a_run_with_a_flipped_byte_is_named_and_the_others_go_on(stage: Stage) -> None:
-    """Whoever asks for it, `verify` and an engine that opens name it; the engine that is open works on with the
-    others; `repair` brings it back from its journal, and then it ends as well."""
+    """Whoever asks for it and `verify` name it; engines open, and work on with the others; `repair` brings it back
+    from its journal, and then it ends as well."""
     wf = Workflow("asked", data=dict)
     wf.wait("review", start=True, on={"approve": "done"})
     wf.final("done")
     store = open_store(stage.url)
     async with Engine(store, wf) as engine:
         damaged, *others = [await engine.start("asked", number, id=f"T-{number}") for number in range(RUNS)]
-        body = _execute(stage, "SELECT body FROM records WHERE kind = 'run' AND id = ?", damaged.id)[0][0]
-        flipped = body.replace('"user":"local"', '"user":"mocal"')
-        assert flipped != body
-        _execute(stage, "UPDATE records SET body = ? WHERE kind = 'run' AND id = ?", flipped, damaged.id)
+        await _flip(stage, damaged.id)
         for run in others:
             assert (await run.send("approve", by="ana")).status == "done"
         with pytest.raises(Corrupt, match=damaged.id):
             await damaged.send("approve", by="ana")
-        with pytest.raises(Corrupt, match=damaged.id):
-            async with Engine(stage.url, wf):
-                pytest.fail("an engine opened without a word about a damaged run")
+        async with Engine(stage.url, wf) as other:
+            with pytest.raises(Corrupt, match=damaged.id):
+                await other.get(damaged.id)
         assert f"run {damaged.id}" in {problem.where for problem in (await store.verify()).problems}
         assert await store.repair()
         assert (await damaged.send("approve", by="ana")).status == "done"
         assert len(await found_in(store)) == RUNS
     await store.close()
+
+
+@ON_POSTGRES
+async def test_a_full_server_refuses_by_name_and_loses_nothing(stage: Stage) -> None:
+    """Twenty runs cannot write their results for a while; then they can, and no body has run twice."""
+    held = Held()
+    server = await asyncpg.connect(stage.url)
+    store = open_store(stage.url)
+    async with Engine(store, held.workflow) as engine:
+        runs = [await engine.start("held", number, id=f"T-{number}") for number in range(RUNS)]
+        await until(lambda: held.bodies == RUNS, "all bodies at work")
+        await server.execute(_FULL)
+        held.may_end.set()
+        with pytest.raises(Unavailable, match="the server's disk is full"):
+            await engine.start("held", 0, id="T-late")
+        assert health_of(engine).status.value == "red"
+        await server.execute("DROP TRIGGER full_disk ON holdfast.records")
+        assert [await run.result(timeout_s=LIMIT_S) for run in runs] == [{"number": number} for number in range(RUNS)]
+        await until(lambda: health_of(engine).status.value == "green", "green health")
+        found = await found_in(store)
+    await server.close()
+    await store.close()
+    assert held.bodies == RUNS
+    assert set(found) == {f"T-{number}" for number in range(RUNS)}
+
+
+_FULL = """
+    CREATE FUNCTION holdfast.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+    END $$;
+    CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON holdfast.records EXECUTE FUNCTION holdfast.full_disk()"""
+"""As a server says it whose tables cannot grow: it goes on answering, and undoes the transaction."""
 
 
 def _quick() -> Workflow:
@@ -228,6 +258,21 @@ def _quick() -> Workflow:
 
     wf.final("done")
     return wf
+
+
+async def _flip(stage: Stage, run_id: str) -> None:
+    """One byte of a run's body, past the store."""
+    table = "records" if stage.url.startswith(FILE) else "holdfast.records"
+    flipped = """replace(body, '"user":"local"', '"user":"mocal"')"""
+    whose = f"kind = 'run' AND id = '{run_id}' AND body <> {flipped}"
+    sql = f"UPDATE {table} SET body = {flipped} WHERE {whose} RETURNING id"
+    if stage.url.startswith(FILE):
+        found = _execute(stage, sql)
+    else:
+        connection = await asyncpg.connect(stage.url.removeprefix("hybrid+").partition("?")[0])
+        found = await connection.fetch(sql)
+        await connection.close()
+    assert len(found) == 1
 
 
 def _execute(stage: Stage, sql: str, *parameters: object) -> list[Any]:
