@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_postgres import CONTESTANTS as ON_POSTGRES
 from benchmarks.bench_recovery import ON_POSTGRES as RECOVERING
 from benchmarks.bench_recovery import DatabaseCrash, Killed
 from benchmarks.contestants.process import Size, measure_at
@@ -18,6 +17,7 @@ from holdfast.testing.servers import PostgresServer
 psycopg = pytest.importorskip("psycopg", reason="needs psycopg, of the dependency group bench")
 
 batches = importlib.import_module("benchmarks.batches")
+ON_POSTGRES = importlib.import_module("benchmarks.bench_postgres").CONTESTANTS
 waves = importlib.import_module("benchmarks.contestants.waves")
 server_witness = importlib.import_module("benchmarks.contestants.server_witness")
 

@@ -18,7 +18,7 @@ from tests.engine.crash.processes import FILE, LIMIT_S, LOOK_S
 PAGE = 1000
 _AT_WORK = """
     SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND backend_type = 'client backend' AND state <> 'idle'
+    WHERE datname = current_database() AND backend_type = 'client backend' AND state = 'active'
         AND pid <> pg_backend_pid()"""
 
 

@@ -46,8 +46,8 @@ def there(request: pytest.FixtureRequest, stage: Stage, tmp_path: Path) -> Itera
 
 
 def place(stage: Stage) -> str:
-    """How messages name the store of a stage."""
-    return stage.url.removeprefix(FILE)
+    """How messages name the store of a stage: a mirror by the server where its state lives."""
+    return stage.url.removeprefix(FILE).removeprefix("hybrid+").partition("?")[0]
 
 
 to_another_kind = pytest.mark.parametrize("there", [ANOTHER], indirect=True)
