@@ -218,7 +218,7 @@ async def test_a_copy_that_stopped_anywhere_goes_on(pair: tuple[str, str], place
         with broken_at(fault), pytest.raises(Unavailable, match="on purpose"):
             await copied(source, target)
         with pytest.raises(Rejected, match="unfinished copy"):
-            async with Engine(target, idle()):
+            async with Engine(target, idle(), durable=False):
                 pytest.fail("an engine opened half a store")
         with pytest.raises(Rejected, match="unfinished copy"):
             await copied(target, MemoryStore())
