@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.store import gate
@@ -20,6 +20,7 @@ from holdfast.store.witness import CommitWitness
 from holdfast.testing.servers import ValkeyServer
 
 SYSTEM = Scope.system()
+CacheT = TypeVar("CacheT", bound=Cache)
 _numbers = itertools.count(1)
 
 
@@ -105,7 +106,13 @@ class MemoryTruth(MemoryStore):
         return self._database.generation
 
 
-def cache_at(url: str, namespace: str, *, budget_s: float = 2.0, kind: type[Cache] = Cache) -> Cache:
+def cache_at(
+    url: str,
+    namespace: str,
+    *,
+    budget_s: float = 2.0,
+    kind: Callable[..., CacheT] = Cache,  # type: ignore[assignment]
+) -> CacheT:
     """A cache with a budget that a crowded machine does not exceed, unless the test is about it."""
     return kind(url, namespace=namespace, budget_s=budget_s)
 
