@@ -364,7 +364,7 @@ class Actor:
         current_visit.set(holder_of(run, path, leaf))
         occurrence: on.Occurrence
         try:
-            if not is_new:
+            if not is_new and not memos.is_whole:
                 await memos.load()
             data = self._built.decode_data(run.data)
             before = codec.encode(data)

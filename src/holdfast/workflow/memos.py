@@ -53,6 +53,11 @@ class Memos:
         self._is_whole = True
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all that the visit has left is known here: only who owns the run adds to it."""
+        return self._is_whole
+
+    @property
     def may_have_blobs(self) -> bool:
         """Whether chunks may lie under the visit; False only where it is known that none do."""
         return self._has_blobs or not self._is_whole

@@ -27,8 +27,10 @@ from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.watch import StoreWatch
 
 AsyncRuns = AsyncIterator[str]
+CLAIM_FIRST = 16
 CLAIM_BATCH = 200
-"""Runs claimed by one commit: small enough that the first progress does not wait for the last claim."""
+"""Runs claimed by the first commit and by a later one: each twice the one before, so that the first progress does not
+wait for many others to be taken up."""
 HINT_PAUSE_S = 0.05
 """Hints of other processes' commits are answered at most this often."""
 
@@ -212,7 +214,8 @@ class RecoveryManager:
         *,
         due_until: float | None = None,
     ) -> AsyncRuns:
-        while (limit := min(CLAIM_BATCH, self._crew.free)) > 0:
+        batch = CLAIM_FIRST
+        while (limit := min(batch, self._crew.free)) > 0:
             claim = Claim(
                 kind=RUN,
                 owner=self._runtime.process_id,
@@ -229,6 +232,7 @@ class RecoveryManager:
                 yield run_id
             if len(taken) < limit:
                 return
+            batch = min(2 * batch, CLAIM_BATCH)
 
     async def _strays(self, queues: tuple[str, ...]) -> list[str]:
         """Claim from ourselves the runs that are ours and have no actor, or one of an older epoch."""

@@ -11,13 +11,10 @@ from tests.engine.crash.processes import Stage
 
 RUNS = 10_000
 FIRST_PROGRESS_S_MAX = 1.0
-ON_ONE_STORE = pytest.mark.parametrize("stage", ["sqlite", "postgresql"], indirect=True)
-"""A mirror recovers from its PostgreSQL; how long its cache takes beside that is not bounded here."""
 
 
 @pytest.mark.alone
 @pytest.mark.slow
-@ON_ONE_STORE
 def test_recovery_of_many_runs_makes_progress_within_a_second(stage: Stage) -> None:
     dead = stage.start("many", starts=RUNS)
     dead.until_line("busy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
@@ -11,8 +12,8 @@ from holdfast.store.outcome import commit_surely
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connections
-from holdfast.store.postgres.store import READS_MAX
-from holdfast.store.records import Change, Claim, Key, NewEvent, Put, Scope
+from holdfast.store.postgres.reader import READS_MAX
+from holdfast.store.records import Change, Claim, Key, NewEvent, Put, Query, Record, Scope
 from tests.network.proxy import Fate, Once, proxied
 
 ANA = Scope("main", "ana")
@@ -78,16 +79,33 @@ async def test_a_claim_whose_answer_is_lost_took_its_records_or_none(database: s
         await store.close()
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "FROM holdfast.records", "COMMIT"])
+async def read(store: PostgresStore) -> list[Record | None]:
+    return await store.read(ANA, [Key("main", "ana", "run", "r1")])
+
+
+async def scan(store: PostgresStore) -> Sequence[Record | None]:
+    return (await store.scan(ANA, Query(kind="run"))).records
+
+
+async def claim(store: PostgresStore) -> Sequence[Record | None]:
+    return await store.claim(SYSTEM, Claim(kind="run", owner="me", from_owners=("",), limit=1))
+
+
+Work = Callable[[PostgresStore], Awaitable[Sequence[Record | None]]]
+READS = [(read, "read_1"), *((scan, statement) for statement in ("BEGIN", "FROM holdfast.records", "COMMIT"))]
+CLAIMS = [(claim, statement) for statement in ("BEGIN", "FROM holdfast.records", "COMMIT")]
+
+
+@pytest.mark.parametrize(("work", "statement"), READS)
 @pytest.mark.parametrize("fate", LOST)
-async def test_a_read_that_is_cut_off_is_read_again(database: str, statement: str, fate: Fate) -> None:
+async def test_a_read_that_is_cut_off_is_read_again(database: str, work: Work, statement: str, fate: Fate) -> None:
     """Wherever in it: a read has no outcome that anybody would have to look up."""
     once = Once(statement, fate)
     with proxied(database, once) as proxy:
         store = PostgresStore(proxy.url(database))
         await store.commit(ANA, a_change(1))
         once.arm()
-        assert [record.version for record in await store.read(ANA, [Key("main", "ana", "run", "r1")]) if record] == [1]
+        assert [record.version for record in await work(store) if record] == [1]
         assert once.happened.is_set()
         await store.close()
 
@@ -113,26 +131,23 @@ async def test_a_read_that_is_cut_off_again_and_again_is_unavailable(database: s
         await store.close()
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "FROM holdfast.records", "COMMIT"])
-async def test_who_is_cancelled_while_the_server_is_silent_is_cancelled(database: str, statement: str) -> None:
+@pytest.mark.parametrize(("work", "statement"), [*READS, *CLAIMS])
+async def test_who_is_cancelled_while_the_server_is_silent_is_cancelled(
+    database: str, work: Work, statement: str
+) -> None:
     """Reading and claiming: the cancellation passes through, and nobody is left waiting or without a connection."""
     once = Once(statement, Fate.STALL)
     with proxied(database, once) as proxy:
         store = PostgresStore(f"{proxy.url(database)}?pool_size=2")
         await store.commit(ANA, a_change(1))
-        for work in (
-            lambda: store.read(ANA, [Key("main", "ana", "run", "r1")]),
-            lambda: store.claim(SYSTEM, Claim(kind="run", owner="me", from_owners=("",), limit=1)),
-        ):
-            once.happened.clear()
-            once.arm()
-            task = asyncio.ensure_future(work())
-            await asyncio.to_thread(once.happened.wait, LIMIT_S)
-            task.cancel()
-            async with asyncio.timeout(LIMIT_S):
-                with pytest.raises(asyncio.CancelledError):
-                    await task
-                assert len(await store.read(ANA, [Key("main", "ana", "run", "r1")])) == 1
+        once.arm()
+        task = asyncio.ensure_future(work(store))
+        await asyncio.to_thread(once.happened.wait, LIMIT_S)
+        task.cancel()
+        async with asyncio.timeout(LIMIT_S):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(await read(store)) == len(await scan(store)) == 1
         await store.close()
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
@@ -21,6 +21,7 @@ from holdfast.store.postgres.address import Address
 from holdfast.store.postgres.errors import EVERYTHING, is_fate_unknown, is_lost, translate
 from holdfast.store.records import SHARED, Scope
 
+T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5.0
 LOCK_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 20.0
@@ -42,6 +43,7 @@ class Connection(Protocol):
     """What we use of the driver's connection, which has no types."""
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]: ...
+    async def fetchmany(self, query: str, arguments: Sequence[Sequence[object]]) -> list[Any]: ...
     async def fetchval(self, query: str, *arguments: object) -> Any: ...
     async def execute(self, query: str, *arguments: object) -> str: ...
     async def add_listener(self, channel: str, callback: Callable[[Any, int, str, Any], None]) -> None: ...
@@ -100,22 +102,33 @@ class Connections:
                 raise
 
     async def begin(self, scopes: Iterable[Scope], options: str = "") -> Connection:
-        """A connection with a transaction begun. One that was lost while it rested is passed over for the next."""
+        """A connection with a transaction begun."""
         opening = self.opening(scopes, options)
+        connection, _ = await self._first(lambda connection: connection.execute(opening))
+        return connection
+
+    async def fetch(self, query: str, *arguments: object) -> list[Any]:
+        """The rows of a statement that only reads and is a transaction by itself. Raises the store's errors."""
+        connection, rows = await self._first(lambda connection: connection.fetch(query, *arguments))
+        await self.release(connection, is_done=True)
+        return rows
+
+    async def _first(self, ask: Callable[[Connection], Awaitable[T]]) -> tuple[Connection, T]:
+        """A connection and its answer to `ask`. One that was lost while it rested is passed over for the next."""
         lost: BaseException | None = None
         for _ in range(self._size + 1):
             connection = await self.acquire()
-            is_begun = False
+            is_answered = False
             try:
-                await connection.execute(opening)
-                is_begun = True
-                return connection
+                answer = await ask(connection)
+                is_answered = True
+                return connection, answer
             except EVERYTHING as error:
                 if not is_lost(error):
                     raise translate(error, self._address.shown) from error
                 lost = error
             finally:
-                if not is_begun:
+                if not is_answered:
                     await self.release(connection, is_done=False)
         assert lost is not None, "only a lost connection leads to another"
         raise translate(lost, self._address.shown) from lost
@@ -147,9 +160,9 @@ class Connections:
             await self.release(connection, is_done=is_done)
 
     @contextlib.asynccontextmanager
-    async def reading(self, scope: Scope, *, options: str = "") -> AsyncIterator[Connection]:
-        """A transaction that reads what `scope` covers. `options` follow BEGIN. Raises the store's errors."""
-        async with self._held(await self.begin((scope,), f"{options} READ ONLY")) as connection:
+    async def reading(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
+        """A transaction that reads what `scopes` cover. `options` follow BEGIN. Raises the store's errors."""
+        async with self._held(await self.begin(scopes, f"{options} READ ONLY")) as connection:
             yield connection
             await connection.execute("COMMIT")
 

@@ -205,7 +205,6 @@ def _rows_sql(lock: bool) -> str:
     return _of_keys("records", tables.RECORD, "LIMIT 1 FOR UPDATE" if lock else "LIMIT 1")
 
 
-READ = _of_keys("records", tables.RECORD, "AND NOT t.deleted LIMIT 1")
 _EVENTS = _of_keys("events", tables.EVENT, "ORDER BY incarnation, seq OFFSET 0")
 _ANCHORS = _of_keys("anchors", "digest", "LIMIT 1")
 _CLEAR = [

@@ -6,12 +6,10 @@ server's, so that leases mean the same to everybody.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from holdfast import codec, faults
 from holdfast.clock import Clock, system_randomness
@@ -24,8 +22,8 @@ from holdfast.store.digest import checked, checked_event
 from holdfast.store.mend import survey, surveyed_together
 from holdfast.store.postgres import address, generations, inspection, select, tables
 from holdfast.store.postgres.connections import Connection, Connections, committed
-from holdfast.store.postgres.errors import is_lost
 from holdfast.store.postgres.notices import Notices
+from holdfast.store.postgres.reader import Reader
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.writer import BatchWriter, parts
 from holdfast.store.protocol import Snapshot
@@ -48,9 +46,6 @@ from holdfast.store.server_time import ServerTime
 from holdfast.store.wakeup import Wakeup
 from holdfast.store.witness import CommitWitness
 
-READS_MAX = 3
-"""How often one read is tried whose connection is lost."""
-READ_PAUSE_S = 0.1
 log = get_logger(__name__)
 
 
@@ -76,6 +71,7 @@ class PostgresStore:
         self._connections = Connections(self._address, size=self._address.pool_size - 1)
         self._writing_connections = Connections(self._address, size=1)
         self._schema = Schema(self._connections)
+        self._reader = Reader(self._connections, self._schema)
         self._time = ServerTime(clock)
         self._payload_bytes_max = payload_bytes_max
         self._wakeup = Wakeup()
@@ -115,20 +111,21 @@ class PostgresStore:
         gate.check_read(keys)
         found: list[Record | None] = [None] * len(keys)
         visible = [place for place, key in enumerate(keys) if scope.covers(key)]
+        self._check_open()
         if not visible:
-            self._check_open()
             return found
-        asked = tables.key_list(keys[place] for place in visible)
-        for number, *values in await self._rows(scope, inspection.READ, asked):
+        for number, *values in await self._reader.read(scope, [keys[place] for place in visible]):
             record = tables.record_from(values).record
             found[visible[number - 1]] = checked(record) if record else None
         return found
 
     async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
         gate.check_query(query, limit)
+        self._check_open()
         asked = select.scan(scope, query, paging.parse_place(after) if after is not None else None, limit)
-        rows = [tables.record_from(values) for values in await self._rows(scope, asked.sql, *asked.parameters)]
-        return paging.page_of(query, [checked(row.record) for row in rows if row.record is not None], limit)
+        found = await self._reader.rows(scope, asked.sql, *asked.parameters)
+        records = [tables.record_from(values).record for values in found]
+        return paging.page_of(query, [checked(record) for record in records if record is not None], limit)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
         payload_bytes = gate.check_change(scope, change, payload_bytes_max=self._payload_bytes_max)
@@ -170,8 +167,9 @@ class PostgresStore:
         whose = gate.check_events(record, stream, limit)
         if not scope.covers(whose):
             return []
+        self._check_open()
         asked = select.events(record, stream, after, after_version, limit)
-        rows = await self._rows(scope, asked.sql, *asked.parameters)
+        rows = await self._reader.rows(scope, asked.sql, *asked.parameters)
         return [checked_event(tables.event_from(values)) for values in rows]
 
     async def wait(self, since: int) -> int:
@@ -276,18 +274,6 @@ class PostgresStore:
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r}, ailment={self.ailment()!r})"
-
-    async def _rows(self, scope: Scope, sql: str, *parameters: object) -> list[Any]:
-        """What one query finds, asked again where its connection was lost: reading twice does no harm."""
-        for attempt in range(READS_MAX):
-            try:
-                async with self._reading(scope) as connection:
-                    return await connection.fetch(sql, *parameters)
-            except Unavailable as error:
-                if attempt == READS_MAX - 1 or not is_lost(error.__cause__):
-                    raise
-            await asyncio.sleep(READ_PAUSE_S * attempt)
-        raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
     async def _reading(self, scope: Scope, *, options: str = "") -> AsyncIterator[Connection]:

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import os
 import sqlite3
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +41,7 @@ from holdfast.store.records import (
 from holdfast.store.rules import Stream, claimed, row_of
 from holdfast.store.sqlite import inspection, schema, select, tables
 from holdfast.store.sqlite.errors import translated
+from holdfast.store.sqlite.reader import Reader
 from holdfast.store.sqlite.snapshot import SqliteSnapshot
 from holdfast.store.sqlite.turn import Turn
 from holdfast.store.sqlite.writer import Writer
@@ -83,9 +83,7 @@ class SqliteStore:
         self._executor = executor
         self._is_closed = False
         self._wakeup = Wakeup()
-        self._reading = threading.Lock()
         self._own_executors: list[ThreadPoolExecutor] = []
-        self._read_executor = executor or self._own_executor("reader")
         self._writer: Writer | None = None
         with contextlib.ExitStack() as opened:
             if not read_only:
@@ -95,11 +93,11 @@ class SqliteStore:
                 turn = Turn(self._path, name=name, timeout_s=turn_timeout_s)
                 opened.callback(turn.close)
                 self._writer = self._open_writer(connection, turn)
-            self._reader = schema.connect(self._path, "ro" if read_only else "rw")
-            opened.callback(self._reader.close)
+            connection = schema.connect(self._path, "ro" if read_only else "rw")
+            opened.callback(connection.close)
             with translated(self._path):
-                schema.check_version(self._reader, self._path)
-                self._seen_version = self._data_version()
+                schema.check_version(connection, self._path)
+            self._reader = Reader(connection, path=self._path, executor=executor or self._own_executor("reader"))
             opened.pop_all()  # all is well: it stays open
 
     @property
@@ -132,7 +130,7 @@ class SqliteStore:
         visible = [(place, key) for place, key in enumerate(keys) if scope.covers(key)]
         asked = select.read([key for _, key in visible])
         columns = "number, " + tables.RECORD
-        rows = await self._query(lambda connection: tables.fetch(connection, asked.sql, asked.parameters, columns))
+        rows = await self._reader.ask(lambda connection: tables.fetch(connection, asked.sql, asked.parameters, columns))
         for number, *values in rows:
             record = tables.row_from(values).record
             found[visible[number][0]] = checked(record) if record else None
@@ -141,7 +139,7 @@ class SqliteStore:
     async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
         gate.check_query(query, limit)
         asked = select.scan(scope, query, paging.parse_place(after) if after is not None else None, limit)
-        records = await self._query(lambda connection: _records(connection, asked))
+        records = await self._reader.ask(lambda connection: _records(connection, asked))
         return paging.page_of(query, [checked(record) for record in records], limit)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
@@ -178,7 +176,9 @@ class SqliteStore:
         if not scope.covers(whose):
             return []
         asked = select.events(record, stream, after, after_version, limit)
-        rows = await self._query(lambda connection: tables.fetch(connection, asked.sql, asked.parameters, tables.EVENT))
+        rows = await self._reader.ask(
+            lambda connection: tables.fetch(connection, asked.sql, asked.parameters, tables.EVENT)
+        )
         return [checked_event(tables.event_from(values)) for values in rows]
 
     async def wait(self, since: int) -> int:
@@ -188,7 +188,7 @@ class SqliteStore:
             count = await self._wakeup.wait(since, timeout_s=pause_s)
             if count > since:
                 return count
-            await self._in_executor(self._look)
+            await self._look()
             pause_s = min(pause_s * 1.5, POLL_LAST_S)
 
     async def migrate(self) -> list[str]:
@@ -255,8 +255,7 @@ class SqliteStore:
             if self._writer is not None:
                 await self._writer.close()
         finally:
-            with self._reading:
-                self._reader.close()
+            self._reader.close()
             for executor in self._own_executors:
                 executor.shutdown(wait=False)
 
@@ -295,15 +294,6 @@ class SqliteStore:
         if self._is_closed:
             raise Unavailable(f"{self._path}: the store is closed; open another")
 
-    async def _query(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._check_open()
-
-        def query() -> T:
-            with self._reading, translated(self._path):
-                return work(self._reader)
-
-        return await self._in_executor(query)
-
     async def _apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """`work` on a connection and in a thread of its own: it takes long, and reading must not wait for it."""
         self._check_open()
@@ -314,27 +304,12 @@ class SqliteStore:
 
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
-    async def _in_executor(self, work: Callable[[], T]) -> T:
-        try:
-            result = asyncio.get_running_loop().run_in_executor(self._read_executor, work)
-        except RuntimeError as error:
-            raise Unavailable(f"{self._path}: the executor takes no more work ({error})") from error
-        return await result
-
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Count one up if another process has committed."""
-        if self._writer is not None:
-            self._writer.look()
-            return
-        with self._reading, translated(self._path):
-            version = self._data_version()
-            is_news, self._seen_version = version != self._seen_version, version
-        if is_news:
+        if (writer := self._writer) is not None:
+            await self._reader.ask(lambda _: writer.look())
+        elif await self._reader.ask(self._reader.is_news):
             self._wakeup.advance()
-
-    def _data_version(self) -> int:
-        version: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
-        return version
 
 
 def _records(connection: sqlite3.Connection, asked: select.Select) -> list[Record]:

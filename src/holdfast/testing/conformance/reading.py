@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+import pytest
+
+from holdfast.errors import InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Page, Query, Record, Scope
-from holdfast.testing.conformance.samples import ANA, BOB, SYSTEM, Contract, change, delete, ids, key, put
+from holdfast.testing.conformance.samples import ANA, BOB, SYSTEM, Contract, change, delete, ids, key, put, read_one
 
 
 async def pages(store: Store, scope: Scope, query: Query, *, limit: int) -> list[Record]:
@@ -37,6 +41,43 @@ class ReadingContract(Contract):
             await store.commit(ANA, change(*(put(f"a{number:04}") for number in range(start, start + 500))))
         records = await store.read(ANA, [key(f"a{number:04}") for number in range(1500)])
         assert ids([record for record in records if record]) == [f"a{number:04}" for number in range(1500)]
+
+    async def test_readers_at_once_are_each_told_their_own(self, store: Store) -> None:
+        """However a store puts together what several ask for: nobody gets another's answer, nor sees another's."""
+        users = [f"user{number}" for number in range(150)]
+        for user in users:
+            mine = [put(key(f"{user}/{number}", user=user), body=b'"%s"' % user.encode()) for number in range(3)]
+            await store.commit(Scope.of_user("acme", user), change(*mine))
+
+        async def ask(number: int) -> None:
+            user, other = users[number], users[number - 1]
+            scope = Scope.of_user("acme", user)
+            asked = [key(f"{other}/0", user=other), key(f"{user}/1", user=user), key("none", user=user)]
+            assert [record and record.body for record in await store.read(scope, asked)] == [
+                None,
+                b'"%s"' % user.encode(),
+                None,
+            ]
+            assert await store.read(scope, asked[:1]) == [None]
+            page = await store.scan(scope, Query(kind="run", prefix=f"{user}/"), limit=2)
+            assert ids(page.records) == [f"{user}/0", f"{user}/1"]
+            assert await found(store, Query(kind="run", prefix=f"{other}/"), scope) == []
+            assert len((await store.scan(SYSTEM, Query(kind="run", prefix=f"{user}/"))).records) == 3
+            with pytest.raises(InvalidInput):
+                await store.scan(scope, Query(kind="run"), limit=0)
+
+        await asyncio.gather(*(ask(number) for number in range(len(users))))
+
+    async def test_reader_that_goes_away_takes_nobody_along(self, store: Store) -> None:
+        await store.commit(ANA, change(put("a", body=b"1")))
+        for _ in range(20):
+            tasks = [asyncio.ensure_future(read_one(store, "a", ANA)) for _ in range(10)]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            answers = await asyncio.gather(*tasks[1::2])
+            assert [record and record.body for record in answers] == [b"1"] * 5
+            await asyncio.wait(tasks)
 
     async def test_scan_by_id_takes_one_kind_in_order(self, store: Store) -> None:
         await store.commit(ANA, change(put("b"), put("a"), put("B"), put("ä"), put("a/1"), put(key("a", kind="memo"))))
