@@ -50,6 +50,7 @@ EXEMPT = {
 BOUNDARIES = {
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
+    "holdfast/store/sqlite/reader.py: Reader._answer": "a question: what it raises is told to whoever asked",
     "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
     "holdfast/workflow/advance.py: _ask": "a user's function of the data: what it raises is a permanent failure",
     "holdfast/workflow/keeper.py: Keeper.keep": "retention: what ends one pass degrades health alone",
@@ -64,6 +65,7 @@ LOADED_BY_NAME = frozenset(
         "holdfast/app.py",
         "holdfast/store/manager.py",
         "holdfast/store/open.py",
+        "holdfast/workflow/suspects.py",
         "holdfast_sre/diagnosis/rules/__init__.py",
     }
 )

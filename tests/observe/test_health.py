@@ -57,6 +57,13 @@ def test_each_fact_shows_in_its_check_with_advice(case: Case) -> None:
     assert all(check.advice for check in bad)
 
 
+def test_the_line_on_recovery_tells_what_it_did_and_what_it_cannot() -> None:
+    fields = {name: getattr(WELL, name) for name in WELL.__struct_fields__}
+    facts = Facts(**fields | {"recovered": "3 runs recovered", "suspects_here": "no such module"})
+    (seen,) = [check.seen for check in judge(facts).checks if check.name == "recovery"]
+    assert seen == "sweeps; 3 runs recovered; suspects are tried in this process: no such module"
+
+
 def test_the_verdict_is_as_bad_as_the_worst_check() -> None:
     assert worst([]) is Status.GREEN
     assert worst([Status.GREEN, Status.RED, Status.DEGRADED]) is Status.RED

@@ -21,6 +21,8 @@ def health_of(engine: Engine) -> Health:
             is_recovery_running=any(name.endswith(":recovery") for name in names),
             active_runs=len(inside.crew),
             free_places=inside.crew.free,
+            recovered=str(inside.runtime.silences.spread() or ""),
+            suspects_here=inside.recovery.quarantine.why_not if inside.recovery.quarantine is not None else None,
             problems=dict(inside.problems),
         )
     )

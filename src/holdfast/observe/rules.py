@@ -33,7 +33,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What health is judged from. Seconds; counts of runs of this process."""
+    """What health is judged from. Seconds; counts of runs of this process. `recovered`: in words, how long runs had
+    nobody; `suspects_here`: why suspects are not tried in a process of their own, None where they are."""
 
     store_ailment: str | None
     store_weakness: str | None = None
@@ -43,6 +44,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_recovery_running: bool
     active_runs: int
     free_places: int
+    recovered: str = ""
+    suspects_here: str | None = None
     problems: dict[str, str] = {}
 
 
@@ -85,7 +88,9 @@ def _recovery(facts: Facts) -> Check:
         return Check(
             name="recovery", status=Status.DEGRADED, seen=facts.sweep_problem, advice="it is tried again by itself"
         )
-    return Check(name="recovery", status=Status.GREEN, seen="sweeps")
+    here = f"suspects are tried in this process: {facts.suspects_here}" if facts.suspects_here else ""
+    seen = "; ".join(words for words in ("sweeps", facts.recovered, here) if words)
+    return Check(name="recovery", status=Status.GREEN, seen=seen)
 
 
 def _places(facts: Facts) -> Check:

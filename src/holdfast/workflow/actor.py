@@ -55,14 +55,18 @@ class Origin(enum.Enum):
 
 
 class Actor:
-    """`deaths_max`: how many deaths without progress set a suspect aside."""
+    """`deaths_max`: how many deaths without progress set a suspect aside; `silent_since`: when a dead owner was last
+    heard of, None where that is not known."""
 
-    def __init__(self, runtime: Runtime, stored: Stored, origin: Origin, *, deaths_max: int) -> None:
+    def __init__(
+        self, runtime: Runtime, stored: Stored, origin: Origin, *, deaths_max: int, silent_since: float | None = None
+    ) -> None:
         self._runtime = runtime
         self._stored = stored
         self._built = runtime.built(stored.run)
         self._origin = origin
         self._deaths_max = deaths_max
+        self._silent_since = silent_since
         self._queue: deque[on.Occurrence] = deque()
         self._wake = asyncio.Event()
         self._visits: dict[str, Visit] = {}
@@ -286,8 +290,7 @@ class Actor:
         if self._is_inherited:
             found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
             if self._origin is Origin.RECOVERED:
-                was_alone = self.run.status == "suspect"
-                await self._judge(on.Died(memos=sum(found), was_alone=was_alone, deaths_max=self._deaths_max))
+                await self._judge_death(memos=sum(found))
         if not self._can_work():
             return
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
@@ -299,6 +302,18 @@ class Actor:
                 self._start(path, leaf)
             elif leaf.phase == "locking":
                 self._watch(path, leaf)
+
+    async def _judge_death(self, *, memos: int) -> None:
+        since, now_s = self._silent_since, self._runtime.store.now_s
+        died = on.Died(
+            memos=memos,
+            was_alone=self.run.status == "suspect",
+            deaths_max=self._deaths_max,
+            silent_s=None if since is None else now_s() - since,
+        )
+        await self._judge(died)
+        if since is not None:
+            self._runtime.silences.add(now_s() - since)
 
     def _can_work(self) -> bool:
         return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)

@@ -61,15 +61,15 @@ class Crew:
         actor = self._actors.get(run_id)
         return actor is None or actor.is_lost or actor.epoch < epoch
 
-    def launch(self, stored: Stored, origin: Origin) -> Actor:
-        """Start the actor of a run that this process has just come to own."""
+    def launch(self, stored: Stored, origin: Origin, *, silent_since: float | None = None) -> Actor:
+        """Start the actor of a run that this process has just come to own; `silent_since`: see `Actor`."""
         run_id = stored.run.id
         old = self._actors.get(run_id)
         if old is not None:
             if old.epoch > stored.epoch:
                 return old  # it was claimed anew before its launch: the later claim counts
             old.lose()
-        actor = Actor(self._runtime, stored, origin, deaths_max=self._deaths_max)
+        actor = Actor(self._runtime, stored, origin, deaths_max=self._deaths_max, silent_since=silent_since)
         self._actors[run_id] = actor
         if origin is Origin.SUSPECT:
             self.suspect = actor

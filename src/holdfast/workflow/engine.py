@@ -25,10 +25,12 @@ from holdfast.workflow.crew import Crew
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.keeper import Keeper
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
-from holdfast.workflow.recovery import RecoveryManager
+from holdfast.workflow.quarantine import Quarantine
+from holdfast.workflow.recovery import RecoveryManager, Suspects
 from holdfast.workflow.retention import Retention
 from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime
+from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
 from holdfast.workflow.workflow import Workflow
@@ -58,6 +60,8 @@ class Engine:
             run = await engine.start("incident", {"text": "..."}, id="INC-42", user="ana")
             await run.reach("review")
     """
+
+    _suspects = Suspects.APART
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class Engine:
         self._executor = executor
         self._retention = retention
         self._workflows = _by_queue(workflows)
+        self._given = workflows
         self._exit = AsyncExitStack()
         self._inside: _Inside | None = None
 
@@ -145,7 +150,15 @@ class Engine:
             heartbeat_s=self._heartbeat_s,
         )
         runs_max = self._runs_max if self._works else 0
-        inside = _Inside(runtime, ownership, runs_max=runs_max, deaths_max=self._deaths_max, retention=self._retention)
+        inside = _Inside(
+            runtime,
+            ownership,
+            runs_max=runs_max,
+            deaths_max=self._deaths_max,
+            retention=self._retention,
+            suspects=self._suspects,
+            quarantine=self._quarantine(tasks) if ownership.is_shared else None,
+        )
         if self._works:
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
@@ -157,6 +170,20 @@ class Engine:
         elif ownership.is_shared:
             tasks.start(inside.recovery.overhear(), name="overhear")
         return inside
+
+    def _quarantine(self, tasks: Supervisor) -> Quarantine | None:
+        """Where suspects are tried. Another process must be able to open the store and to live by the same clock."""
+        if not self._works or self._suspects is Suspects.ONLY or not isinstance(self._place, str) or self._store_clock:
+            return None
+        return Quarantine(
+            self._place,
+            self._given,
+            tasks,
+            deaths_max=self._deaths_max,
+            lease_ttl_s=self._lease_ttl_s,
+            heartbeat_s=self._heartbeat_s,
+            on_ended=lambda: self._inside.recovery.nudge() if self._inside is not None else None,
+        )
 
     def _check_durable(self, store: Store) -> None:
         can = store.capabilities
@@ -273,6 +300,11 @@ class Engine:
         return self._open_inside()
 
     @property
+    def recovered(self) -> Spread | None:
+        """For how long the runs that were recovered here had nobody, since this engine was opened; None without any."""
+        return self._open_inside().runtime.silences.spread()
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing will happen before time passes or somebody sends something."""
         inside = self._open_inside()
@@ -316,6 +348,8 @@ class _Inside:
         runs_max: int,
         deaths_max: int,
         retention: Retention | None,
+        suspects: Suspects,
+        quarantine: Quarantine | None,
     ) -> None:
         self.runtime = runtime
         self.ownership = ownership
@@ -328,7 +362,7 @@ class _Inside:
             on_crashed=self._crashed,
             on_lost=lambda: self.recovery.strayed(),
         )
-        self.recovery = RecoveryManager(runtime, self.crew, ownership)
+        self.recovery = RecoveryManager(runtime, self.crew, ownership, suspects=suspects, quarantine=quarantine)
         self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
 
     def begin(self) -> None:

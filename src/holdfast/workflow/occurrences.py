@@ -98,11 +98,13 @@ class Resumed(Occurrence, frozen=True, kw_only=True):
 
 class Died(Occurrence, frozen=True, kw_only=True):
     """The process that owned the run died. `memos`: how many memos its visits have now; `was_alone`: it was the one
-    suspect that ran; `deaths_max`: how many deaths set a suspect aside."""
+    suspect that ran; `deaths_max`: how many deaths set a suspect aside; `silent_s`: seconds since its last sign of
+    life, None where that is not known."""
 
     memos: int
     was_alone: bool
     deaths_max: int
+    silent_s: float | None = None
 
 
 class TakenUp(Occurrence, frozen=True, kw_only=True):

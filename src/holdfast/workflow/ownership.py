@@ -73,6 +73,7 @@ class Ownership:
         self._liveness = FileLiveness(Path(folder)) if folder is not None else None
         self._life: Life | None = None
         self.forgettable: list[str] = []
+        self.silent_since: float | None = None
         self.has_peers = False
 
     @property
@@ -115,7 +116,8 @@ class Ownership:
                 log.error("heartbeat failed", process=self.process_id, error=repr(error))
 
     async def dead(self) -> list[str]:
-        """The ids of processes whose death is proven, or whose lease lapsed."""
+        """The ids of processes whose death is proven, or whose lease lapsed; when the last of them was heard of is
+        `silent_since` then."""
         if not self.is_shared:
             return []
         page = await self._store.scan(Scope.system(), Query(kind=PROCESS), limit=1000)
@@ -124,6 +126,7 @@ class Ownership:
         lapsed_s = {name: -1.0 if record.due is None else now - record.due for name, record in others.items()}
         proven = [name for name, record in others.items() if not self._is_alive_here(record.body)]
         gone = [name for name in others if name in proven or lapsed_s[name] >= 0]
+        self.silent_since = max((others[name].written_at for name in gone), default=None)
         self.forgettable = [name for name in gone if name in proven or lapsed_s[name] >= FORGET_AFTER_S]
         self.has_peers = len(others) > len(gone)
         return gone

@@ -8,6 +8,7 @@ that came back); only where processes share a store does it also look once a sec
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 
@@ -15,13 +16,14 @@ from holdfast import faults
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
-from holdfast.workflow.actor import Origin
+from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import EARLY, NEW, refuse_rest, waiting_signals
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
+from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.run import ENDED, RUN, SIGNAL, Run, decode_signal
 from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.watch import StoreWatch
@@ -37,14 +39,35 @@ HINT_PAUSE_S = 0.05
 log = get_logger("holdfast.recovery")
 
 
-class RecoveryManager:
-    """Takes up runs for one engine. `sweep_s`: how often to look for dead peers on a shared store."""
+class Suspects(enum.Enum):
+    """Where an engine's suspects are tried: in a process of their own where that can be, or, in that process, here."""
 
-    def __init__(self, runtime: Runtime, crew: Crew, ownership: Ownership, *, sweep_s: float = 1.0) -> None:
+    APART = "apart"
+    ONLY = "only"
+
+
+class RecoveryManager:
+    """Takes up runs for one engine. `sweep_s`: how often to look for dead peers on a shared store; `suspects`: whether
+    this engine is for suspects alone; `quarantine`: where they are tried else, if that is not here."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        crew: Crew,
+        ownership: Ownership,
+        *,
+        sweep_s: float = 1.0,
+        suspects: Suspects = Suspects.APART,
+        quarantine: Quarantine | None = None,
+    ) -> None:
         self._runtime = runtime
         self._crew = crew
         self._ownership = ownership
         self._sweep_s = sweep_s
+        self._is_for_suspects = suspects is Suspects.ONLY
+        self.quarantine = quarantine
+        self.is_over = asyncio.Event()
+        """Of an engine that is for suspects alone: it finds none any more, or somebody wants its end."""
         self._nudged = asyncio.Event()
         self._appointment: Appointment | None = None
         self._dead: set[str] = set()
@@ -180,6 +203,12 @@ class RecoveryManager:
 
     async def _sweep(self) -> AsyncRuns:
         queues = knows(self._runtime.workflows)
+        if self._is_for_suspects:
+            async for run_id in self._suspects(queues):
+                yield run_id
+            if len(self._crew) == 0:
+                self.is_over.set()
+            return
         dead = await self._ownership.dead()
         self._is_inbox_due = self._is_inbox_due or not self._dead.issuperset(dead)
         self._dead = set(dead)
@@ -196,8 +225,9 @@ class RecoveryManager:
             yield run_id
         async for run_id in self._claim_all(("",), queues, ("waiting",), due_until=self._runtime.store.now_s()):
             yield run_id
-        async for run_id in self._suspects(queues):
-            yield run_id
+        if not await self._are_tried_apart(queues):
+            async for run_id in self._suspects(queues):
+                yield run_id
         if self._is_inbox_due and self._crew.free > 0:
             self._is_inbox_due = False  # before the look: what comes up during it is looked for again
             for run_id in await self._signalled(queues):
@@ -228,7 +258,8 @@ class RecoveryManager:
             taken = await self._runtime.store.claim(Scope.system(), claim)
             faults.point("claim")
             origin = Origin.CLAIMED if from_owners == ("",) else Origin.RECOVERED
-            for run_id in self._launch(taken, origin):
+            silent_since = self._ownership.silent_since if origin is Origin.RECOVERED else None
+            for run_id in self._launch(taken, origin, silent_since=silent_since):
                 yield run_id
             if len(taken) < limit:
                 return
@@ -250,6 +281,14 @@ class RecoveryManager:
             if (after := page.next) is None:
                 return taken
 
+    async def _are_tried_apart(self, queues: tuple[str, ...]) -> bool:
+        """Whether suspects are no business of this process: another one sees to those that wait."""
+        if self.quarantine is None or self.quarantine.why_not is not None:
+            return False
+        query = Query(kind=RUN, statuses=("suspect",), queues=queues, owner="")
+        page = await self._runtime.store.scan(Scope.system(), query, limit=1)
+        return not page.records or self.quarantine.send()
+
     async def _suspects(self, queues: tuple[str, ...]) -> AsyncRuns:
         """One suspect at a time: only a death in that loneliness can set a run aside."""
         is_alone = self._crew.suspect is None or self._crew.suspect.has_progressed.is_set()
@@ -261,12 +300,21 @@ class RecoveryManager:
         for run_id in self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.SUSPECT):
             actor = self._crew.find(run_id)
             if actor is not None:
-                self._runtime.tasks.start(self._next_suspect(actor.has_progressed), name="next suspect")
+                self._runtime.tasks.start(self._next_suspect(actor), name="next suspect")
             yield run_id
 
-    async def _next_suspect(self, has_progressed: asyncio.Event) -> None:
-        await has_progressed.wait()
+    async def _next_suspect(self, actor: Actor) -> None:
+        await actor.has_progressed.wait()
+        if self._is_for_suspects:
+            await self._hand_on(actor)
         self.nudge()
+
+    async def _hand_on(self, actor: Actor) -> None:
+        """A suspect no more: nobody owns it from now on, and whoever works on the others takes it up."""
+        me = self._runtime.process_id
+        claim = Claim(kind=RUN, owner="", from_owners=(me,), ids=(actor.run.id,), limit=1)
+        for record in await self._runtime.store.claim(Scope.system(), claim):
+            self._crew.lose(record.key.id, epoch=record.epoch)
 
     async def _signalled(self, queues: tuple[str, ...]) -> list[str]:
         """Runs that were let go while a signal lay in their inbox, by a process that died just then."""
@@ -327,11 +375,11 @@ class RecoveryManager:
         taken = await self._runtime.store.claim(Scope.of_user(run.tenant, run.user), claim)
         return bool(self._launch(taken, Origin.CLAIMED))
 
-    def _launch(self, records: Iterable[Record], origin: Origin) -> list[str]:
+    def _launch(self, records: Iterable[Record], origin: Origin, *, silent_since: float | None = None) -> list[str]:
         launched = []
         for record in records:
             try:
-                self._crew.launch(Stored.of(record), origin)
+                self._crew.launch(Stored.of(record), origin, silent_since=silent_since)
             except Corrupt as error:  # one unreadable run must not keep those claimed with it from running
                 log.error("run cannot be read", run=record.key.id, error=error.message)
                 continue

@@ -288,7 +288,9 @@ def _resumed(built: Built, run: Run, event: on.Resumed, now: float) -> Decision:
 def _died(built: Built, run: Run, event: on.Died, now: float) -> Decision:
     deaths = run.deaths + 1 if event.memos == run.memos_seen else 1
     counted = replace(run, deaths=deaths, memos_seen=event.memos)
-    facts = {"deaths": deaths, "deaths_max": event.deaths_max}
+    facts: dict[str, object] = {"deaths": deaths, "deaths_max": event.deaths_max}
+    if event.silent_s is not None:
+        facts["silent_s"] = round(event.silent_s, 3)
     if event.was_alone and deaths >= event.deaths_max:
         reason = f"its process died {deaths} times without progress; resume it by hand after a look"
         after = replace(counted, status="poisoned", reason=reason, alert_level=run.alert_level + 1)

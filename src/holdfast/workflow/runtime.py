@@ -42,6 +42,7 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.locking import with_locks
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
+from holdfast.workflow.silence import Silences
 
 T = TypeVar("T")
 
@@ -104,6 +105,7 @@ class Runtime:
         self.workflows = workflows
         self._takers = takers(workflows)
         self.process_id = process_id
+        self.silences = Silences()
         self.is_cold = is_cold
         self.executor = executor
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}

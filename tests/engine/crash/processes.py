@@ -129,13 +129,13 @@ class Stage:
     def __init__(self, folder: Path, url: str) -> None:
         self.url = url
         self.ledger = Ledger(folder / "ledger")
-        self._folder = folder
+        self.folder = folder
         self._processes: list[Process] = []
 
     def start(self, program: str, *, fault: str = "", **plan: Any) -> Process:
         """A process of `programs/<program>.py`. `fault`: as in HOLDFAST_FAULTS; the rest as in `Plan`."""
-        text = msgspec.json.encode(Plan(url=self.url, ledger=str(self._folder / "ledger"), **plan)).decode()
-        output = self._folder / f"output-{len(self._processes)}"
+        text = msgspec.json.encode(Plan(url=self.url, ledger=str(self.folder / "ledger"), **plan)).decode()
+        output = self.folder / f"output-{len(self._processes)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-W", "error", "-m", f"tests.engine.crash.programs.{program}", text],

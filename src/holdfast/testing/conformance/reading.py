@@ -10,6 +10,7 @@ import pytest
 from holdfast.errors import InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Page, Query, Record, Scope
+from holdfast.tasks import Supervisor
 from holdfast.testing.conformance.samples import ANA, BOB, SYSTEM, Contract, change, delete, ids, key, put, read_one
 
 
@@ -70,14 +71,15 @@ class ReadingContract(Contract):
 
     async def test_reader_that_goes_away_takes_nobody_along(self, store: Store) -> None:
         await store.commit(ANA, change(put("a", body=b"1")))
+        readers = Supervisor("conformance", on_failure=lambda name, error: None)
         for _ in range(20):
-            tasks = [asyncio.ensure_future(read_one(store, "a", ANA)) for _ in range(10)]
+            tasks = [readers.start(read_one(store, "a", ANA), name="reader") for _ in range(10)]
             await asyncio.sleep(0)
             for task in tasks[::2]:
                 task.cancel()
             answers = await asyncio.gather(*tasks[1::2])
             assert [record and record.body for record in answers] == [b"1"] * 5
-            await asyncio.wait(tasks)
+            assert await readers.stop() == []
 
     async def test_scan_by_id_takes_one_kind_in_order(self, store: Store) -> None:
         await store.commit(ANA, change(put("b"), put("a"), put("B"), put("ä"), put("a/1"), put(key("a", kind="memo"))))

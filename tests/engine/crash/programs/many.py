@@ -74,6 +74,7 @@ async def main(world: World) -> None:
 
         await each(plan.awaits, end)
         world.ledger.add("finished", watch.since_s())
+        world.ledger.add("spread", str(engine.recovered))
 
 
 if __name__ == "__main__":
