@@ -42,6 +42,11 @@ class MergeConflict(Conflict):
     fields, `conflicts` says what each side has there."""
 
 
+class Deadlock(Conflict):
+    """Who waits for this lock would wait for himself: give back what you hold, and ask again. `cycle` tells the way,
+    one wait after the other, as a sentence."""
+
+
 class Fenced(HoldfastError):
     """Ownership moved on (a newer epoch or token exists): stop, write nothing more."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast import ErrorType, InvalidInput, Retry, RunContext, Unavailable, Workflow, WorkflowError
-from holdfast.locks import LOCK, LockState, Ticket, ask, lock_write
+from holdfast.locks import LOCK, LockTree, Ticket, ask
+from holdfast.locks.records import lock_change
 from holdfast.store.records import Change, Query, Scope
 from holdfast.testing import Gate, Lab
 from holdfast.workflow import occurrences as on
@@ -241,13 +242,8 @@ async def test_no_lock_is_held_when_all_runs_have_ended(open_lab: OpenLab) -> No
         run = await lab.start("repair", {"name": name, "repo": "r"})
         gates[name].open()
         await (await run.reach("review")).send("merge", by="ana")
-    records = [key for key in await _locks(lab) if key[1]]
-    assert records == []
-
-
-async def _locks(lab: Lab) -> list[tuple[str, str]]:
-    from_store = await lab.store.scan(Scope.system(), Query(kind=LOCK))
-    return [(record.key.id, record.owner) for record in from_store.records]
+    page = await lab.store.scan(Scope.system(), Query(kind=LOCK))
+    assert [(record.key.id, record.status) for record in page.records] == [("repository/r", "free")]
 
 
 async def test_a_failed_run_gives_back_the_locks_of_all_its_regions(open_lab: OpenLab) -> None:
@@ -278,7 +274,7 @@ async def test_a_failed_run_gives_back_the_locks_of_all_its_regions(open_lab: Op
 async def test_a_lease_whose_holder_died_is_passed_on_when_it_lapses(open_lab: OpenLab) -> None:
     world = World()
     lab, _ = await opened(open_lab, world, "one", "two")
-    await leave_a_ticket(lab, Ticket("lease:dead", "ana", lab.clock.time_s(), lab.clock.time_s() + 30))
+    await leave_a_ticket(lab, Ticket("lease:dead", "ana", lab.clock.time_s(), "r", expires_at=lab.clock.time_s() + 30))
     one = await lab.start("repair", {"name": "one", "repo": "r"})
     await lab.skip("29s")
     assert world.calls == {}
@@ -289,9 +285,9 @@ async def test_a_lease_whose_holder_died_is_passed_on_when_it_lapses(open_lab: O
 
 async def leave_a_ticket(lab: Lab, ticket: Ticket) -> None:
     """What a process that died at the head of a line leaves behind."""
-    verdict = ask(LockState("repository", "r"), ticket, now=ticket.since)
-    put = lock_write("main", None, verdict.lock, is_new_holder=True)
-    await lab.store.commit(Scope.of_tenant("main"), Change(change_id="dead", writes=(put,)))
+    free = LockTree("repository", "r")
+    puts, _ = lock_change("main", None, free, ask(free, [ticket], now=ticket.since))
+    await lab.store.commit(Scope.of_tenant("main"), Change(change_id="dead", writes=puts))
 
 
 async def test_a_handler_that_begins_elsewhere_gets_a_higher_token(open_lab: OpenLab) -> None:

@@ -39,7 +39,7 @@ def granted(built: Built, run: Run) -> Run:
     """The run with every lock that it asks for."""
     for path, leaf in run.leaves.items():
         if leaf.phase == "locking":
-            run = rules.decide(built, run, on.LockGranted(leaf=path, visit=leaf.visit, token=1), now=NOW).run
+            run = rules.decide(built, run, on.LockGranted(leaf=path, visit=leaf.visit, tokens=(1,)), now=NOW).run
     return run
 
 
@@ -248,7 +248,7 @@ def occurrence(draw: st.DrawFn, run: Run) -> on.Occurrence:
         signal(draw(st.sampled_from((*SIGNALS, "odd")))),
         on.RetryDue(leaf=path, visit=visit),
         on.SlaBreached(leaf=path, visit=visit),
-        on.LockGranted(leaf=path, visit=visit, token=draw(st.integers(1, 9))),
+        on.LockGranted(leaf=path, visit=visit, tokens=(draw(st.integers(1, 9)),)),
         on.LockLost(leaf=path, visit=visit),
         on.Paused(agent="ops"),
         on.Resumed(agent="ops"),
@@ -306,12 +306,12 @@ def _check(before: Run, decision: Decision) -> None:
         assert leaf.visit == run.configuration.visits[path]
         if leaf.phase == "working":
             assert spec.kind == "work"
-            assert (leaf.lock is not None and leaf.lock.token > 0) == (spec.lock is not None), "it works with its lock"
+            assert (bool(leaf.locks) and leaf.is_granted) == (spec.lock is not None), "it works with its locks"
         if leaf.phase == "locking":
-            assert leaf.lock is not None
-            assert leaf.lock.token == 0
-    held = {path for path, leaf in before.leaves.items() if leaf.lock is not None and leaf.lock.token}
-    holds = {path for path, leaf in run.leaves.items() if leaf.lock is not None and leaf.lock.token}
+            assert leaf.locks
+            assert not leaf.is_granted
+    held = {path for path, leaf in before.leaves.items() if leaf.locks and leaf.is_granted}
+    holds = {path for path, leaf in run.leaves.items() if leaf.locks and leaf.is_granted}
     given_back = {path for path, _ in decision.released}
     asked_anew = {path for path, leaf in run.leaves.items() if leaf.phase == "locking"}
     assert held <= holds | given_back | asked_anew, "no lock is lost sight of"
@@ -333,7 +333,7 @@ def test_a_fork_of_any_place_begins_like_an_entry(data: st.DataObject) -> None:
     assert fork.status in ("running", "waiting")
     for leaf in fork.leaves.values():
         assert (leaf.attempts, leaf.entered_at, leaf.failure) == (0, NOW + 60, None)
-        assert leaf.lock is None or leaf.lock.token == 0, "a fork holds nothing that the original holds"
+        assert not leaf.locks or not leaf.is_granted, "a fork holds nothing that the original holds"
 
 
 def test_an_ended_run_refuses_everything() -> None:

@@ -14,6 +14,7 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.cli import rules
 from holdfast.clock import utc
+from holdfast.locks import LockView, TicketView
 from holdfast.observe.rules import Health
 from holdfast.store.records import Event, Record, Verification
 from holdfast.workflow.admission import about_of, is_active, visits_of
@@ -44,8 +45,16 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
+class LockOfLeaf(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock of a state: "kind/name" and how it is wanted, held once `token` is not 0."""
+
+    lock: str
+    mode: str
+    token: int
+
+
 class LeafDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """An active state. `phase`: working, waiting, locking, failing. `lock`: "kind/name", held once `token` is not 0."""
+    """An active state. `phase`: working, waiting, locking, failing."""
 
     state: str
     phase: str
@@ -56,8 +65,7 @@ class LeafDocument(msgspec.Struct, frozen=True, kw_only=True):
     timeout_at: str | None
     sla_at: str | None
     about: str
-    lock: str
-    token: int
+    locks: tuple[LockOfLeaf, ...]
     failure: dict[str, Any] | None
 
 
@@ -414,6 +422,20 @@ def trim_document(store: str, removed: Removed, *, before_s: float, is_dry_run: 
     )
 
 
+def lock_line(view: LockView) -> rules.LockLine:
+    """The line of a lock."""
+    return rules.LockLine(
+        lock=view.lock, holders=tuple(map(_ticket, view.holders)), waiters=tuple(map(_ticket, view.waiters))
+    )
+
+
+def _ticket(view: TicketView) -> rules.TicketLine:
+    return rules.TicketLine(
+        holder=view.holder, by=view.by, mode=view.mode, since=iso(view.since), until=iso_or_none(view.until),
+        token=view.token, behind=view.behind,
+    )  # fmt: skip
+
+
 def doctor_document(health: Health, facts: rules.StoreFacts) -> DoctorDocument:
     """The document of a verdict."""
     return DoctorDocument(
@@ -443,8 +465,7 @@ def _leaf(path: str, leaf: Leaf) -> LeafDocument:
         timeout_at=iso_or_none(leaf.deadline_at),
         sla_at=iso_or_none(leaf.sla_at),
         about=leaf.about,
-        lock=f"{leaf.lock.kind}/{leaf.lock.name}" if leaf.lock else "",
-        token=leaf.lock.token if leaf.lock else 0,
+        locks=tuple(LockOfLeaf(lock=str(lock), mode=lock.mode, token=lock.token) for lock in leaf.locks),
         failure=msgspec.to_builtins(leaf.failure) if leaf.failure else None,
     )
 

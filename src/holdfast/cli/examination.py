@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from holdfast import codec
-from holdfast.cli.documents import iso, iso_or_none
-from holdfast.cli.rules import BackupFacts, LockFacts, ProcessFacts, RunFacts, StoreFacts
+from holdfast.cli.documents import iso, iso_or_none, lock_line
+from holdfast.cli.rules import BackupFacts, LockLine, ProcessFacts, RunFacts, StoreFacts
 from holdfast.errors import Corrupt, Rejected
-from holdfast.locks import LOCK, LockState, token_of
+from holdfast.locks import look_at_locks
 from holdfast.store.backups import LastBackup, last_backup
 from holdfast.store.copy import marker_of
 from holdfast.store.liveness import FileLiveness
@@ -34,7 +34,7 @@ async def examine(store: Store) -> StoreFacts:
     now = store.now_s()
     processes = await processes_of(store)
     alive = {process.id for process in processes if process.is_alive}
-    locks = await store.scan(Scope.system(), Query(kind=LOCK, statuses=("held",)), limit=LISTED_MAX)
+    locks = await locks_of(store, Scope.system())
     counts: Counter[str] = Counter(dict.fromkeys(ACTIVE, 0))
     notable: list[RunFacts] = []
     newest = now
@@ -51,13 +51,24 @@ async def examine(store: Store) -> StoreFacts:
         ailment=store.ailment(),
         clock_offset_s=newest - now,
         processes=tuple(processes),
-        locks=tuple(_lock(record) for record in locks.records),
+        locks=tuple(locks),
         runs=tuple(notable),
         counts=dict(counts),
         is_whole=counts.total() < RUNS_MAX,
         backup=_backup(await last_backup(store), now),
         copy_of=marker.source if (marker := await marker_of(store)) else "",
     )
+
+
+async def locks_of(store: Store, scope: Scope, *, limit: int = LISTED_MAX) -> list[LockLine]:
+    """The first `limit` locks that somebody holds or waits for."""
+    found: list[LockLine] = []
+    async with contextlib.aclosing(look_at_locks(store, scope)) as views:
+        async for view in views:
+            found.append(lock_line(view))
+            if len(found) == limit:
+                break
+    return found
 
 
 async def processes_of(store: Store) -> list[ProcessFacts]:
@@ -113,19 +124,6 @@ def _backup(last: LastBackup, now: float) -> BackupFacts:
         every_s=last.every_s,
         failure=last.failure,
         failure_age_s=None if last.failed_at is None else round(max(0.0, now - last.failed_at), 3),
-    )
-
-
-def _lock(record: Record) -> LockFacts:
-    state = codec.decode(record.body, LockState, what="lock")
-    first = state.queue[0]
-    return LockFacts(
-        lock=f"{state.kind}/{state.name}",
-        holder=first.holder,
-        by=first.by,
-        since=iso(first.since),
-        token=token_of(record),
-        waiting=len(state.queue) - 1,
     )
 
 

@@ -1,4 +1,4 @@
-"""Commands that read runs: ps, show, history, events, checkpoints."""
+"""Commands that read runs: ps, show, locks, history, events, checkpoints."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from holdfast.cli import documents, tables
 from holdfast.cli.command import command
+from holdfast.cli.examination import locks_of
 from holdfast.cli.feed import open_feed
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput
@@ -25,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
     command(app, "ps")(ps)
     command(app, "show")(show)
+    command(app, "locks")(locks)
     command(app, "history")(history)
     command(app, "events")(events)
     command(app, "checkpoints", acts=True)(checkpoints)
@@ -60,6 +62,19 @@ async def show(desk: Desk, run: RunRef) -> None:
         now = session.now_s
         document = documents.run_document(record, session.built(stored), inbox)
         desk.output.one(document, lambda page: tables.run_page(page, now=now))
+
+
+async def locks(
+    desk: Desk,
+    lock: Annotated[
+        str | None, typer.Argument(help='Only what begins so, such as "repository" or "repository/company".')
+    ] = None,
+) -> None:
+    """List the locks that are held or awaited: who holds each, for whom, since and until when, and who waits."""
+    async with desk.runs() as session:
+        found = [line for line in await locks_of(session.store, session.scope) if line.lock.startswith(lock or "")]
+        now = session.now_s
+        desk.output.lines(found, lambda lines: tables.locks_table(lines, now=now))
 
 
 async def history(desk: Desk, run: RunRef) -> None:

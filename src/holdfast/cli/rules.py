@@ -124,15 +124,25 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     is_alive: bool
 
 
-class LockFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A lock: who holds it since when, with which token, and how many wait behind."""
+class TicketLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a lock or waits for it. `until`: when that lapses unless it is renewed; None for a run's, which lasts
+    as long as its visit. `token` is 0 for who waits, `behind` then names the holders that must go first."""
 
-    lock: str
     holder: str
     by: str
+    mode: str
     since: str
+    until: str | None
     token: int
-    waiting: int
+    behind: tuple[str, ...]
+
+
+class LockLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A lock, "kind/name", that somebody holds or waits for, both in the order of the line."""
+
+    lock: str
+    holders: tuple[TicketLine, ...]
+    waiters: tuple[TicketLine, ...]
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +178,7 @@ class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     ailment: str | None
     clock_offset_s: float
     processes: tuple[ProcessFacts, ...]
-    locks: tuple[LockFacts, ...]
+    locks: tuple[LockLine, ...]
     runs: tuple[RunFacts, ...]
     counts: dict[str, int]
     is_whole: bool
@@ -254,8 +264,9 @@ def _stuck(facts: StoreFacts) -> list[Check]:
 
 
 def _locks(facts: StoreFacts) -> Check:
-    waiting = sum(lock.waiting for lock in facts.locks)
-    return Check(name="locks", status=Status.GREEN, seen=f"{len(facts.locks)} held, {waiting} waiting in line")
+    held = sum(bool(lock.holders) for lock in facts.locks)
+    waiting = sum(len(lock.waiters) for lock in facts.locks)
+    return Check(name="locks", status=Status.GREEN, seen=f"{held} held, {waiting} waiting in line")
 
 
 def _backup(facts: StoreFacts) -> Check:

@@ -253,10 +253,7 @@ def doctor_page(document: DoctorDocument, *, now: float) -> RenderableType:
             processes.add_row(process.id, process.host, str(process.pid), since, f"ends {lease}", is_alive)
         parts += [_title("processes"), processes]
     if document.facts.locks:
-        locks = _table("lock", "held by", "for", "since", "token", "waiting")
-        for lock in document.facts.locks:
-            locks.add_row(lock.lock, lock.holder, lock.by, _ago(lock.since, now), str(lock.token), str(lock.waiting))
-        parts += [_title("locks"), locks]
+        parts += [_title("locks"), locks_table(document.facts.locks, now=now)]
     return Group(*parts)
 
 
@@ -267,6 +264,28 @@ _HISTORY = {
 _VERDICTS = {"new": "not judged yet", "early": "kept until its state is entered"}
 
 
+def locks_table(lines: Sequence[rules.LockLine], *, now: float) -> RenderableType:
+    """`locks`: each lock with who holds it, then who waits, in order."""
+    if not lines:
+        return Text("nobody holds or waits for a lock", style="dim")
+    table = _table("lock", "", "by", "holder", "mode", "since", "until", "token")
+    for line in lines:
+        tickets = [("held", ticket) for ticket in line.holders]
+        tickets += [(f"{place}. in line", ticket) for place, ticket in enumerate(line.waiters, start=1)]
+        for number, (place, ticket) in enumerate(tickets):
+            table.add_row(
+                Text(line.lock if number == 0 else "", style="bold"),
+                place,
+                ticket.by,
+                Text(ticket.holder, overflow="fold"),
+                ticket.mode,
+                _ago(ticket.since, now),
+                _when(ticket.until, now) if ticket.until else "its visit ends",
+                str(ticket.token or ""),
+            )
+    return table
+
+
 def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
     cells: dict[str, Callable[[LeafDocument], str]] = {
         "state": lambda leaf: leaf.state,
@@ -275,7 +294,7 @@ def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
         "since": lambda leaf: _ago(leaf.since, now),
         "failures": lambda leaf: str(leaf.attempts or ""),
         "next": lambda leaf: _next(leaf, now),
-        "lock": _lock,
+        "locks": _locks,
         "about": lambda leaf: leaf.about,
         "failure": lambda leaf: _failure(leaf.failure),
     }
@@ -291,10 +310,12 @@ def _next(leaf: LeafDocument, now: float) -> str:
     return ", ".join(f"{what} {_ago(at, now)}" for what, at in times if at)
 
 
-def _lock(leaf: LeafDocument) -> str:
-    if not leaf.lock:
-        return ""
-    return f"{leaf.lock}, token {leaf.token}" if leaf.token else f"{leaf.lock}, in line"
+def _locks(leaf: LeafDocument) -> str:
+    return "\n".join(
+        f"{lock.lock}{'' if lock.mode == 'exclusive' else f' ({lock.mode})'}, "
+        f"{f'token {lock.token}' if lock.token else 'in line'}"
+        for lock in leaf.locks
+    )
 
 
 def _failure(failure: dict[str, Any] | None) -> str:

@@ -1,27 +1,36 @@
-"""Locks: who may touch what. Exclusive leases with fencing tokens, first come first served, kept in the store.
+"""Locks: who may touch what. Leases with fencing tokens, first come first served, kept in the store.
 
-`rules` says who holds and who waits; `records` how that is stored; `service` lets code acquire one. A state's
-`lock=` writes the same records as part of the run's own transitions.
+`rules` says who holds and who waits, `waits` who would wait for himself; `records` how that is stored, and `book` how
+several are decided over at once; `service` lets code acquire some. A state's `lock=` writes the same records as part of
+the run's own transitions. `view` is what operators see.
 """
 
-from holdfast.locks.records import LOCK, lock_key, lock_state, lock_write, token_of
-from holdfast.locks.rules import LockState, Standing, Ticket, ask, check_lock, is_held_by, release, standing
-from holdfast.locks.service import Lease, LockService
+from holdfast.locks.book import LockBook
+from holdfast.locks.lease import Lease
+from holdfast.locks.records import LEASE, LOCK, LockChange, lock_key, lock_tree
+from holdfast.locks.rules import LockName, LockRequest, LockTree, Mode, Standing, Ticket, ask, release, requests_of
+from holdfast.locks.service import LockService
+from holdfast.locks.view import LockView, TicketView, look_at_locks
 
 __all__ = [
+    "LEASE",
     "LOCK",
     "Lease",
+    "LockBook",
+    "LockChange",
+    "LockName",
+    "LockRequest",
     "LockService",
-    "LockState",
+    "LockTree",
+    "LockView",
+    "Mode",
     "Standing",
     "Ticket",
+    "TicketView",
     "ask",
-    "check_lock",
-    "is_held_by",
     "lock_key",
-    "lock_state",
-    "lock_write",
+    "lock_tree",
+    "look_at_locks",
     "release",
-    "standing",
-    "token_of",
+    "requests_of",
 ]

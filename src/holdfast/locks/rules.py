@@ -1,55 +1,120 @@
-"""Who holds a lock and who waits: pure decisions over one lock's state.
+"""Who holds a lock and who waits: pure decisions over one tree of locks.
 
-First come, first served. The fencing token is the epoch of the lock's record and only grows: it rises whenever the
-holder changes, and when a holder asks again after a recovery. Lapsed tickets are dropped before anything is decided.
+A name is a path: "company" covers "company/service", and both are in the tree of "company". A tree is one queue, first
+come first served. A ticket is granted once no earlier one conflicts with it, so nobody is overtaken; the number that it
+gets then, its fencing token, is higher than any before in the tree. Lapsed tickets are dropped before anything is
+decided.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Literal, get_args
+
 import msgspec
+from msgspec.structs import replace
 
 from holdfast.context import check_id
 from holdfast.errors import InvalidInput
 
+Mode = Literal["exclusive", "shared"]
+LockName = tuple[str, str] | tuple[str, str, Mode]
+"""What a lock is asked for by: ("repository", "company/service"), and how, exclusive unless said otherwise."""
+REQUESTS_MAX = 100
+"""How many locks may be asked for at once."""
 
-class Ticket(msgspec.Struct, frozen=True):
-    """One place in the queue. `holder` is unique for what asks (a run's visit, or one `acquire` call).
 
-    `expires_at`: epoch seconds, None for a run's ticket: it lasts as long as the visit, which its transition ends.
+class LockRequest(msgspec.Struct, frozen=True, order=True):
+    """One lock that is asked for."""
+
+    kind: str
+    name: str
+    mode: Mode = "exclusive"
+
+    @property
+    def root(self) -> str:
+        return root_of(self.name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
+
+
+class Ticket(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One place in the queue. `holder` is unique for what asks (a run's visit, or one block of code); `party` is what
+    waits as one with other holders (all blocks inside one task or visit), for it is the party that cannot go on.
+
+    `token`: 0 until it is granted. `expires_at`: epoch seconds, None for a run's ticket: it lasts as long as the visit,
+    which its transition ends.
     """
 
     holder: str
     by: str
     since: float
+    name: str
+    mode: Mode = "exclusive"
+    party: str = ""
+    token: int = 0
     expires_at: float | None = None
 
+    def is_lapsed(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
 
-class LockState(msgspec.Struct, frozen=True):
-    """A lock as it is stored: the queue, its first ticket being the holder."""
+
+class LockTree(msgspec.Struct, frozen=True):
+    """All locks of one kind beneath one first segment of their names, as stored. `tokens`: the last token granted."""
 
     kind: str
-    name: str
+    root: str
     queue: tuple[Ticket, ...] = ()
+    tokens: int = 0
+
+    def ticket_of(self, holder: str, name: str) -> Ticket | None:
+        """The ticket of one who holds or waits for that name."""
+        return next((ticket for ticket in self.queue if (ticket.holder, ticket.name) == (holder, name)), None)
 
     @property
-    def holder(self) -> Ticket | None:
-        return self.queue[0] if self.queue else None
+    def status(self) -> str:
+        """ "free", "held", or "queued" where somebody waits."""
+        if not self.queue:
+            return "free"
+        return "held" if all(ticket.token for ticket in self.queue) else "queued"
 
-    def ticket_of(self, holder: str) -> Ticket | None:
-        """The ticket of one who holds or waits."""
-        return next((ticket for ticket in self.queue if ticket.holder == holder), None)
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where somebody stands with all that he asked for. `tokens`: one for each request, once all are granted.
+    `must_ask`: tickets are to be written, as some are not there, or nobody alive is before them any more, and only who
+    asks grants. `look_at`: when the first of those before him lapses unless it renews; `before`: who they are."""
+
+    tokens: tuple[int, ...] = ()
+    must_ask: bool = False
+    look_at: float | None = None
+    before: tuple[Ticket, ...] = ()
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """The lock after a decision. `is_new_holder`: the token must rise in the same write. `is_same`: write nothing."""
+def root_of(name: str) -> str:
+    """The first segment of a lock's name, which names its tree."""
+    return name.partition("/")[0]
 
-    lock: LockState
-    is_new_holder: bool
-    is_same: bool = False
+
+def requests_of(given: Any) -> tuple[LockRequest, ...]:
+    """What `given` asks for: one (kind, name) or (kind, name, mode), or several of them; in sorted order, each once.
+
+    Raises InvalidInput for anything else, and for what cannot name a lock.
+    """
+    several: Iterable[Any] = given if isinstance(given, list | tuple) and not _is_one(given) else [given]
+    modes: dict[tuple[str, str], Mode] = {}
+    for each in several:
+        request = _request(each)
+        place = (request.kind, request.name)
+        modes[place] = "exclusive" if modes.get(place) == "exclusive" else request.mode
+    if not 0 < len(modes) <= REQUESTS_MAX:
+        raise InvalidInput(f"locks: expected 1 to {REQUESTS_MAX} locks to be asked for at once, saw {len(modes)}")
+    return tuple(sorted(LockRequest(kind, name, mode) for (kind, name), mode in modes.items()))
 
 
 def check_lock(kind: object, name: object) -> None:
-    """Raises InvalidInput for what cannot name a lock: two ids, the kind without "/", which ends it in keys."""
+    """Raises InvalidInput for what cannot name a lock: two ids, the kind without "/", which ends it in keys, the name a
+    path without empty segments."""
     for what, part in (("lock kind", kind), ("lock name", name)):
         try:
             check_id(what, part).encode()
@@ -57,63 +122,109 @@ def check_lock(kind: object, name: object) -> None:
             raise InvalidInput(f"{what}: expected text that UTF-8 can encode, saw {part!r:.60}") from error
     if "/" in str(kind):
         raise InvalidInput(f'lock kind: expected no "/", saw {kind!r}; the name may have them')
+    if "" in str(name).split("/"):
+        raise InvalidInput(
+            f'lock name: expected segments joined by single "/", such as "company/service", saw {name!r}'
+        )
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """Where somebody stands in the line. `must_ask`: a ticket is to be written, as none is there, or those before it
-    have all lapsed, and only who asks drops them. `look_at`: when the first in line lapses unless it renews."""
-
-    is_first: bool
-    must_ask: bool = False
-    look_at: float | None = None
-
-
-def standing(lock: LockState, holder: str, *, now: float) -> Standing:
-    """Where `holder` stands now."""
-    if is_held_by(lock, holder, now=now):
-        return Standing(is_first=True)
-    alive = _alive(lock, now)
-    if not any(ticket.holder == holder for ticket in alive) or alive[0].holder == holder:
-        return Standing(is_first=False, must_ask=True)
-    return Standing(is_first=False, look_at=alive[0].expires_at)
+def ask(tree: LockTree, tickets: Sequence[Ticket], *, now: float, anew: bool = False) -> LockTree:
+    """Queue the tickets of one holder, or keep their places if they stand there already. `anew`: who asks again in
+    another life and wants new tokens, so that the old ones are worth nothing."""
+    mine = {(ticket.holder, ticket.name): ticket for ticket in tickets}
+    queue: list[Ticket] = []
+    for old in tree.queue:
+        new = mine.get((old.holder, old.name))
+        if new is None:
+            queue += [] if old.is_lapsed(now) else [old]
+        elif new.mode == old.mode:  # in another mode it begins behind everybody, for who came since counts on the old
+            token = 0 if anew else old.token
+            queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party))
+            del mine[(old.holder, old.name)]
+    return _settled(tree, (*queue, *mine.values()))
 
 
-def ask(lock: LockState, ticket: Ticket, *, now: float, anew: bool = False) -> Verdict:
-    """Queue a ticket, or keep its place if it stands there already. `anew`: a holder that wants a new token."""
-    before = lock.holder
-    queue = _alive(lock, now, but=ticket.holder)
-    place = next((i for i, waiting in enumerate(queue) if waiting.holder == ticket.holder), None)
-    if place is None:
-        queue = (*queue, ticket)
-    else:
-        renewed = msgspec.structs.replace(queue[place], expires_at=ticket.expires_at)
-        queue = (*queue[:place], renewed, *queue[place + 1 :])
-    return _verdict(lock, queue, before, is_forced=anew and queue[0].holder == ticket.holder)
+def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] | None = None) -> LockTree:
+    """Give tickets back, whether they hold or wait; who comes next is granted. `tokens`: only the tickets with these,
+    so that a former life of the same holder gives nothing back that is not its own any more."""
+
+    def goes(ticket: Ticket) -> bool:
+        is_his = ticket.holder == holder and (tokens is None or ticket.token in tokens)
+        return is_his or ticket.is_lapsed(now)
+
+    return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)))
 
 
-def release(lock: LockState, holder: str, *, now: float) -> Verdict:
-    """Give a ticket back, whether it holds or waits; the next one in line becomes the holder."""
-    before = lock.holder
-    queue = tuple(ticket for ticket in _alive(lock, now) if ticket.holder != holder)
-    return _verdict(lock, queue, before)
+def standing(trees: Sequence[LockTree], requests: Sequence[LockRequest], holder: str, *, now: float) -> Standing:
+    """Where `holder` stands with each of `requests`, the tree of each beside it."""
+    tokens, before = [], []
+    for tree, request in zip(trees, requests, strict=True):
+        ticket = tree.ticket_of(holder, request.name)
+        if ticket is None or ticket.is_lapsed(now) or ticket.mode != request.mode:
+            return Standing(must_ask=True)
+        tokens.append(ticket.token)
+        if not ticket.token:
+            ahead = blockers(tree, ticket, now=now)
+            if not ahead:
+                return Standing(must_ask=True)
+            before += ahead
+    if not before:
+        return Standing(tokens=tuple(tokens))
+    look_at = min((ticket.expires_at for ticket in before if ticket.expires_at is not None), default=None)
+    return Standing(look_at=look_at, before=tuple(before))
 
 
-def is_held_by(lock: LockState, holder: str, *, now: float) -> bool:
-    """Whether `holder` stands first and has not lapsed."""
-    first = lock.holder
-    return first is not None and first.holder == holder and not _is_lapsed(first, now)
+def blockers(tree: LockTree, ticket: Ticket, *, now: float) -> list[Ticket]:
+    """The tickets that must go before `ticket` of the tree can be granted: earlier ones that conflict and live."""
+    ahead = tree.queue[: tree.queue.index(ticket)]
+    return [other for other in ahead if conflict(other, ticket) and not other.is_lapsed(now)]
 
 
-def _alive(lock: LockState, now: float, *, but: str = "") -> tuple[Ticket, ...]:
-    return tuple(ticket for ticket in lock.queue if ticket.holder == but or not _is_lapsed(ticket, now))
+def conflict(one: Ticket, other: Ticket) -> bool:
+    """Whether two tickets of a tree cannot be granted at once: they clash, and are not of one holder."""
+    return one.holder != other.holder and _clash(one.name, one.mode, other.name, other.mode)
 
 
-def _is_lapsed(ticket: Ticket, now: float) -> bool:
-    return ticket.expires_at is not None and ticket.expires_at <= now
+def clash(one: LockRequest, other: LockRequest) -> bool:
+    """Whether two locks cannot be held at once: one covers the other, and they are not both shared."""
+    return one.kind == other.kind and _clash(one.name, one.mode, other.name, other.mode)
 
 
-def _verdict(lock: LockState, queue: tuple[Ticket, ...], before: Ticket | None, *, is_forced: bool = False) -> Verdict:
-    after = LockState(lock.kind, lock.name, queue)
-    first = after.holder
-    is_new = first is not None and (before is None or first.holder != before.holder or is_forced)
-    return Verdict(after, is_new, is_same=after == lock and not is_new)
+def overlap(one: str, other: str) -> bool:
+    """Whether one name is the other, or covers it."""
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _clash(one: str, one_mode: Mode, other: str, other_mode: Mode) -> bool:
+    return "exclusive" in (one_mode, other_mode) and overlap(one, other)
+
+
+def _is_one(given: Any) -> bool:
+    return len(given) in (2, 3) and all(isinstance(part, str) for part in given)
+
+
+def _request(given: Any) -> LockRequest:
+    if not (isinstance(given, tuple | list) and _is_one(given)):
+        raise InvalidInput(
+            'lock: expected (kind, name) such as ("repository", "company/service"), or with a mode as third, saw '
+            f"{given!r:.80}"
+        )
+    kind, name, mode = (*given, "exclusive")[:3]
+    check_lock(kind, name)
+    if mode not in get_args(Mode):
+        raise InvalidInput(f"lock {kind}/{name}: expected the mode {' or '.join(get_args(Mode))}, saw {mode!r:.40}")
+    return LockRequest(kind, name, mode)
+
+
+def _settled(tree: LockTree, queue: tuple[Ticket, ...]) -> LockTree:
+    """The tree with that queue, and with all granted that can be. Who has a token keeps it: nobody before it can come
+    to conflict with it, for new ones come behind."""
+    tokens = tree.tokens
+    settled: list[Ticket] = []
+    for ticket in queue:
+        if ticket.token or any(conflict(earlier, ticket) for earlier in settled):
+            settled.append(ticket)
+        else:
+            tokens += 1
+            settled.append(replace(ticket, token=tokens))
+    return replace(tree, queue=tuple(settled), tokens=tokens)

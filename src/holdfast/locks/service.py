@@ -1,4 +1,4 @@
-"""Locks for whoever needs one outside a state's `lock=`: acquire, renew, release, and word when it was lost.
+"""Locks for whoever needs some outside a state's `lock=`: acquire, renew, release, and word when they were lost.
 
 The store is the truth; its `wait` is only a hint to look again. A lease lasts `ttl_s` seconds and is renewed at a
 third of that; a holder that could not renew in time is told through `Lease.lost`.
@@ -7,51 +7,63 @@ third of that; a holder that could not renew in time is told through `Lease.lost
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
-from holdfast.errors import Conflict, Fenced, HoldfastError, InvalidInput, Unavailable
+from holdfast.errors import Conflict, Deadlock, HoldfastError, InvalidInput, Unavailable
 from holdfast.ids import uuid7
-from holdfast.locks.records import lock_key, lock_state, lock_write, token_of
-from holdfast.locks.rules import Ticket, Verdict, ask, check_lock, is_held_by, release
+from holdfast.locks.book import LockBook
+from holdfast.locks.lease import Lease, Term
+from holdfast.locks.records import LOCK, decode_tree
+from holdfast.locks.rules import LockRequest, LockTree, Mode, Standing, Ticket, clash, requests_of
+from holdfast.locks.waits import cycle, in_words, victim, waits
+from holdfast.logs import get_logger
 from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Key, Record, Require, Scope
+from holdfast.store.records import Change, Key, Query, Scope
 from holdfast.tasks import Supervisor
 
 ATTEMPTS_MAX = 10_000
-"""Bound on re-reads of a contended lock: each lost race means that somebody else moved on."""
+"""Bound on re-reads of contended locks: each lost race means that somebody else moved on."""
+HEARTBEATS_MIN = 3
+"""How many renewals must fit into a lease, so that one that is late loses nothing."""
+LEASE_TTL_S = 30.0
+PAGE = 500
+
+log = get_logger("holdfast.locks")
 
 
-class Lease:
-    """A lock that is held now. `token` only grows from holder to holder: hand it to whatever is written. `good_until`:
-    until when the store keeps it for its holder, in epoch seconds on the store's clock."""
+class Asked(NamedTuple):
+    """What one block asks for, and as whom."""
 
-    def __init__(self, kind: str, name: str, token: int, key: Key, *, good_until: float) -> None:
-        self.kind = kind
-        self.name = name
-        self.token = token
-        self.good_until = good_until
-        self.lost = asyncio.Event()
-        self._key = key
+    context: UserExecutionContext
+    requests: tuple[LockRequest, ...]
+    holder: str
+    party: str
+    ttl_s: float
 
-    def requirement(self) -> Require:
-        """A precondition for a store's change: this lease is still the one."""
-        return Require(key=self._key, epoch=self.token)
+    def ticket(self, now: float) -> Ticket:
+        return Ticket(self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s)
 
-    def check(self) -> None:
-        """Raises Fenced once the lease is known to be lost."""
-        if self.lost.is_set():
-            raise Fenced(f"lock {self.kind}/{self.name}: the lease with token {self.token} was lost; stop writing")
+    def __str__(self) -> str:
+        return f"lock {', '.join(map(str, self.requests))}"
 
-    def __repr__(self) -> str:
-        return f"Lease({self.kind}/{self.name}, token={self.token}, lost={self.lost.is_set()})"
+
+class Block(NamedTuple):
+    """A block that a task is inside of."""
+
+    asked: Asked
+    term: Term
 
 
 class LockService:
-    """Locks of one store. `on_changed` hears of each lock that was written here; `poll_s` is how often a waiter looks
-    without a hint."""
+    """Locks of one store. `on_changed` hears of each tree that was written here; `party` names what the calling code
+    belongs to, "" where that is its task alone; `heartbeat_s` is how often a process must be able to renew; `poll_s` is
+    how often a waiter looks without a hint."""
 
     def __init__(
         self,
@@ -61,6 +73,8 @@ class LockService:
         tasks: Supervisor,
         *,
         on_changed: Callable[[Key], None],
+        party: Callable[[], str],
+        heartbeat_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
         self._store = store
@@ -68,69 +82,138 @@ class LockService:
         self._randomness = randomness
         self._tasks = tasks
         self._on_changed = on_changed
+        self._party = party
+        self._heartbeat_s = heartbeat_s
         self._poll_s = poll_s
+        self._inside: WeakKeyDictionary[asyncio.Task[object], list[Block]] = WeakKeyDictionary()
 
     @asynccontextmanager
     async def hold(
         self,
         context: UserExecutionContext,
+        requests: Sequence[LockRequest],
+        *,
+        ttl_s: float = LEASE_TTL_S,
+        wait_max_s: float | None = None,
+        holder: str = "",
+    ) -> AsyncIterator[tuple[Lease, ...]]:
+        """Hold all of `requests` for the block, waiting in line for at most `wait_max_s` seconds (None: as long as it
+        takes); a lease for each, in the order of the requests. `holder`: who asks, where that outlives this process:
+        the same one asking again keeps its place, or holds at once under a new token, and its former self has lost.
+
+        Raises Unavailable, naming who is before, when the wait was too long; Deadlock when it would have no end.
+        """
+        task = asyncio.current_task()
+        assert task is not None, "async code runs in a task"
+        inside = self._inside.setdefault(task, [])
+        own = f"lease:{uuid7(self._clock, self._randomness)}"
+        asked = Asked(
+            context,
+            tuple(requests),
+            holder=f"lease:{context.user}/{holder}" if holder else own,
+            party=self._party() or (inside[0].asked.party if inside else own),
+            ttl_s=ttl_s,
+        )
+        if ttl_s < HEARTBEATS_MIN * self._heartbeat_s:
+            raise InvalidInput(
+                f"{asked}: expected a ttl_s of at least {HEARTBEATS_MIN * self._heartbeat_s:g}, which is "
+                f"{HEARTBEATS_MIN} heartbeats, saw {ttl_s:g}: a single late renewal would lose it"
+            )
+        if wait_max_s != 0:
+            _refuse_twice(asked, inside)
+        term: Term | None = None
+        try:
+            leases, term = await self._acquire(asked, wait_max_s, may_close_a_cycle=bool(inside or self._party()))
+            block = Block(asked, term)
+            inside.append(block)
+            helpers = [
+                self._tasks.start(self._renew(asked, leases, term), name=f"renew {asked}"),
+                self._tasks.start(self._expire(term), name=f"expire {asked}"),
+            ]
+            try:
+                yield leases
+            finally:
+                inside.remove(block)
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            tokens = None if term is None else [lease.token for lease in leases]
+            await asyncio.shield(self._tasks.start(self._give_back(asked, tokens), name=f"release {asked}"))
+
+    @asynccontextmanager
+    async def hold_one(
+        self,
+        context: UserExecutionContext,
         kind: str,
         name: str,
         *,
-        ttl_s: float = 30.0,
+        mode: Mode = "exclusive",
+        ttl_s: float = LEASE_TTL_S,
         wait_max_s: float | None = None,
+        holder: str = "",
     ) -> AsyncIterator[Lease]:
-        """Hold the lock for the block, waiting in line for it for at most `wait_max_s` seconds (None: as long as it
-        takes). Raises Unavailable, naming the holder, when the wait was too long."""
-        check_lock(kind, name)
-        if ttl_s <= 0:
-            raise InvalidInput(f"lock {kind}/{name}: expected a ttl_s above 0, saw {ttl_s}")
-        holder = f"lease:{uuid7(self._clock, self._randomness)}"
-        try:
-            lease = await self._acquire(context, kind, name, holder, ttl_s, wait_max_s)
-            renewal = self._tasks.start(self._renew(context, lease, holder, ttl_s), name=f"renew {kind}/{name}")
-            expiry = self._tasks.start(self._expire(lease), name=f"expire {kind}/{name}")
-            try:
-                yield lease
-            finally:
-                renewal.cancel()
-                expiry.cancel()
-        finally:
-            await asyncio.shield(self._tasks.start(self._give_back(context, kind, name, holder), name="release"))
+        """Hold one lock for the block. See `hold`."""
+        requests = requests_of((kind, name, mode))
+        async with self.hold(context, requests, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=holder) as (lease,):
+            yield lease
 
     async def _acquire(
-        self, context: UserExecutionContext, kind: str, name: str, holder: str, ttl_s: float, wait_max_s: float | None
-    ) -> Lease:
-        """Stand in line until the lock is ours. A ticket is written again only when a third of its life is over: each
+        self, asked: Asked, wait_max_s: float | None, *, may_close_a_cycle: bool
+    ) -> tuple[tuple[Lease, ...], Term]:
+        """Stand in line until all is ours. The tickets are written again only when a third of their life is over: each
         write wakes everybody who waits, its writer too."""
-        key = lock_key(context.tenant, kind, name)
         began_at = self._store.now_s()
+        fresh_until = looked_at = float("-inf")
         tick = races = 0
+        anew = True  # what a former self of this holder had, it has no more
         while races < ATTEMPTS_MAX:
-            now = self._store.now_s()
-            record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
-            state = lock_state(kind, name, record)
-            mine = state.ticket_of(holder)
-            if mine is not None and is_held_by(state, holder, now=now):
-                return Lease(kind, name, token_of(record), key, good_until=mine.expires_at or now)
-            verdict = ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)
-            is_fresh = mine is not None and (mine.expires_at or now) - now > ttl_s * 2 / 3
-            if (verdict.is_new_holder or not is_fresh) and not await self._write(context, record, verdict):
-                races += 1
-                continue
-            queue = verdict.lock.queue
-            if queue[0].holder == holder:
-                continue  # read it once more for the token
-            if wait_max_s is not None and now - began_at >= wait_max_s:
-                place = next(i for i, waiting in enumerate(queue) if waiting.holder == holder)
-                raise Unavailable(
-                    f"lock {kind}/{name}: waited {wait_max_s:g} s; held by {queue[0].by} since {queue[0].since:.0f}, "
-                    f"{place} before you",
-                    holder=queue[0].holder,
-                    place=place,
-                )
-            tick = await self._hint(tick, min(self._poll_s, ttl_s / 3))
-        raise Unavailable(f"lock {kind}/{name}: lost {ATTEMPTS_MAX} races; try again later")
+            book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
+            place = book.standing(asked.requests, asked.holder)
+            if anew or place.must_ask or book.now >= fresh_until:
+                book.ask(asked.requests, asked.ticket(book.now), anew=anew)
+                if not await self._write(asked.context, book):
+                    races += 1
+                    continue
+                anew = False
+                fresh_until = book.now + asked.ttl_s / 3
+                place = book.standing(asked.requests, asked.holder)
+            if place.tokens:
+                return self._leased(asked, place, book, fresh_until + asked.ttl_s * 2 / 3)
+            if wait_max_s is not None and book.now - began_at >= wait_max_s:
+                raise _waited_too_long(asked, place, wait_max_s)
+            if may_close_a_cycle and book.now - looked_at >= self._poll_s:
+                looked_at = book.now
+                await self._refuse_cycle(asked, book)
+            tick = await self._hint(tick, min(self._poll_s, asked.ttl_s / 3))
+        raise Unavailable(f"{asked}: lost {ATTEMPTS_MAX} races; try again later")
+
+    def _leased(
+        self, asked: Asked, place: Standing, book: LockBook, good_until: float
+    ) -> tuple[tuple[Lease, ...], Term]:
+        term = Term(good_until)
+        pairs = zip(asked.requests, place.tokens, strict=True)
+        return tuple(Lease(asked.context.tenant, request, token, term) for request, token in pairs), term
+
+    async def _refuse_cycle(self, asked: Asked, book: LockBook) -> None:
+        """Raises Deadlock where our own party waits for itself and it is we who must give way. Our tickets are written
+        before we look, so of two who close a cycle at once one sees all of it; whoever sees it names the same one."""
+        trees = book.trees_but(await self._queued(asked.context.tenant))
+        way = cycle(waits(trees, now=book.now), asked.holder)
+        if way and victim(way).holder == asked.holder:
+            words = in_words(way)
+            raise Deadlock(f"{asked}: refused, for the wait would have no end: {words}", cycle=words)
+
+    async def _queued(self, tenant: str) -> list[LockTree]:
+        """All trees in which somebody waits."""
+        found: list[LockTree] = []
+        after: str | None = None
+        while True:
+            query = Query(kind=LOCK, statuses=("queued",))
+            page = await self._store.scan(Scope.of_tenant(tenant), query, after=after, limit=PAGE)
+            found += [decode_tree(record) for record in page.records]
+            if page.next is None:
+                return found
+            after = page.next
 
     async def _hint(self, tick: int, seconds: float) -> int:
         """Until somebody committed something, or `seconds` passed."""
@@ -143,47 +226,76 @@ class LockService:
             changed.cancel()
             slept.cancel()
 
-    async def _expire(self, lease: Lease) -> None:
+    async def _expire(self, term: Term) -> None:
         """Tell the holder when its lease has run out, whatever its renewal hangs on."""
-        while (left := lease.good_until - self._store.now_s()) > 0:
+        while (left := term.good_until - self._store.now_s()) > 0:
             await self._clock.sleep(left)
-        lease.lost.set()
+        term.lost.set()
 
-    async def _renew(self, context: UserExecutionContext, lease: Lease, holder: str, ttl_s: float) -> None:
+    async def _renew(self, asked: Asked, leases: tuple[Lease, ...], term: Term) -> None:
         """Renew at each third of the lease's life. What fails is tried again at the next: `_expire` minds the end."""
-        while not lease.lost.is_set():
-            await self._clock.sleep(ttl_s / 3)
+        tokens = tuple(lease.token for lease in leases)
+        while not term.lost.is_set():
+            await self._clock.sleep(asked.ttl_s / 3)
             with suppress(HoldfastError):
-                await self._renew_once(context, lease, holder, ttl_s)
+                while not await self._is_renewed(asked, tokens, term):
+                    continue  # a race that was lost is no failure: somebody else moved on
 
-    async def _renew_once(self, context: UserExecutionContext, lease: Lease, holder: str, ttl_s: float) -> None:
-        key = lock_key(context.tenant, lease.kind, lease.name)
-        now = self._store.now_s()
-        record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
-        state = lock_state(lease.kind, lease.name, record)
-        if token_of(record) != lease.token or not is_held_by(state, holder, now=now):
-            lease.lost.set()
-        elif await self._write(context, record, ask(state, Ticket(holder, context.user, now, now + ttl_s), now=now)):
-            lease.good_until = now + ttl_s
-
-    async def _give_back(self, context: UserExecutionContext, kind: str, name: str, holder: str) -> None:
-        key = lock_key(context.tenant, kind, name)
-        for _ in range(ATTEMPTS_MAX):
-            record = (await self._store.read(Scope.of_tenant(context.tenant), [key]))[0]
-            if record is None:
-                return
-            verdict = release(lock_state(kind, name, record), holder, now=self._store.now_s())
-            if verdict.is_same or await self._write(context, record, verdict):
-                return
-
-    async def _write(self, context: UserExecutionContext, record: Record | None, verdict: Verdict) -> bool:
-        if verdict.is_same:
+    async def _is_renewed(self, asked: Asked, tokens: tuple[int, ...], term: Term) -> bool:
+        """Renew, or tell that it is lost; False where a tree was changed meanwhile."""
+        book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
+        if book.standing(asked.requests, asked.holder).tokens != tokens:
+            term.lost.set()
             return True
-        put = lock_write(context.tenant, record, verdict.lock, is_new_holder=verdict.is_new_holder)
-        change = Change(change_id=uuid7(self._clock, self._randomness), writes=(put,))
+        book.ask(asked.requests, asked.ticket(book.now))
+        if not await self._write(asked.context, book):
+            return False
+        term.good_until = book.now + asked.ttl_s
+        return True
+
+    async def _give_back(self, asked: Asked, tokens: Sequence[int] | None) -> None:
+        """Give back what was granted, or the places in line. Where the store is away the lease ends by itself."""
+        try:
+            for _ in range(ATTEMPTS_MAX):
+                book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
+                book.release(asked.requests, asked.holder, tokens=tokens)
+                if await self._write(asked.context, book):
+                    return
+        except HoldfastError as error:
+            log.warning("lock not given back, it lapses", lock=str(asked), ttl_s=asked.ttl_s, error=repr(error))
+
+    async def _write(self, context: UserExecutionContext, book: LockBook) -> bool:
+        """Make it true; False where a tree was changed meanwhile."""
+        puts, removes = book.change()
+        if not puts:
+            return True
+        change = Change(change_id=uuid7(self._clock, self._randomness), writes=puts, removes=removes)
         try:
             await self._store.commit(Scope.of_tenant(context.tenant), change)
         except Conflict:
             return False
-        self._on_changed(put.key)
+        for put in puts:
+            self._on_changed(put.key)
         return True
+
+
+def _refuse_twice(asked: Asked, inside: Sequence[Block]) -> None:
+    """Raises Deadlock where the block that asks is inside of one that holds the same: it would wait for itself."""
+    for outer in inside:
+        if outer.term.lost.is_set() or outer.asked.context.tenant != asked.context.tenant:
+            continue
+        for wanted, held in itertools.product(asked.requests, outer.asked.requests):
+            if clash(wanted, held):
+                words = f"{asked.context.user} waits for {wanted}, and holds {held} in an outer block"
+                raise Deadlock(f"{asked}: refused, for the wait would have no end: {words}", cycle=words)
+
+
+def _waited_too_long(asked: Asked, place: Standing, wait_max_s: float) -> Unavailable:
+    first = place.before[0]
+    does = "held" if first.token else "awaited before you"
+    line = f"{does} by {first.by} since {first.since:.0f}, {len(place.before)} before you"
+    return Unavailable(
+        f"{asked}: waited {wait_max_s:g} s; {line}",
+        holder=first.holder,
+        place=len(place.before),
+    )

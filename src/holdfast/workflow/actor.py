@@ -17,7 +17,7 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable
-from holdfast.locks import lock_key, lock_state, standing, token_of
+from holdfast.locks import lock_key
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
 from holdfast.workflow import mishaps, rules
 from holdfast.workflow import occurrences as on
@@ -28,9 +28,10 @@ from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
 from holdfast.workflow.large import whole
+from holdfast.workflow.locking import holder_of, look_at_locks
 from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
-from holdfast.workflow.runtime import Runtime, Stored, current_visit, holder_of
+from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.steps import RunContext
 
 
@@ -70,7 +71,7 @@ class Actor:
         self._wake = asyncio.Event()
         self._visits: dict[str, Visit] = {}
         self._appointment: Appointment | None = None
-        self._watched: dict[str, Key] = {}
+        self._watched: dict[str, tuple[Key, ...]] = {}
         self._lock_due: float | None = None
         self._memos: dict[str, tuple[int, Memos]] = {}
         self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
@@ -173,7 +174,8 @@ class Actor:
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
-        if (found := await self._look_at_locks()) is not None:
+        found, self._lock_due = await look_at_locks(self._runtime.store, self.run)
+        if found is not None:
             return found
         if not self._built.acceptors or self.run.status not in RUNNABLE:
             return None
@@ -188,24 +190,6 @@ class Actor:
                 await answer(self._runtime, self.run, waiting, REFUSED, reason)
             elif waiting.record.status == NEW:
                 await answer(self._runtime, self.run, waiting, EARLY, "kept until its state is entered")
-        return None
-
-    async def _look_at_locks(self) -> on.Occurrence | None:
-        """A lock that came to be ours, or that must be asked for again; else see when the one who holds it lapses."""
-        self._lock_due = None
-        for path, leaf in self.run.leaves.items():
-            if leaf.phase != "locking" or leaf.lock is None:
-                continue
-            key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
-            record = (await self._runtime.store.read(Scope.of_tenant(self.run.tenant), [key]))[0]
-            state = lock_state(leaf.lock.kind, leaf.lock.name, record)
-            place = standing(state, holder_of(self.run, path, leaf), now=self._runtime.store.now_s())
-            if place.is_first:
-                return on.LockGranted(leaf=path, visit=leaf.visit, token=token_of(record))
-            if place.must_ask:
-                return on.LockLost(leaf=path, visit=leaf.visit)
-            if place.look_at is not None:
-                self._lock_due = min(place.look_at, self._lock_due or place.look_at)
         return None
 
     def _is_idle(self) -> bool:
@@ -312,7 +296,7 @@ class Actor:
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
             await self._judge(on.TakenUp())  # a time in which nobody worked is not the attempt's
         for path, leaf in self.run.leaves.items():
-            if leaf.lock is not None and self._must_ask_anew(leaf):
+            if leaf.locks and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
@@ -420,15 +404,17 @@ class Actor:
             self._queue = deque(item for item in self._queue if not _is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
-        assert leaf.lock is not None
-        key = lock_key(self.run.tenant, leaf.lock.kind, leaf.lock.name)
-        self._watched[path] = key
-        self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
+        keys = dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks)
+        self._watched[path] = tuple(keys)
+        for key in keys:
+            self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
         self.poke()
 
     def _unwatch(self, path: str) -> None:
-        key = self._watched.pop(path, None)
-        if key is not None and key not in self._watched.values():
+        others = {key for watched, keys in self._watched.items() if watched != path for key in keys}
+        for key in self._watched.pop(path, ()):
+            if key in others:
+                continue
             watchers = self._runtime.lock_watchers.get(key, set())
             watchers.discard(self.poke)
             if not watchers:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
 from holdfast.chart import Step, shown, step
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
-from holdfast.locks.rules import check_lock
+from holdfast.locks.rules import requests_of
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import StateSpec
@@ -81,7 +82,7 @@ def moved(
     return replace(
         decision,
         left=tuple(left.items()),
-        released=tuple((path, leaf) for path, leaf in left.items() if leaf.lock is not None),
+        released=tuple((path, leaf) for path, leaf in left.items() if leaf.locks),
     )
 
 
@@ -102,11 +103,11 @@ def decided(
 def enter(spec: StateSpec, data: Any, visit: int, now: float) -> Leaf:
     """The leaf as it is entered. Raises WorkflowError where the state's `lock` or `about` does not work on the data."""
     sla_at = None if spec.sla_s is None else now + spec.sla_s
-    lock = None if spec.lock is None else _lock_name(spec, data)
-    leaf = Leaf(visit=visit, phase="waiting", entered_at=now, sla_at=sla_at, lock=lock)
+    locks = () if spec.lock is None else _locks(spec, data)
+    leaf = Leaf(visit=visit, phase="waiting", entered_at=now, sla_at=sla_at, locks=locks)
     if spec.about is not None:
         leaf = replace(leaf, about=str(_ask(spec, "about", spec.about, data)))
-    if lock is not None:
+    if locks:
         return replace(leaf, phase="locking")
     return begin_attempt(spec, leaf, now)
 
@@ -122,28 +123,38 @@ def begin_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
 def fresh_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
     """The leaf resumed by hand: no failures counted, its lock to be asked for again."""
     clean = replace(leaf, attempts=0, failure=None, retry_at=None)
-    if spec.lock is not None and leaf.lock is None:
+    if spec.lock is not None and not leaf.locks:
         return clean if spec.kind == "wait" else begin_attempt(spec, clean, now)
-    return ask_again(clean) if clean.lock is not None else begin_attempt(spec, clean, now)
+    return ask_again(clean) if clean.locks else begin_attempt(spec, clean, now)
 
 
 def ask_again(leaf: Leaf) -> Leaf:
-    """The leaf with its lock given back and asked for again, if it has one."""
-    if leaf.lock is None:
+    """The leaf with its locks given back and asked for again, if it has any."""
+    if not leaf.locks:
         return leaf
-    return replace(leaf, phase="locking", deadline_at=None, lock=replace(leaf.lock, token=0))
+    return replace(leaf.without_tokens(), phase="locking", deadline_at=None)
+
+
+def granted(spec: StateSpec, leaf: Leaf, tokens: Sequence[int], now: float) -> tuple[Leaf, tuple[Row, ...]]:
+    """The leaf with its locks held, its handler begun, and a row for each of them."""
+    held = leaf.with_tokens(tokens)
+    rows = tuple(
+        Row(
+            name="lock-granted",
+            metadata={"lock": str(lock), "token": lock.token}
+            | ({} if lock.mode == "exclusive" else {"mode": lock.mode}),
+        )
+        for lock in held.locks
+    )
+    return begin_attempt(spec, held, now), rows
 
 
 def without_locks(run: Run) -> tuple[Run, tuple[tuple[str, Leaf], ...]]:
     """The run with every lock given back, to be asked for again when it goes on, and the leaves, as they were, that
     held or awaited one. A leaf in back-off stays there: it asks when that is over."""
-    held = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.lock is not None)
-    without = {path: _at_rest(leaf) if leaf.phase == "failing" else ask_again(leaf) for path, leaf in held}
+    held = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.locks)
+    without = {path: leaf.without_tokens() if leaf.phase == "failing" else ask_again(leaf) for path, leaf in held}
     return replace(run, leaves={**run.leaves, **without}), held
-
-
-def _at_rest(leaf: Leaf) -> Leaf:
-    return leaf if leaf.lock is None else replace(leaf, lock=replace(leaf.lock, token=0))
 
 
 def ended(run: Run, final: str) -> Run:
@@ -229,24 +240,17 @@ def _wants_data(spec: StateSpec) -> bool:
     return spec.lock is not None or spec.about is not None
 
 
-def _lock_name(spec: StateSpec, data: Any) -> HeldLock:
+def _locks(spec: StateSpec, data: Any) -> tuple[HeldLock, ...]:
     assert spec.lock is not None
-    named = _ask(spec, "lock", spec.lock, data)
-    if not (isinstance(named, tuple) and len(named) == 2 and all(isinstance(part, str) for part in named)):
-        raise WorkflowError(
-            f'state {spec.path}: lock= must give (kind, name) such as ("repository", "company/service"), saw {named!r}',
-            error_type=ErrorType.PERMANENT,
-            severity=ErrorSeverity.HIGH,
-        )
     try:
-        check_lock(*named)
+        requests = requests_of(_ask(spec, "lock", spec.lock, data))
     except InvalidInput as error:
         raise WorkflowError(
             f"state {spec.path}: its lock= names none: {error}",
             error_type=ErrorType.PERMANENT,
             severity=ErrorSeverity.HIGH,
         ) from error
-    return HeldLock(kind=named[0], name=named[1])
+    return tuple(HeldLock(kind=each.kind, name=each.name, mode=each.mode) for each in requests)
 
 
 def _ask(spec: StateSpec, what: str, function: Any, data: Any) -> Any:

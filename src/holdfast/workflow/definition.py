@@ -7,16 +7,18 @@ handlers return the name of an edge, they never choose a target.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from holdfast.clock import parse_duration_s
 from holdfast.errors import InvalidDefinition
+from holdfast.locks.rules import LockName
 
 Handler = Callable[[Any], Awaitable[str | None]]
 HandlerT = TypeVar("HandlerT", bound=Handler)
-LockName = tuple[str, str]
+Locking = Callable[[Any], LockName | Sequence[LockName]]
+"""What a state's `lock=` is: from the data, one lock or several, each (kind, name) or (kind, name, mode)."""
 DONE = "done"
 """The outcome of a handler that returns None, and the name of the edge a plain `to="..."` declares."""
 
@@ -72,7 +74,7 @@ class StateSpec:
     signals: Mapping[str, str | Forward] = field(default_factory=dict)
     after: tuple[tuple[float, str], ...] = ()
     retry: Retry = Retry()
-    lock: Callable[[Any], LockName] | None = None
+    lock: Locking | None = None
     about: Callable[[Any], str] | None = None
     timeout_s: float | None = None
     sla_s: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
@@ -10,7 +11,8 @@ from typing import Any
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
-from holdfast.locks import Lease, LockService
+from holdfast.locks import Lease, LockName, Mode, requests_of
+from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
 from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store
@@ -145,6 +147,7 @@ class Engine:
             process_id=ownership.process_id,
             is_cold=self._is_cold,
             executor=self._executor,
+            heartbeat_s=self._heartbeat_s,
         )
         runs_max = self._runs_max if self._works else 0
         inside = _Inside(
@@ -239,11 +242,46 @@ class Engine:
         )
 
     def lock(
-        self, kind: str, name: str, *, user: str | None = None, ttl_s: float = 30.0, wait_max_s: float | None = None
+        self,
+        kind: str,
+        name: str,
+        *,
+        mode: Mode = "exclusive",
+        user: str | None = None,
+        ttl_s: float = LOCK_TTL_S,
+        wait_max_s: float | None = None,
+        holder: str = "",
     ) -> AbstractAsyncContextManager[Lease]:
-        """Hold a lock for a block: `async with engine.lock("repository", "company/service") as lease`."""
+        """Hold a lock for a block: `async with engine.lock("repository", "company/service") as lease`.
+
+        It covers everything beneath its name, and waits for whoever holds something beneath or above it; with
+        `mode="shared"` only for those who hold it exclusively. `holder` names who asks across restarts: the same one
+        asking again need not wait for the lease of its former self, which is lost by that.
+        Raises InvalidInput for a name without a kind, and a `ttl_s` shorter than three heartbeats; Unavailable after
+        `wait_max_s` seconds; Deadlock where the wait would have no end.
+        """
         context = UserExecutionContext(user=user or LOCAL_USER)
-        return self._open_inside().locks.hold(context, kind, name, ttl_s=ttl_s, wait_max_s=wait_max_s)
+        return self._open_inside().runtime.locks.hold_one(
+            context, kind, name, mode=mode, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=holder
+        )
+
+    def locks(
+        self,
+        wanted: Sequence[LockName],
+        *,
+        user: str | None = None,
+        ttl_s: float = LOCK_TTL_S,
+        wait_max_s: float | None = None,
+        holder: str = "",
+    ) -> AbstractAsyncContextManager[tuple[Lease, ...]]:
+        """Hold several locks for a block, all or none: `async with engine.locks([("repository", "a"), ("cluster", "b",
+        "shared")])`. They are asked for in one commit, so that two who do so never wait for each other. The leases come
+        sorted by kind and name. Otherwise as `lock`."""
+        context = UserExecutionContext(user=user or LOCAL_USER)
+        requests = requests_of(list(wanted))
+        return self._open_inside().runtime.locks.hold(
+            context, requests, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=holder
+        )
 
     async def recover_active_workflows(self) -> list[str]:
         """One recovery sweep now, beside the continuous one; the ids of the runs it took up."""
@@ -326,9 +364,6 @@ class _Inside:
         )
         self.recovery = RecoveryManager(runtime, self.crew, ownership, suspects=suspects, quarantine=quarantine)
         self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
-        self.locks = LockService(
-            runtime.store, runtime.clock, runtime.randomness, runtime.tasks, on_changed=runtime.lock_changed
-        )
 
     def begin(self) -> None:
         """Start recovery, retention and, on a shared store, the heartbeat and the look-out for peers."""

@@ -23,7 +23,8 @@ from holdfast.errors import (
     UnknownWorkflow,
     WorkflowError,
 )
-from holdfast.locks import Lease
+from holdfast.locks import Lease, Mode
+from holdfast.locks.service import LEASE_TTL_S
 from holdfast.store.records import Key
 from holdfast.workflow import occurrences as on
 from holdfast.workflow import rules
@@ -114,12 +115,21 @@ class WorkflowStateManager:
         return [StateTransition.of(row) for row in await self._client.events(workflow_id) if row.name == TRANSITION]
 
     def acquire_resource_lock(
-        self, resource_type: str, resource_name: str, *, ttl_s: float = 30.0, wait_max_s: float | None = None
+        self,
+        resource_type: str,
+        resource_name: str,
+        *,
+        mode: Mode = "exclusive",
+        ttl_s: float = LEASE_TTL_S,
+        wait_max_s: float | None = None,
     ) -> AbstractAsyncContextManager[Lease]:
         """Hold a resource for a block, waiting in line for it:
-        `async with manager.acquire_resource_lock("repository", "company/microservice-x") as lease`."""
-        locks = self._engine.inside.locks
-        return locks.hold(self._context, resource_type, resource_name, ttl_s=ttl_s, wait_max_s=wait_max_s)
+        `async with manager.acquire_resource_lock("repository", "company/microservice-x") as lease`. See `Engine.lock`.
+        """
+        locks = self._engine.inside.runtime.locks
+        return locks.hold_one(
+            self._context, resource_type, resource_name, mode=mode, ttl_s=ttl_s, wait_max_s=wait_max_s
+        )
 
     async def handle_workflow_error(self, error: WorkflowError) -> WorkflowState:
         """Judge a failure of the run that `error.workflow_id` names: it retries by itself (2 s, then doubling),

@@ -59,7 +59,7 @@ def set_down(run: Run, failure: Failure) -> Decision:
         alert_level=run.alert_level + 1,
         reason=f"{failure.kind}: {failure.message}"[:500],
     )
-    released = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.lock is not None)
+    released = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.locks)
     return replace(decided(after, (row,), stopped=tuple(run.leaves), keep_status=True), released=released)
 
 

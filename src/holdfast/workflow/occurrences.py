@@ -68,13 +68,15 @@ class RunOverdue(Occurrence, frozen=True, kw_only=True):
 
 
 class LockGranted(Occurrence, frozen=True, kw_only=True):
+    """All that the leaf's state declares is held; `tokens`: one for each."""
+
     leaf: str
     visit: int
-    token: int
+    tokens: tuple[int, ...]
 
 
 class LockLost(Occurrence, frozen=True, kw_only=True):
-    """The lock must be asked for again: after a recovery, or because somebody took it over."""
+    """The locks must be asked for again: after a recovery, or because their places in line are gone."""
 
     leaf: str
     visit: int

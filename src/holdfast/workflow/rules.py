@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from holdfast import codec, patch
 from holdfast.chart import Timer as ChartTimer
 from holdfast.chart import accepts_timer, shown, step
-from holdfast.errors import ErrorSeverity, ErrorType, WorkflowError
+from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, WorkflowError
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import (
     ERROR_STATE,
@@ -24,6 +24,7 @@ from holdfast.workflow.advance import (
     begin_attempt,
     decided,
     fresh_attempt,
+    granted,
     moved,
     without_locks,
 )
@@ -111,13 +112,21 @@ def _failed(built: Built, run: Run, event: on.Failed, now: float) -> Decision:
         failing = replace(
             leaf, phase="failing", attempts=attempts, retry_at=now + wait, deadline_at=None, failure=event.failure
         )
+        # Of a cycle of waits everything is given back, or who is in it with us would meet us there again.
+        gives_way = bool(leaf.locks) and event.failure.kind == Deadlock.__name__
+        failing = failing.without_tokens() if gives_way else failing
         after = replace(
             run, leaves={**run.leaves, event.leaf: failing}, retry_count=attempts, max_retries=retry.max_retries
         )
-        return decided(after, row.rows("retry", attempt=attempts, wait_s=round(wait, 3)))
-    lock = None if leaf.lock is None else replace(leaf.lock, token=0)
+        decision = decided(after, row.rows("retry", attempt=attempts, wait_s=round(wait, 3)))
+        return _with_released(decision, ((event.leaf, leaf),) if gives_way else ())
     failing = replace(
-        leaf, phase="failing", attempts=attempts, retry_at=None, deadline_at=None, failure=event.failure, lock=lock
+        leaf.without_tokens(),
+        phase="failing",
+        attempts=attempts,
+        retry_at=None,
+        deadline_at=None,
+        failure=event.failure,
     )
     reason = f"{event.failure.kind}: {event.failure.message}"
     spent = replace(
@@ -139,7 +148,7 @@ def _escalate(
     if taken.outcome == "refused":
         after, all_held = without_locks(replace(run, status="failed"))
         return _with_released(decided(after, rows, keep_status=True), all_held)
-    released = () if before.lock is None else ((path, before),)
+    released = ((path, before),) if before.locks else ()
     origin = {path: f"{ERROR_STATE}:escalation"}
     decision = moved(built, run, taken, now, trigger="escalation", agent=agent, origin=origin)
     if decision.rows[0].to_state == origin[path] and rows[-1].to_state == origin[path]:
@@ -177,9 +186,8 @@ def _retry_due(built: Built, run: Run, event: on.RetryDue, now: float) -> Decisi
     if leaf is None or leaf.visit != event.visit or leaf.phase != "failing":
         return refused(run, f"{shown(event.leaf)} #{event.visit} is not in back-off")
     spec = built.spec_of(event.leaf)
-    is_granted = leaf.lock is None or leaf.lock.token > 0
     rested = replace(leaf, retry_at=None)
-    again = begin_attempt(spec, rested, now) if is_granted else ask_again(rested)
+    again = begin_attempt(spec, rested, now) if leaf.is_granted else ask_again(rested)
     row = Row(
         from_state=f"{ERROR_STATE}:retry",
         to_state=spec_text(event.leaf),
@@ -235,22 +243,19 @@ def _run_overdue(built: Built, run: Run, event: on.RunOverdue, now: float) -> De
 
 def _granted(built: Built, run: Run, event: on.LockGranted, now: float) -> Decision:
     leaf = run.leaves.get(event.leaf)
-    if leaf is None or leaf.visit != event.visit or leaf.lock is None or leaf.phase != "locking":
+    if leaf is None or leaf.visit != event.visit or not leaf.locks or leaf.phase != "locking":
         return refused(run, f"{shown(event.leaf)} #{event.visit} does not wait for a lock")
-    held = replace(leaf, lock=replace(leaf.lock, token=event.token))
-    working = begin_attempt(built.spec_of(event.leaf), held, now)
-    row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": event.token})
-    return decided(replace(run, leaves={**run.leaves, event.leaf: working}), (row,), entered=(event.leaf,))
+    working, rows = granted(built.spec_of(event.leaf), leaf, event.tokens, now)
+    return decided(replace(run, leaves={**run.leaves, event.leaf: working}), rows, entered=(event.leaf,))
 
 
 def _lock_lost(built: Built, run: Run, event: on.LockLost, now: float) -> Decision:
     leaf = run.leaves.get(event.leaf)
-    if leaf is None or leaf.visit != event.visit or leaf.lock is None:
+    if leaf is None or leaf.visit != event.visit or not leaf.locks:
         return refused(run, f"{shown(event.leaf)} #{event.visit} holds no lock")
-    asking = replace(leaf, phase="locking", deadline_at=None, lock=replace(leaf.lock, token=0))
-    row = Row(name="lock-asked", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}"})
-    after = replace(run, leaves={**run.leaves, event.leaf: asking})
-    return decided(after, (row,), stopped=(event.leaf,), entered=(event.leaf,))
+    rows = tuple(Row(name="lock-asked", metadata={"lock": str(lock)}) for lock in leaf.locks)
+    after = replace(run, leaves={**run.leaves, event.leaf: ask_again(leaf)})
+    return decided(after, rows, stopped=(event.leaf,), entered=(event.leaf,))
 
 
 def _cancelled(built: Built, run: Run, event: on.Cancelled, now: float) -> Decision:

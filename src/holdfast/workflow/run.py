@@ -5,13 +5,16 @@ Frozen; rules make a new one. Times are epoch seconds on the store's clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.chart import Configuration, shown
 from holdfast.errors import Corrupt, InvalidInput
+from holdfast.locks.rules import LockRequest, Mode
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
 
@@ -40,12 +43,16 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     facts: dict[str, Any] = {}
 
 
-class HeldLock(msgspec.Struct, frozen=True):
+class HeldLock(msgspec.Struct, frozen=True, omit_defaults=True):
     """A lock that belongs to one visit of one leaf. `token` is 0 while it is only asked for."""
 
     kind: str
     name: str
     token: int = 0
+    mode: Mode = "exclusive"
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}"
 
 
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,8 +68,27 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     sla_at: float | None = None
     about: str = ""
     failure: Failure | None = None
-    lock: HeldLock | None = None
+    locks: tuple[HeldLock, ...] = ()
     born: str = ""
+
+    @property
+    def lock_requests(self) -> tuple[LockRequest, ...]:
+        """What its locks are asked for by."""
+        return tuple(LockRequest(lock.kind, lock.name, lock.mode) for lock in self.locks)
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether it has all the locks that its state declares."""
+        return all(lock.token for lock in self.locks)
+
+    def with_tokens(self, tokens: Sequence[int]) -> Leaf:
+        """The leaf with a token for each of its locks; 0 for what is only asked for."""
+        pairs = zip(self.locks, tokens, strict=True)
+        return replace(self, locks=tuple(replace(lock, token=token) for lock, token in pairs))
+
+    def without_tokens(self) -> Leaf:
+        """The leaf with its locks given back, to be asked for again."""
+        return self.with_tokens([0] * len(self.locks))
 
     def visit_name(self, path: str) -> str:
         """What its visit is called outside the chart: in memos, idempotency keys and locks. It outlasts renamings of

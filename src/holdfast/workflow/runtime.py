@@ -13,12 +13,10 @@ from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
-from msgspec.structs import replace
-
 from holdfast import codec, faults
 from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
-from holdfast.locks import LockState, Ticket, ask, lock_key, lock_state, lock_write, release, token_of
+from holdfast.locks import LockService
 from holdfast.store import journal
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
@@ -39,10 +37,10 @@ from holdfast.store.records import (
     Scope,
 )
 from holdfast.tasks import Supervisor
-from holdfast.workflow.advance import begin_attempt, with_shown
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.locking import with_locks
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 from holdfast.workflow.silence import Silences
 
@@ -55,7 +53,8 @@ PATIENCE_S = 2.0
 """How long a caller's commit waits for a store that says it is ailing."""
 
 current_visit: ContextVar[str] = ContextVar("current_visit", default="")
-"""The visit whose handler the running code belongs to, or "": for looking on, as the lab does. It gives no rights."""
+"""The visit whose handler the running code belongs to, or "": for looking on, as the lab does, and to
+tell who waits for whom. It gives no rights."""
 
 
 class Stored(NamedTuple):
@@ -83,7 +82,7 @@ class Watcher:
 
 class Runtime:
     """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision.
-    `executor` runs the sync functions of steps; None is the loop's own."""
+    `executor` runs the sync functions of steps; None is the loop's own. `locks`: for code that holds one in a block."""
 
     def __init__(
         self,
@@ -96,6 +95,7 @@ class Runtime:
         process_id: str,
         is_cold: bool = False,
         executor: Executor | None = None,
+        heartbeat_s: float = 1.0,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -109,6 +109,10 @@ class Runtime:
         self.is_cold = is_cold
         self.executor = executor
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
+        self.locks = LockService(
+            store, clock, randomness, tasks,
+            on_changed=self.lock_changed, party=current_visit.get, heartbeat_s=heartbeat_s,
+        )  # fmt: skip
         self._watchers: dict[str, set[Watcher]] = {}
         self._kept: set[tuple[str, int, str]] = set()
         self._numbers = itertools.count(1)
@@ -228,7 +232,7 @@ class Runtime:
         if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
             await self.keep_chart(built)
         for _ in range(ATTEMPTS_MAX):
-            locked, lock_puts = await self._lock_writes(decision, stored)
+            locked, locks = await with_locks(self.store, decision, self.built(run).spec_of)
             after = locked.run
             body = encode_run(after)
             put = Put(
@@ -245,25 +249,25 @@ class Runtime:
             )
             change = Change(
                 change_id=self.change_id(),
-                writes=(put, *lock_puts, *extra),
+                writes=(put, *locks.puts, *extra),
                 requires=requires,
-                removes=tuple(_removals(run, locked.left, blobless)),
+                removes=(*locks.removes, *_removals(run, locked.left, blobless)),
                 events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
             )
             faults.point("before-transition")
             try:
                 commit = await self.commit(scope, change, is_patient=guard)
             except Conflict as conflict:
-                if getattr(conflict, "facts", {}).get("key") in [put.key for put in lock_puts]:
+                if getattr(conflict, "facts", {}).get("key") in [put.key for put in locks.puts]:
                     continue
                 raise
             faults.point("transition")
-            for key in {put.key for put in lock_puts}:
-                self.lock_changed(key)
+            for lock in locks.puts:
+                self.lock_changed(lock.key)
             now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
             self.tell(now_stored)
             return now_stored, locked
-        raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its lock; try again later")
+        raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
 
     def watch(self, run_id: str) -> Watcher:
         """Be told of every commit of a run by this process; `unwatch` it in the end."""
@@ -304,59 +308,6 @@ class Runtime:
         for look in tuple(self.lock_watchers.get(key, ())):
             look()
 
-    async def _lock_writes(self, decision: Decision, stored: Stored) -> tuple[Decision, tuple[Put, ...]]:
-        """The lock records a decision writes, and the decision with what they grant."""
-        asking = {
-            path: leaf
-            for path, leaf in decision.run.leaves.items()
-            if leaf.lock is not None and leaf.phase == "locking" and path in decision.entered
-        }
-        if not asking and not decision.released:
-            return decision, ()
-        run = decision.run
-        given = [
-            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, holder_of(run, path, leaf))
-            for path, leaf in decision.released
-            if leaf.lock is not None
-        ]
-        taken = [
-            (lock_key(run.tenant, leaf.lock.kind, leaf.lock.name), leaf.lock, path)
-            for path, leaf in asking.items()
-            if leaf.lock is not None
-        ]
-        keys = sorted({key for key, _, _ in given} | {key for key, _, _ in taken})
-        records = dict(zip(keys, await self.store.read(Scope.of_tenant(run.tenant), keys), strict=True))
-        now = self.store.now_s()
-        states: dict[Key, LockState] = {}
-        fresh: set[Key] = set()
-        for key, lock, holder in given:
-            verdict = release(states.get(key) or lock_state(lock.kind, lock.name, records[key]), holder, now=now)
-            states[key] = verdict.lock
-            fresh |= {key} if verdict.is_new_holder else set()
-        for key, lock, path in taken:
-            holder = holder_of(run, path, run.leaves[path])
-            before = states.get(key) or lock_state(lock.kind, lock.name, records[key])
-            verdict = ask(before, Ticket(holder, run.user or run.tenant, now), now=now, anew=True)
-            states[key] = verdict.lock
-            fresh |= {key} if verdict.is_new_holder else set()
-            first = verdict.lock.holder
-            if first is not None and first.holder == holder:
-                decision = self._granted(decision, path, token_of(records[key]) + (key in fresh), now)
-        puts = tuple(
-            lock_write(run.tenant, records[key], state, is_new_holder=key in fresh) for key, state in states.items()
-        )
-        return decision, puts
-
-    def _granted(self, decision: Decision, path: str, token: int, now: float) -> Decision:
-        run = decision.run
-        leaf = run.leaves[path]
-        assert leaf.lock is not None
-        held = replace(leaf, lock=replace(leaf.lock, token=token))
-        working = begin_attempt(self.built(run).spec_of(path), held, now)
-        leaves = {**run.leaves, path: working}
-        row = Row(name="lock-granted", metadata={"lock": f"{leaf.lock.kind}/{leaf.lock.name}", "token": token})
-        return replace(decision, run=with_shown(replace(run, leaves=leaves)), rows=(*decision.rows, row))
-
 
 def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:
     """What goes with the visits that are over: their memos, and the chunks of the large ones among them."""
@@ -368,11 +319,6 @@ def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[st
 def _keeps_owner(after: Run) -> bool:
     """A run stays owned while it has work here."""
     return after.status in ("running", "suspect") and after.has_work
-
-
-def holder_of(run: Run, path: str, leaf: Leaf) -> str:
-    """How a run's visit is named in a lock's queue."""
-    return f"run:{run.id}/{leaf.visit_name(path)}"
 
 
 def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, version: int) -> tuple[NewEvent, ...]:

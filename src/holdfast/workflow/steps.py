@@ -6,10 +6,12 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import itertools
 import typing
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import msgspec
@@ -19,6 +21,8 @@ from holdfast import codec, faults
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.locks import Lease, Mode
+from holdfast.locks.service import LEASE_TTL_S
 from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
 from holdfast.workflow.decision import Row
 from holdfast.workflow.large import blob_ref, read_patiently
@@ -59,12 +63,18 @@ class RunContext:
         self.attempt = leaf.attempts + 1
         self.signal = run.signal
         self.reason = run.reason
+        self._blocks: set[tuple[str, int]] = set()
         self.user = user
 
     @property
     def token(self) -> int:
-        """The fencing token of this state's lock; 0 where it declares none."""
-        return self._leaf.lock.token if self._leaf.lock is not None else 0
+        """The fencing token of this state's lock, of several the first by kind and name; 0 where it declares none."""
+        return next((lock.token for lock in self._leaf.locks), 0)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """The fencing tokens of all locks that this state declares, by "kind/name"."""
+        return {str(lock): lock.token for lock in self._leaf.locks}
 
     def now_s(self) -> float:
         """The store's time in epoch seconds. Take it inside a step if it decides anything."""
@@ -154,6 +164,35 @@ class RunContext:
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None
         return results
+
+    @asynccontextmanager
+    async def acquire_resource_lock(
+        self,
+        resource_type: str,
+        resource_name: str,
+        *,
+        mode: Mode = "exclusive",
+        ttl_s: float = LEASE_TTL_S,
+        wait_max_s: float | None = None,
+    ) -> AsyncIterator[Lease]:
+        """Hold a resource for a block: `async with ctx.acquire_resource_lock("repository", "a") as lease`.
+        What is known before the state is entered is better declared by its `lock=`.
+
+        An attempt that begins again after a death has it at once, under a new token: it need not wait for the lease of
+        the attempt before. Raises Deadlock where the wait would have no end; unless the handler catches it, the visit
+        gives all that it holds back and is tried again.
+        """
+        name = f"{self.run_id}/{self._visit_name}/{resource_type}/{resource_name}"
+        number = next(number for number in itertools.count() if (name, number) not in self._blocks)
+        self._blocks.add((name, number))  # blocks side by side in one handler exclude each other as any others do
+        try:
+            async with self._runtime.locks.hold_one(
+                self.user, resource_type, resource_name,
+                mode=mode, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=f"{name}/{number}",
+            ) as lease:  # fmt: skip
+                yield lease
+        finally:
+            self._blocks.discard((name, number))
 
     def note(self, text: str, **facts: Any) -> None:
         """Tell the journal something: durable with the next commit, visible to whoever follows the run.

@@ -17,7 +17,7 @@ from holdfast.workflow.definition import (
     Handler,
     HandlerT,
     Join,
-    LockName,
+    Locking,
     Retry,
     StateSpec,
     after_of,
@@ -84,7 +84,7 @@ class Workflow:
         on: Signals = None,
         after: After = None,
         retry: Retry | None = None,
-        lock: Callable[[Any], LockName] | None = None,
+        lock: Locking | None = None,
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -93,8 +93,9 @@ class Workflow:
 
         `to`: where it goes when the handler returns None, or a target per returned name; without it the state
         completes its parent. `on`: signals that may interrupt it. `timeout_s`: bound of one attempt. `sla`: usual
-        longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, held
-        for the visit. `on_error`: where it goes when its retries are spent.
+        longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, or
+        (kind, name, "shared"), or a list of such; all held for the visit. `on_error`: where it goes when its retries
+        are spent.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
@@ -116,7 +117,7 @@ class Workflow:
         on: Signals = None,
         after: After = None,
         retry: Retry | None = None,
-        lock: Callable[[Any], LockName] | None = None,
+        lock: Locking | None = None,
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -146,7 +147,7 @@ class Workflow:
         start: bool = False,
         sla: str | float | None = None,
         about: Callable[[Any], str] | None = None,
-        lock: Callable[[Any], LockName] | None = None,
+        lock: Locking | None = None,
     ) -> None:
         """Declare a state that waits for signals (`on`) or time (`after={"48h": "escalated"}`).
 

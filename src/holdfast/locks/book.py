@@ -1,0 +1,75 @@
+"""The trees that one decision is about, as they were read, with what the decision makes of them.
+
+Several locks are asked for and given back together: what is decided over all their trees is one change, all or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from holdfast.locks.records import LockChange, lock_change, lock_key, lock_tree
+from holdfast.locks.rules import LockRequest, LockTree, Standing, Ticket, ask, release, standing
+from holdfast.store.protocol import Store
+from holdfast.store.records import Key, Record, Scope
+
+
+class LockBook:
+    """`now`: the store's time, at which everything is judged. See `read`."""
+
+    def __init__(self, tenant: str, records: dict[Key, Record | None], *, now: float) -> None:
+        self.now = now
+        self._tenant = tenant
+        self._records = records
+        self._read: dict[Key, LockTree] = {}
+        for key, record in records.items():
+            kind, _, root = key.id.partition("/")
+            self._read[key] = lock_tree(kind, root, record)
+        self._trees = dict(self._read)
+
+    @classmethod
+    async def read(cls, store: Store, tenant: str, requests: Iterable[LockRequest]) -> LockBook:
+        """The book of all trees that `requests` are in."""
+        keys = sorted({lock_key(tenant, request.kind, request.name) for request in requests})
+        records = await store.read(Scope.of_tenant(tenant), keys)
+        return cls(tenant, dict(zip(keys, records, strict=True)), now=store.now_s())
+
+    def standing(self, requests: Sequence[LockRequest], holder: str) -> Standing:
+        """Where `holder` stands with each of `requests`."""
+        trees = [self._trees[self._key(request)] for request in requests]
+        return standing(trees, requests, holder, now=self.now)
+
+    def ask(self, requests: Iterable[LockRequest], ticket: Ticket, *, anew: bool = False) -> None:
+        """Queue a ticket like `ticket` for each of `requests`, or keep the places that its holder has."""
+        for key, asked in self._by_tree(requests).items():
+            tickets = [replace(ticket, name=request.name, mode=request.mode) for request in asked]
+            self._trees[key] = ask(self._trees[key], tickets, now=self.now, anew=anew)
+
+    def release(self, requests: Iterable[LockRequest], holder: str, *, tokens: Collection[int] | None = None) -> None:
+        """Give back what `holder` has in the trees of `requests`; `tokens`: only the tickets with these."""
+        for key in self._by_tree(requests):
+            self._trees[key] = release(self._trees[key], holder, now=self.now, tokens=tokens)
+
+    def change(self) -> LockChange:
+        """What makes it true; nothing where nothing is different."""
+        parts = [
+            lock_change(self._tenant, self._records[key], self._read[key], self._trees[key]) for key in self._trees
+        ]
+        return LockChange(
+            tuple(put for part in parts for put in part.puts), tuple(each for part in parts for each in part.removes)
+        )
+
+    def trees_but(self, others: Iterable[LockTree]) -> list[LockTree]:
+        """These trees, and those of `others` that are not among them."""
+        known = {(tree.kind, tree.root) for tree in self._trees.values()}
+        return [*self._trees.values(), *(tree for tree in others if (tree.kind, tree.root) not in known)]
+
+    def _by_tree(self, requests: Iterable[LockRequest]) -> dict[Key, list[LockRequest]]:
+        found: dict[Key, list[LockRequest]] = {}
+        for request in requests:
+            found.setdefault(self._key(request), []).append(request)
+        return found
+
+    def _key(self, request: LockRequest) -> Key:
+        return lock_key(self._tenant, request.kind, request.name)

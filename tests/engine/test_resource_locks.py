@@ -1,0 +1,198 @@
+"""Locks of handlers: several for a state, shared ones, blocks inside a handler, cycles in which a visit gives way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdfast import Retry, RunContext, StateTransition, UserExecutionContext, Workflow, WorkflowStateManager
+from holdfast.locks import look_at_locks
+from holdfast.store.records import Scope
+from holdfast.testing import Gate, Lab
+from holdfast.testing.faulty_store import Fault, When
+from tests.engine.journal import told
+from tests.engine.labs import ON_MEMORY, OpenLab, World
+from tests.engine.test_leases import faulty_lab, of_lock
+
+
+def locking(world: World, gates: dict[str, Gate]) -> Workflow:
+    """Holds what its input says: `locks` for the state, then `inside` in a block of the handler; counts how often it
+    got there, and waits at its gate."""
+    workflow = Workflow("locking", data=dict, retry=Retry(attempts_max=3, jitter=0))
+
+    @workflow.state("read", start=True, to="work")
+    async def read(ctx: RunContext) -> None:
+        ctx.data.update(ctx.input)
+
+    @workflow.state("work", to="end", lock=lambda data: [tuple(lock) for lock in data["locks"]])
+    async def work(ctx: RunContext) -> None:
+        name = ctx.data["name"]
+        world.do(name)
+        ctx.data["tokens"] = ctx.tokens
+        if "both" in gates:
+            await gates["both"].wait()
+        if "inside" in ctx.data:
+            async with ctx.acquire_resource_lock("repository", ctx.data["inside"]) as lease:
+                world.do(f"{name} inside")
+                ctx.data["inner"] = lease.token
+                await gates[name].wait()
+        else:
+            await gates[name].wait()
+
+    workflow.final("end")
+    return workflow
+
+
+async def opened(open_lab: OpenLab, world: World, *names: str) -> tuple[Lab, dict[str, Gate]]:
+    lab = await open_lab()
+    gates = {name: lab.gate() for name in names}
+    await lab.restart(locking(world, gates))
+    return lab, gates
+
+
+async def held(lab: Lab) -> dict[str, tuple[int, int]]:
+    """How many hold and how many wait for each lock."""
+    views = look_at_locks(lab.store, Scope.system())
+    return {view.lock: (len(view.holders), len(view.waiters)) async for view in views}
+
+
+async def test_a_state_holds_several_locks_or_waits_with_none_of_its_work_begun(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two", "three")
+    one = await lab.start("locking", {"name": "one", "locks": [("repository", "a"), ("cluster", "b")]})
+    await lab.start("locking", {"name": "two", "locks": [("repository", "c"), ("cluster", "b")]})
+    await lab.start("locking", {"name": "three", "locks": [("repository", "d")]})
+    await lab.settle()
+    assert world.calls == {"one": 1, "three": 1}
+    assert [row["lock"] for row in await told(one, "lock-granted")] == ["cluster/b", "repository/a"]
+    gates["one"].open()
+    await lab.settle()
+    assert world.calls == {"one": 1, "two": 1, "three": 1}
+    assert (await one.refresh()).data["tokens"] == {"cluster/b": 1, "repository/a": 1}
+    for gate in gates.values():
+        gate.open()
+    await lab.settle()
+    assert await held(lab) == {}
+
+
+async def test_shared_states_work_side_by_side_and_let_an_exclusive_one_in_between(open_lab: OpenLab) -> None:
+    world = World()
+    names = ["one", "two", "alone", "late"]
+    lab, gates = await opened(open_lab, world, *names)
+    for name in names:
+        mode = "exclusive" if name == "alone" else "shared"
+        await lab.start("locking", {"name": name, "locks": [("repository", "company", mode)]})
+        await lab.settle()
+    assert list(world.calls) == ["one", "two"]
+    gates["one"].open()
+    await lab.settle()
+    assert list(world.calls) == ["one", "two"]
+    gates["two"].open()
+    await lab.settle()
+    assert list(world.calls) == ["one", "two", "alone"]
+    gates["alone"].open()
+    await lab.settle()
+    assert list(world.calls) == names
+    gates["late"].open()
+    await lab.settle()
+    assert await held(lab) == {}
+
+
+async def test_a_cycle_makes_one_visit_give_way_and_try_again(open_lab: OpenLab) -> None:
+    """Each holds what the other asks for in its handler. One is told so, gives its state's lock back with that commit,
+    lets the other end, and gets through at its second attempt."""
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two", "both")
+    for mine, other in (("one", "two"), ("two", "one")):
+        gates[mine].open()
+        await lab.start("locking", {"name": mine, "locks": [("repository", mine)], "inside": other}, id=f"run-{mine}")
+    await lab.settle()
+    assert world.calls == {"one": 1, "two": 1}
+    gates["both"].open()
+    await lab.skip("10s")
+    runs = [await lab.client.get(f"run-{name}") for name in ("one", "two")]
+    assert [run.status for run in runs] == ["done", "done"]
+    assert sorted([world.calls["one"], world.calls["two"]]) == [1, 2]
+    assert world.calls["one inside"] == world.calls["two inside"] == 1
+    rows = [StateTransition.of(row).metadata for run in runs for row in await run.history()]
+    (failure,) = [facts for facts in rows if facts.get("error") == "Deadlock"]
+    assert "waits for repository/" in failure["message"]
+    assert await held(lab) == {}
+
+
+async def test_an_attempt_that_begins_again_does_not_wait_for_the_lease_of_the_one_before() -> None:
+    """The giving back of the first attempt comes to nothing, as where its process dies."""
+    world = World()
+    died = When("commit", 3, Fault.REFUSE, of_lock)  # the first enters the state, the second takes the block's lock
+    async with faulty_lab(died) as (lab, store, _):
+        gates = {"one": lab.gate()}
+        await lab.restart(locking(world, gates))
+        await lab.start("locking", {"name": "one", "locks": [("repository", "a")], "inside": "b"}, id="run")
+        await lab.settle()
+        assert world.calls["one inside"] == 1
+        await lab.restart()
+        await lab.settle()
+        assert (world.calls["one inside"], store.unseen()) == (2, [])
+        gates["one"].open()
+        await lab.settle()
+        run = await lab.client.get("run")
+        assert (run.status, run.data["inner"]) == ("done", 2)
+
+
+async def test_a_handler_and_a_manager_meet_at_one_lock(open_lab: OpenLab) -> None:
+    world = World()
+    lab, gates = await opened(open_lab, world, "one")
+    manager = WorkflowStateManager(lab.engine, UserExecutionContext(user="ana"), workflow="locking")
+    gates["one"].open()
+    async with manager.acquire_resource_lock("repository", "company") as lease:
+        run = await lab.start("locking", {"name": "one", "locks": [("cluster", "c")], "inside": "company/cart"})
+        await lab.settle()
+        assert (world.calls, (await held(lab))["repository/company/cart"]) == ({"one": 1}, (0, 1))
+    await lab.skip("1s")
+    assert (await run.refresh()).data["inner"] == lease.token + 1
+
+
+async def test_blocks_side_by_side_in_one_handler_exclude_each_other(open_lab: OpenLab) -> None:
+    inside = 0
+    seen: list[int] = []
+    workflow = Workflow("side-by-side", data=dict)
+
+    @workflow.state("work", start=True, to="end")
+    async def work(ctx: RunContext) -> None:
+        async def hold() -> None:
+            nonlocal inside
+            async with ctx.acquire_resource_lock("repository", "r") as lease:
+                inside += 1
+                assert inside == 1, "two hold one lock"
+                await asyncio.sleep(0)
+                seen.append(lease.token)
+                inside -= 1
+
+        await asyncio.gather(hold(), hold(), hold())
+
+    workflow.final("end")
+    lab = await open_lab(workflow)
+    run = await lab.start("side-by-side")
+    await lab.skip("5s")
+    assert ((await run.refresh()).status, seen) == ("done", [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("locks", "problem"),
+    [
+        ([("repository", "r", "write")], "expected the mode exclusive or shared"),
+        ([], "expected 1 to 100 locks"),
+        ([("r",)], "expected (kind, name)"),
+    ],
+)
+@ON_MEMORY
+async def test_a_lock_that_makes_no_sense_is_a_permanent_failure(
+    open_lab: OpenLab, locks: list[tuple[str, ...]], problem: str
+) -> None:
+    lab, _ = await opened(open_lab, World(), "one")
+    run = await lab.start("locking", {"name": "one", "locks": locks})
+    await lab.settle()
+    await run.refresh()
+    assert (run.status, run.state) == ("failed", "read")
+    assert problem in run.run.reason
