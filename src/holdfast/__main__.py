@@ -10,6 +10,7 @@ import typer
 from holdfast.cli import backups, charts, deciding, keeping, moving, reading
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
+from holdfast.testing.simulation import command as simulating
 
 _EPILOG = "\n\n".join(["Exit codes:", *(f"{code}: {words}" for code, words in EXIT_CODES.items())])
 
@@ -27,6 +28,7 @@ keeping.add_to(app)
 backups.add_to(app)
 moving.add_to(app)
 charts.add_to(app)
+simulating.add_to(app)
 
 
 def _show_version(is_asked: bool) -> None:

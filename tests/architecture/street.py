@@ -21,8 +21,9 @@ STREET: tuple[frozenset[str], ...] = tuple(
         "users observe",
         "app",
         "cli",
-        "integrations __main__",
+        "integrations",
         "testing",
+        "__main__",
     )
 )
 """From the bottom up. Modules of the first level may use each other; rooms of any other level may not."""

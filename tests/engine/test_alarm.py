@@ -15,7 +15,7 @@ async def test_cancelled_appointments_are_cleared_out_and_the_others_kept() -> N
     clock, rung = VirtualClock(), list[int]()
     failures: list[str] = []
     tasks = Supervisor("test", on_failure=lambda name, error: failures.append(name))
-    alarm = Alarm(clock, tasks)
+    alarm = Alarm(clock, tasks, now_s=clock.time_s)
     kept = [alarm.at(clock.time_s() + 10 + number, lambda number=number: rung.append(number)) for number in range(3)]
     for number in range(1000):
         alarm.at(clock.time_s() + 1000 + number, lambda: rung.append(-1)).cancel()

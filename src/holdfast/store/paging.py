@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from holdfast import codec
 from holdfast.store.records import Claim, Page, Query, Record
+from holdfast.store.rules import moment
 
 Place = tuple[float, str, str, str]
 """Where a record stands in a scan: due (0 if the order is by id), id, tenant, user."""
@@ -23,7 +24,7 @@ def is_match(query: Query, record: Record) -> bool:
         and (not query.statuses or record.status in query.statuses)
         and (not query.queues or record.queue in query.queues)
         and (query.owner is None or record.owner == query.owner)
-        and (query.due_until is None or (record.due is not None and record.due <= query.due_until))
+        and (query.due_until is None or (record.due is not None and record.due <= moment(query.due_until)))
         and (not query.by_due or record.due is not None)
         and all(record.labels.get(name) == value for name, value in query.labels.items())
     )
@@ -37,7 +38,7 @@ def is_claimable(claim: Claim, record: Record) -> bool:
         and (not claim.ids or record.key.id in claim.ids)
         and (not claim.statuses or record.status in claim.statuses)
         and (not claim.queues or record.queue in claim.queues)
-        and (claim.due_until is None or (record.due is not None and record.due <= claim.due_until))
+        and (claim.due_until is None or (record.due is not None and record.due <= moment(claim.due_until)))
     )
 
 

@@ -270,12 +270,15 @@ class _Board:
         self.written[write.key] = None
 
     def _rechain(self, key: Key, chain: str) -> None:
-        """Move the chain of a record that has a new event but was not written: its version stays."""
+        """Move the chain of a record that has a new event but was not written: its version stays. One that is damaged
+        keeps the digest that does not fit: a new one, over its bytes as they are, would make the damage good."""
         row = self.rows[key]
         assert row is not None, f"{key}: journalled without a row, which refusal() rules out"
         assert row.record is not None, f"{key}: its whole record must be read, see wholes()"
+        is_sound = digest_of(row.record, deleted=row.deleted) == row.record.digest
         record = msgspec.structs.replace(row.record, chain=chain)
-        record = msgspec.structs.replace(record, digest=digest_of(record, deleted=row.deleted))
+        if is_sound:
+            record = msgspec.structs.replace(record, digest=digest_of(record, deleted=row.deleted))
         self.rows[key] = row._replace(chain=chain, record=record)
         self.written[key] = None
 

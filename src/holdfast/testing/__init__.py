@@ -1,7 +1,7 @@
-"""What our tests and our users' tests need. It may import everything; nothing imports it.
+"""What our tests and our users' tests need. It may import everything; only the program, for its command, imports it.
 
-`Lab` runs the real engine under a virtual clock; `FaultyStore` makes a store fail on purpose; `conformance` is the
-contract of a store as tests.
+`Lab` runs the real engine under a virtual clock; `FaultyStore` makes a store fail on purpose; `simulation` runs several
+engines and all their faults from a seed; `conformance` is the contract of a store as tests.
 """
 
 from holdfast.testing.faulty_store import Fault, FaultyStore, When

@@ -6,6 +6,7 @@ Each fault must be seen to happen: `unseen()` names those of the script that nev
 from __future__ import annotations
 
 import enum
+import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from holdfast.clock import Randomness
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
 from holdfast.store.protocol import Store
+from holdfast.store.recent import read_recent
 from holdfast.store.records import (
     Capabilities,
     Change,
@@ -41,18 +43,28 @@ class Fault(enum.Enum):
     """CommitUnknown, though the change was committed."""
     DELAY = "delay"
     """The call waits for `pause` first."""
+    LATE = "late"
+    """The call is done, and its answer waits for `pause`. Of who fell ill meanwhile it is lost."""
     STALE = "stale"
     """The answer that the same call got before, if there is an older one."""
+    MISS = "miss"
+    """A wake-up that does not come: the next one does."""
+    REPEAT = "repeat"
+    """A wake-up with nothing new behind it."""
 
 
+_READS = frozenset({Fault.REFUSE, Fault.DELAY, Fault.LATE, Fault.STALE})
+_WRITES = frozenset({Fault.REFUSE, Fault.DELAY, Fault.LATE, Fault.LOSE_BEFORE, Fault.LOSE_AFTER})
 _POSSIBLE: Mapping[str, frozenset[Fault]] = {
-    "read": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
-    "scan": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
-    "events": frozenset({Fault.REFUSE, Fault.DELAY, Fault.STALE}),
-    "commit": frozenset({Fault.REFUSE, Fault.DELAY, Fault.LOSE_BEFORE, Fault.LOSE_AFTER}),
-    "claim": frozenset({Fault.REFUSE, Fault.DELAY, Fault.LOSE_BEFORE, Fault.LOSE_AFTER}),
-    "wait": frozenset({Fault.REFUSE, Fault.DELAY}),
+    "read": _READS,
+    "read_recent": _READS,
+    "scan": _READS,
+    "events": _READS,
+    "commit": _WRITES,
+    "claim": _WRITES,
+    "wait": frozenset({Fault.REFUSE, Fault.DELAY, Fault.LATE, Fault.MISS, Fault.REPEAT}),
 }
+STALE_READS = ("read", "read_recent", "scan", "events")
 
 
 class When(NamedTuple):
@@ -69,7 +81,8 @@ async def _no_pause() -> None:
 
 
 class FaultyStore:
-    """`inner`, with faults by `script`, or by `chance` at `rates` (0 to 1 per call), or both.
+    """`inner`, with faults by `script`, or by `chance` at `rates` (0 to 1 per call; they may change), or both.
+    `stale_reads`: which methods may give stale answers by chance; a store keeps its contract with `read_recent` alone.
 
     Example: `FaultyStore(MemoryStore(), script=[When("commit", 2, Fault.LOSE_AFTER)])`.
     """
@@ -82,6 +95,7 @@ class FaultyStore:
         rates: Mapping[Fault, float] | None = None,
         chance: Randomness | None = None,
         pause: Callable[[], Awaitable[None]] = _no_pause,
+        stale_reads: Sequence[str] = STALE_READS,
     ) -> None:
         for when in script:
             if when.fault not in _POSSIBLE.get(when.method, ()):
@@ -90,9 +104,11 @@ class FaultyStore:
             raise InvalidInput("faulty store: expected chance (a seeded random.Random) to draw from, saw none")
         self._inner = inner
         self._script = list(script)
-        self._rates = dict(rates or {})
+        self.rates = dict(rates or {})
         self._chance = chance
         self._pause = pause
+        self._stale_reads = stale_reads
+        self._repeats = 0
         self._matches: Counter[int] = Counter()
         self._answers: dict[tuple[str, str], list[Any]] = {}
         self._struck: set[int] = set()
@@ -124,6 +140,17 @@ class FaultyStore:
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         return await self._answer("read", (scope, tuple(keys)), lambda: self._inner.read(scope, keys))
 
+    async def read_recent(
+        self, scope: Scope, keys: Sequence[Key], *, least_versions: Sequence[int] | None = None
+    ) -> list[Record | None]:
+        least = least_versions or [0] * len(keys)
+
+        def is_recent(records: list[Record | None]) -> bool:
+            return all(record and record.version >= least for record, least in zip(records, least, strict=True))
+
+        found = functools.partial(read_recent, self._inner, scope, keys, least_versions=least_versions)
+        return await self._answer("read_recent", (scope, tuple(keys)), found, is_good=is_recent)
+
     async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
         return await self._answer(
             "scan", (scope, query, after, limit), lambda: self._inner.scan(scope, query, after=after, limit=limit)
@@ -148,13 +175,24 @@ class FaultyStore:
         )
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
-        return await self._work("commit", lambda: self._inner.commit(scope, change), change)
+        answer = await self._work("commit", lambda: self._inner.commit(scope, change), change)
+        self._forget(change.keys)
+        return answer
 
     async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
         return await self._work("claim", lambda: self._inner.claim(scope, claim), None)
 
     async def wait(self, since: int) -> int:
-        return await self._work("wait", lambda: self._inner.wait(since), None)
+        strikes = self._strikes("wait", None)
+        if Fault.REPEAT in strikes and since:
+            self._note(strikes, Fault.REPEAT)
+            self._repeats += 1  # what this store counts is ahead of what the inner one counts
+            return since + 1
+        heard = await self._carry_out("wait", strikes, lambda: self._inner.wait(since - self._repeats))
+        if Fault.MISS in strikes:
+            self._note(strikes, Fault.MISS)
+            heard = await self._inner.wait(heard)
+        return heard + self._repeats
 
     async def close(self) -> None:
         await self._inner.close()
@@ -163,11 +201,18 @@ class FaultyStore:
         done = ", ".join(f"{fault.value}: {count}" for fault, count in self.seen.items())
         return f"FaultyStore({self._inner!r}, seen={{{done}}})"
 
-    async def _answer(self, method: str, arguments: tuple[Any, ...], call: Callable[[], Awaitable[T]]) -> T:
+    async def _answer(
+        self,
+        method: str,
+        arguments: tuple[Any, ...],
+        call: Callable[[], Awaitable[T]],
+        *,
+        is_good: Callable[[T], bool] = lambda _: True,
+    ) -> T:
         earlier: list[T] = self._answers.setdefault((method, repr(arguments)), [])
         strikes = self._strikes(method, None)
         answer = await self._carry_out(method, strikes, call)
-        if Fault.STALE in strikes and earlier and earlier[-1] != answer:
+        if Fault.STALE in strikes and earlier and earlier[-1] != answer and is_good(earlier[-1]):
             self._note(strikes, Fault.STALE)
             return earlier[-1]
         earlier[:] = [answer]
@@ -193,13 +238,29 @@ class FaultyStore:
         if Fault.LOSE_AFTER in strikes:
             self._note(strikes, Fault.LOSE_AFTER)
             raise CommitUnknown(f"faulty store: lost the answer to this {method}, on purpose")
+        if Fault.LATE in strikes:
+            self._note(strikes, Fault.LATE)
+            await self._pause()
+            if self._illness:
+                error = CommitUnknown if method in ("commit", "claim") else Unavailable
+                raise error(f"faulty store: {self._illness}, before the answer to this {method} came")
         return answer
+
+    def _forget(self, keys: Sequence[Key]) -> None:
+        """Who committed these sees nothing older from now on."""
+        for call in [
+            call for call in self._answers if call[0] == "read_recent" and any(repr(k) in call[1] for k in keys)
+        ]:
+            del self._answers[call]
+
+    def _may_strike(self, method: str, fault: Fault) -> bool:
+        return fault in _POSSIBLE[method] and (fault is not Fault.STALE or method in self._stale_reads)
 
     def _strikes(self, method: str, change: Change | None) -> dict[Fault, int | None]:
         """The faults of this call, each with the number of its line in the script (None for those by chance)."""
         strikes: dict[Fault, int | None] = {}
-        for fault, rate in self._rates.items():
-            if fault in _POSSIBLE[method] and self._chance is not None and self._chance.random() < rate:
+        for fault, rate in self.rates.items():
+            if self._may_strike(method, fault) and self._chance is not None and self._chance.random() < rate:
                 strikes[fault] = None
         for number, when in enumerate(self._script):
             if when.method != method or (when.only and (change is None or not when.only(change))):

@@ -31,10 +31,12 @@ class Appointment:
 
 
 class Alarm:
-    """Calls back at due times (epoch seconds of `clock`), on the loop it was started in."""
+    """Calls back at due times on the loop it was started in. `now_s` says what time it is where the times were set, on
+    the store; `clock` only sleeps: by its own time, were it wrong, it would ring late, or ring on and on too early."""
 
-    def __init__(self, clock: Clock, tasks: Supervisor) -> None:
+    def __init__(self, clock: Clock, tasks: Supervisor, *, now_s: Callable[[], float]) -> None:
         self._clock = clock
+        self._now_s = now_s
         self._tasks = tasks
         self._heap: list[tuple[float, int, Appointment]] = []
         self._numbers = itertools.count()
@@ -71,8 +73,8 @@ class Alarm:
         self._sleeper = self._tasks.start(self._ring(), name="alarm") if self._heap else None
 
     async def _ring(self) -> None:
-        await self._clock.sleep(max(0.0, self._wakes_at - self._clock.time_s()))
-        now = self._clock.time_s()
+        await self._clock.sleep(max(0.0, self._wakes_at - self._now_s()))
+        now = self._now_s()
         while self._heap and self._heap[0][0] <= now:
             appointment = heapq.heappop(self._heap)[2]
             if (call := appointment.call) is not None:

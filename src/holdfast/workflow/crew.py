@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
-from holdfast.errors import HoldfastError
-from holdfast.store.records import Key, Scope
+from holdfast.errors import Corrupt, HoldfastError
+from holdfast.logs import get_logger
+from holdfast.store.records import Key, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.runtime import Runtime, Stored
 
 READ_BATCH = 500
+
+log = get_logger("holdfast.crew")
 
 
 class Crew:
@@ -83,17 +87,28 @@ class Crew:
             actor.lose()
 
     async def check_epochs(self) -> int:
-        """Lose every run that somebody claimed away; how many these were."""
+        """Lose every run that somebody claimed away, waiting for the store if it is away; how many these were. A run
+        that cannot be read keeps its actor: its next commit tells."""
         keys: list[Key] = [actor.run.key for actor in self._actors.values()]
         lost = 0
         for start in range(0, len(keys), READ_BATCH):
-            batch = keys[start : start + READ_BATCH]
-            for key, record in zip(batch, await self._runtime.store.read(Scope.system(), batch), strict=True):
+            for key, record in await self._read(keys[start : start + READ_BATCH]):
                 actor = self._actors.get(key.id)
                 if actor is not None and (record is None or record.epoch > actor.epoch):
                     actor.lose()
                     lost += 1
         return lost
+
+    async def _read(self, keys: list[Key]) -> list[tuple[Key, Record | None]]:
+        """The records of keys, but for those that are damaged: one of them must not hide the others."""
+        try:
+            read = functools.partial(self._runtime.store.read, Scope.system(), keys)
+            return list(zip(keys, await self._runtime.patiently(read), strict=True))
+        except Corrupt as error:
+            if len(keys) > 1:
+                return [found for key in keys for found in await self._read([key])]
+            log.error("run cannot be read", run=keys[0].id, error=error.message)
+            return []
 
     def is_quiet(self) -> bool:
         """Whether no actor has anything to do before time passes or somebody sends something."""

@@ -101,7 +101,7 @@ class Runtime:
         self.clock = clock
         self.randomness = randomness
         self.tasks = tasks
-        self.alarm = Alarm(clock, tasks)
+        self.alarm = Alarm(clock, tasks, now_s=store.now_s)
         self.workflows = workflows
         self._takers = takers(workflows)
         self.process_id = process_id

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.errors import Conflict, Fenced
 from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, Put, Require
+from holdfast.store.records import ABSENT, Claim, Put, Query, Require
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,
@@ -45,6 +45,14 @@ class CommittingContract(Contract):
         assert (record.key, record.version, record.body, record.status) == (at, 1, body, "open")
         assert (record.due, record.queue, record.owner, record.epoch) == (12.25, "q", "me", 0)
         assert (dict(record.labels), record.change_id, record.written_at) == (labels, "c-1", answer.at)
+
+    async def test_what_is_due_is_asked_to_the_microsecond(self, store: Store) -> None:
+        """Half a microsecond before a due time is that time, for a scan and for a claim."""
+        await store.commit(ANA, change(put("a", due=100.000001)))
+        just_before = 100.0000007
+        page = await store.scan(ANA, Query(kind="run", due_until=just_before, by_due=True))
+        claim = Claim(kind="run", owner="me", from_owners=("",), due_until=just_before)
+        assert len(page.records) == len(await store.claim(ANA, claim)) == 1
 
     async def test_due_is_kept_to_the_microsecond(self, store: Store) -> None:
         for number, due in enumerate((0, 1, 0.1, 1763692800.123456, 1763692800.1234567, -0.0)):

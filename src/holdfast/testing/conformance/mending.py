@@ -124,6 +124,17 @@ async def goes_on(store: AdminStore, id_: str = "a") -> None:
 
 
 class MendingContract(Contract):
+    async def test_event_does_not_make_damage_good(self, store: AdminStore) -> None:
+        """A row that is journalled for a record without writing it moves its chain, and seals it anew."""
+        await write_history(store, BODIES)
+        await damage(store, key("a"), spoil_record())
+        await store.commit(ANA, change(event("a", name="note")))
+        with pytest.raises(Corrupt):
+            await read_one(store, "a")
+        assert not (await store.verify()).is_clean
+        await store.repair()
+        assert json.loads((await must_read(store, "a")).body) == BODIES[-1]
+
     @pytest.mark.parametrize(
         "spoilt",
         [

@@ -1,0 +1,164 @@
+"""What must hold after each commit, whatever happened: one checker for each promise.
+
+A checker is shown what was committed and what the store holds then. It keeps what it needs to remember itself, and
+says in words what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from holdfast import chart as charts
+from holdfast import codec, patch
+from holdfast.chart import Chart, Configuration
+from holdfast.locks.records import LOCK
+from holdfast.store.records import Change, Event, Key, Record, Scope
+from holdfast.workflow.run import RUN, Run, decode_run
+
+STEPS_MAX = 2
+"""So many events one decision may take: approving what was not looked at yet is two."""
+
+
+class Seen(NamedTuple):
+    """One commit: what was asked, what the store holds under each key now, and the events that came."""
+
+    change: Change
+    records: Mapping[Key, Record | None]
+    events: tuple[Event, ...]
+
+
+class Checker(Protocol):
+    """Tells in words what a commit did wrong."""
+
+    def see(self, seen: Seen) -> Iterator[str]: ...
+
+
+class Versions:
+    """Versions rise by one with each write."""
+
+    def __init__(self) -> None:
+        self._versions: dict[Key, int] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        for removal in seen.change.removes:
+            whose = (removal.tenant, removal.user, removal.kind)
+            for key in [key for key in self._versions if key[:3] == whose and key.id.startswith(removal.prefix)]:
+                del self._versions[key]
+        for key, record in seen.records.items():
+            expected = self._versions.get(key, 0) + 1
+            if record is not None and record.version != expected:
+                yield f"{key}: expected version {expected}, saw {record.version}"
+            self._versions[key] = record.version if record is not None else expected
+
+
+class Folds:
+    """The state of a run is the fold of its events."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[Key, Any] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        for event in seen.events:
+            if event.key.kind == RUN and event.delta:
+                delta = codec.decode(event.delta)
+                self._bodies[event.key] = (
+                    delta["full"] if "full" in delta else patch.apply(self._bodies.get(event.key), delta["patch"])
+                )
+        for key, record in seen.records.items():
+            if key.kind == RUN and record is not None and codec.decode(record.body) != self._bodies.get(key):
+                yield f"{key} at version {record.version}: its journal tells another state"
+
+
+class Transitions:
+    """Every step is one that the chart has. `chart_of` gives the chart of a run."""
+
+    def __init__(self, chart_of: Callable[[Run], Chart]) -> None:
+        self._chart_of = chart_of
+        self._places: dict[Key, Configuration] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        for key, record in seen.records.items():
+            if key.kind != RUN or record is None:
+                continue
+            run = decode_run(record.body)
+            chart, after, before = self._chart_of(run), run.configuration, self._places.get(key)
+            charts.restore(chart, after.to_json())
+            self._places[key] = after
+            if before is None:
+                if after != charts.start(chart).configuration:
+                    yield f"{key}: began in {after.leaves}, where its chart does not begin"
+            elif before != after and after not in _reached(chart, before):
+                yield f"{key}: no events lead from {before.leaves} to {after.leaves}"
+
+
+class Tokens:
+    """At most one holder for each token, of locks and of runs, and tokens that only grow."""
+
+    def __init__(self) -> None:
+        self._holders: dict[Key, tuple[int, str]] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        for key, record in seen.records.items():
+            if record is not None and key.kind in (LOCK, RUN):
+                yield from self.look(record)
+
+    def look(self, record: Record) -> Iterator[str]:
+        """Words about one record as it is now."""
+        token, holder = self._holders.get(record.key, (0, ""))
+        if record.epoch < token:
+            yield f"{record.key}: expected a token of at least {token}, saw {record.epoch}"
+        if record.epoch == token and record.owner and holder and record.owner != holder:
+            yield f"{record.key}: token {token} has two holders, {holder} and {record.owner}"
+        kept = record.owner or (holder if record.epoch == token else "")
+        self._holders[record.key] = (record.epoch, kept)
+
+
+class Streams:
+    """The numbers of each user's stream have no gaps, and each commit has a time not before the last."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], int] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        if len(seen.events) != len(seen.change.events):
+            yield f"change {seen.change.change_id}: {len(seen.change.events)} events, but {len(seen.events)} in streams"
+        for event in seen.events:
+            stream = (event.key.tenant, event.key.user)
+            expected = self._last.get(stream, 0) + 1
+            if event.position.seq != expected:
+                yield f"stream of {stream}: expected number {expected}, saw {event.position.seq}"
+            self._last[stream] = event.position.seq
+
+    def known(self) -> list[tuple[str, str]]:
+        """The streams that there are."""
+        return list(self._last)
+
+    def last(self, stream: tuple[str, str]) -> int:
+        """The last number of a stream so far."""
+        return self._last.get(stream, 0)
+
+
+def outside(scope: Scope, keys: Iterator[Key]) -> list[str]:
+    """Words about what was shown to somebody outside whose scope it lies."""
+    return [f"{key} of user {key.user!r} was shown to {scope}" for key in keys if not scope.covers(key)]
+
+
+def _reached(chart: Chart, before: Configuration) -> list[Configuration]:
+    events = {
+        descriptor
+        for node in chart.nodes
+        for transition in node.transitions
+        for descriptor in transition.descriptors
+        if not descriptor.startswith("done.state")
+    }
+    found, edge = [before], [before]
+    for _ in range(STEPS_MAX):
+        edge = [
+            step.configuration
+            for place in edge
+            for event in sorted(events)
+            if (step := charts.step(chart, place, event)).is_accepted
+        ]
+        found += edge
+    return found

@@ -1,0 +1,140 @@
+"""What a seed decides beforehand, as plain values: a plan that can be printed, repeated and shrunk.
+
+The order in which things run is drawn as they run, from a chance of its own that the plan's `order` begins.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from holdfast.clock import Randomness
+
+T = TypeVar("T")
+
+FAULTS_S = 12.0
+"""How long faults may come: from then on the world heals."""
+NODES_MAX = 3
+RUNS_MAX = 5
+TROUBLES_MAX = 8
+END_RATE = 0.15
+"""How likely it is, after each run and each trouble, that no more come."""
+
+
+class Trouble(enum.Enum):
+    """What happens to a node, or between it and the store."""
+
+    CRASH = "crash"
+    """Its power is cut; `length_s` later it boots again."""
+    STALL = "stall"
+    """Nothing of it runs for `length_s`, then it goes on as if nothing had been."""
+    SKEW = "skew"
+    """Its clock is set wrong, by up to `rate` times 20 s, forward or back."""
+    PARTITION = "partition"
+    """It cannot reach the store, nor hear of it."""
+    LATENCY = "latency"
+    """Calls to the store are slow to arrive."""
+    LATE_ANSWER = "late answer"
+    """Calls to the store are done, and their answers slow to come back."""
+    REFUSE = "refuse"
+    """Calls are refused, with nothing done."""
+    LOSE_BEFORE = "lose before"
+    """The caller is told that nobody knows, and nothing was done."""
+    LOSE_AFTER = "lose after"
+    """The caller is told that nobody knows, and it was done."""
+    STALE = "stale"
+    """Who only looks is shown an older record."""
+    MISS = "miss"
+    """Wake-ups do not come."""
+    REPEAT = "repeat"
+    """Wake-ups come with nothing new behind them."""
+    FLAKY = "flaky"
+    """Effects fail before they happen, or after."""
+    FLIP = "flip"
+    """One byte of a stored run is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One trouble: on node number `node`, from `at_s` on for `length_s` virtual seconds, at `rate` (0 to 1) a call."""
+
+    trouble: Trouble
+    node: int
+    at_s: float
+    length_s: float
+    rate: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.trouble.value} on node {self.node} at {self.at_s:.3f} s for {self.length_s:.3f} s, "
+            f"rate {self.rate:.2f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """One run: whose, when, of which workflow (counted round), and how often its user pauses or cancels it."""
+
+    user: str
+    at_s: float
+    workflow: int
+    meddling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is drawn beforehand. The chance of the scheduler begins with `order`, that of what workflows are made
+    with `shape`."""
+
+    nodes: int
+    beginnings: tuple[Beginning, ...]
+    strikes: tuple[Strike, ...]
+    shape: int
+    order: int
+    name: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        lines = [self.name, f"{self.nodes} nodes, order {self.order}, shape {self.shape}"]
+        return "\n  ".join([*lines, *(str(each) for each in self.beginnings), *(str(each) for each in self.strikes)])
+
+
+def drawn_plan(chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble)) -> Plan:
+    """A plan. Low draws are calm ones, so that whoever shrinks the chance shrinks the trouble."""
+    nodes = 1 + _index(chance, NODES_MAX)
+    beginnings = (_beginning(chance), *_some(chance, lambda: _beginning(chance), RUNS_MAX - 1))
+    strikes = _some(chance, lambda: _strike(chance, nodes, troubles), TROUBLES_MAX if troubles else 0)
+    return Plan(nodes, beginnings, strikes, chance.getrandbits(16), chance.getrandbits(32), name)
+
+
+def _some(chance: Randomness, draw: Callable[[], T], most: int) -> tuple[T, ...]:
+    """Up to `most`, each after asking whether there is one more: whoever shrinks can leave out any of them."""
+    found: list[T] = []
+    while len(found) < most and chance.random() >= END_RATE:
+        found.append(draw())
+    return tuple(found)
+
+
+def _beginning(chance: Randomness) -> Beginning:
+    return Beginning(
+        user=("ana", "bob", "cem")[_index(chance, 3)],
+        at_s=_thousandths(chance, FAULTS_S / 2),
+        workflow=_index(chance, 6),
+        meddling=round(max(0.0, chance.random() - 0.6), 3),
+    )
+
+
+def _strike(chance: Randomness, nodes: int, troubles: Sequence[Trouble]) -> Strike:
+    trouble = troubles[_index(chance, len(troubles))]
+    at_s = _thousandths(chance, FAULTS_S)
+    length_s = _thousandths(chance, FAULTS_S - at_s)
+    return Strike(trouble, _index(chance, nodes), at_s, length_s, rate=round(chance.random(), 3))
+
+
+def _index(chance: Randomness, count: int) -> int:
+    return min(int(chance.random() * count), count - 1)
+
+
+def _thousandths(chance: Randomness, most: float) -> float:
+    return round(chance.random() * most, 3)

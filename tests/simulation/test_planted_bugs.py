@@ -1,0 +1,86 @@
+"""The simulation is tested, too: a bug planted for each checker is found by it, within few seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import strategies as st
+
+from holdfast.store.memory import MemoryStore
+from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
+from holdfast.testing.simulation.agreement import disagreements
+from tests.simulation import broken
+
+SEEDS_MAX = 40
+
+
+def on(store: type[MemoryStore]) -> Scenario:
+    """Random workflows on a store with a bug."""
+    return Scenario(store=lambda clock: store(clock=clock))
+
+
+def found(scenario: Scenario, words: str) -> Report | None:
+    """The first report in which some problem has these words."""
+    reports = (simulate(seed, scenario) for seed in range(SEEDS_MAX))
+    return next((report for report in reports if any(words in problem for problem in report.problems)), None)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "words"),
+    [
+        pytest.param(on(broken.WritesTwice), "expected version", id="versions"),
+        pytest.param(on(broken.ForgetsDeltas), "its journal tells another state", id="state is the fold of its events"),
+        pytest.param(on(broken.GoesBack), "no events lead", id="transitions"),
+        pytest.param(on(broken.SparesTokens), "has two holders", id="tokens"),
+        pytest.param(on(broken.LeavesGaps), "stream of", id="streams"),
+        pytest.param(on(broken.ReadsAcrossUsers), "was shown to", id="reads across users"),
+        pytest.param(on(broken.ScansAcrossUsers), "was shown to", id="scans across users"),
+        pytest.param(on(broken.KeepsLeases), "lease left over", id="leases"),
+        pytest.param(on(broken.KeepsOwners), "has an owner still", id="owners"),
+        pytest.param(on(broken.KeepsLocks), "though all runs have ended", id="locks"),
+        pytest.param(on(broken.ForgetsRuns), "what was begun is gone", id="acknowledged runs"),
+        pytest.param(on(broken.IgnoresOwners), "", id="a stalled owner's late write"),
+        pytest.param(Scenario(make=broken.one_state(broken.changing_key)), "and again with", id="effects"),
+        pytest.param(Scenario(make=broken.one_state(broken.leaving_a_task)), "task left over", id="tasks"),
+        pytest.param(Scenario(make=broken.one_state(broken.waiting_for_ever)), "not done 60 s", id="convergence"),
+        pytest.param(Scenario(make=broken.one_state(broken.turning_in_circles)), "no time passed", id="livelock"),
+    ],
+)
+def test_planted_bug_is_found(scenario: Scenario, words: str) -> None:
+    report = found(scenario, words)
+    assert report is not None
+    with pytest.raises(AssertionError, match=rf"(?s)problems in.*{report.plan.name}.*Beginning\("):
+        report.check()
+
+
+def test_a_store_that_answers_differently_is_found(tmp_path: Path) -> None:
+    report = simulate(1, Scenario(troubles=()))
+    assert disagreements(report, tmp_path) == []
+    assert disagreements(report, tmp_path / "..", model=lambda clock: broken.RoundsDues(clock=clock)) != []
+
+
+def test_hypothesis_shrinks_a_failure_to_the_trouble_that_makes_it() -> None:
+    scenario = Scenario(make=broken.one_state(broken.changing_key))
+
+    def is_bad(plan: Plan) -> bool:
+        is_flaky = any(strike.trouble is Trouble.FLAKY for strike in plan.strikes)
+        return is_flaky and any("and again with" in problem for problem in carry_out(plan, scenario).problems)
+
+    troubles = (Trouble.REFUSE, Trouble.CRASH, Trouble.FLAKY)
+    plans = st.randoms(use_true_random=False).map(lambda chance: drawn_plan(chance, troubles=troubles))
+    plan = find(
+        plans,
+        is_bad,
+        settings=settings(
+            max_examples=200,
+            phases=[Phase.generate, Phase.shrink],
+            database=None,
+            derandomize=True,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    assert plan.nodes == 1
+    assert [strike.trouble for strike in plan.strikes] == [Trouble.FLAKY]
