@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from holdfast import RunContext, Workflow, codec
 from holdfast.clock import Randomness
 from holdfast.locks.records import LOCK
+from holdfast.locks.rules import LockTree
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Claim, Commit, Delete, Key, NewEvent, Page, Put, Query, Record, Scope
 from holdfast.testing.simulation import World
@@ -78,8 +79,11 @@ class SparesTokens(Rewriting):
     """A lock that changes hands keeps its token."""
 
     def rewritten(self, write: Put | Delete) -> Put | Delete:
-        is_lock = isinstance(write, Put) and write.key.kind == LOCK
-        return replace(write, raise_epoch=False) if is_lock and isinstance(write, Put) else write
+        if not isinstance(write, Put) or write.key.kind != LOCK:
+            return write
+        tree = codec.decode(write.body, LockTree)
+        queue = tuple(replace(ticket, token=min(ticket.token, 1)) for ticket in tree.queue)
+        return replace(write, body=codec.encode(replace(tree, queue=queue)))
 
 
 class LeavesGaps(MemoryStore):

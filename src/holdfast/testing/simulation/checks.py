@@ -7,12 +7,14 @@ says in words what is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from typing import Any, NamedTuple, Protocol
 
 from holdfast import chart as charts
 from holdfast import codec, patch
 from holdfast.chart import Chart, Configuration
-from holdfast.locks.records import LOCK
+from holdfast.locks.records import LOCK, decode_tree
+from holdfast.locks.rules import LockTree, conflict
 from holdfast.store.records import Change, Event, Key, Record, Scope
 from holdfast.workflow.run import RUN, Run, decode_run
 
@@ -93,15 +95,33 @@ class Transitions:
 
 
 class Tokens:
-    """At most one holder for each token, of locks and of runs, and tokens that only grow."""
+    """At most one holder for each token, of locks and of runs, tokens that only grow, and no two holders of locks that
+    exclude each other."""
 
     def __init__(self) -> None:
         self._holders: dict[Key, tuple[int, str]] = {}
+        self._tickets: dict[tuple[Key, int], tuple[str, str]] = {}
+        self._granted: dict[Key, int] = {}
 
     def see(self, seen: Seen) -> Iterator[str]:
         for key, record in seen.records.items():
-            if record is not None and key.kind in (LOCK, RUN):
+            if record is not None and key.kind == RUN:
                 yield from self.look(record)
+            elif record is not None and key.kind == LOCK:
+                yield from self._look_at_locks(key, decode_tree(record))
+
+    def _look_at_locks(self, key: Key, tree: LockTree) -> Iterator[str]:
+        if tree.tokens < self._granted.get(key, 0):
+            yield f"{key}: expected tokens from {self._granted[key]} on, saw {tree.tokens}"
+        self._granted[key] = tree.tokens
+        granted = [ticket for ticket in tree.queue if ticket.token]
+        for ticket in granted:
+            mine = (ticket.holder, ticket.name)
+            if (other := self._tickets.setdefault((key, ticket.token), mine)) != mine:
+                yield f"{key}: token {ticket.token} has two holders, {other} and {mine}"
+        for one, other_one in combinations(granted, 2):
+            if conflict(one, other_one):
+                yield f"{key}: {one} and {other_one} are both granted"
 
     def look(self, record: Record) -> Iterator[str]:
         """Words about one record as it is now."""

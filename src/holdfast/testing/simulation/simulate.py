@@ -266,7 +266,7 @@ class _Simulation:
         runs = await self._store.scan(Scope.system(), Query(kind=RUN), limit=1000)
         self.problems += [f"{record!r} has an owner still" for record in runs.records if record.owner]
         if all(Stored.of(record).run.is_ended for record in runs.records):
-            locks = await self._store.scan(Scope.system(), Query(kind=LOCK, statuses=("held",)), limit=1000)
+            locks = await self._store.scan(Scope.system(), Query(kind=LOCK, statuses=("held", "queued")), limit=1000)
             self.problems += [f"{record!r}: held, though all runs have ended" for record in locks.records]
         await self._store.close()
 
