@@ -183,12 +183,16 @@ class Cache:
 
     async def _greet(self, connection: Any) -> None:
         """On every new connection, those that the driver opens by itself included."""
-        await connection.on_connect()
-        expected = self._run_id
-        if expected:
-            await connection.send_command("INFO", "server")
-            if _run_id_of(await connection.read_response()) != expected:
-                raise RedisConnectionError("the server was restarted")
+        try:
+            await connection.on_connect()
+            expected = self._run_id
+            if expected:
+                await connection.send_command("INFO", "server")
+                if _run_id_of(await connection.read_response()) != expected:
+                    raise RedisConnectionError("the server was restarted")
+        except BaseException:  # the driver would leave it half open where this is no error of its own
+            await connection.disconnect(nowait=True)
+            raise
 
 
 async def _within(budget_s: float, answer: Awaitable[Any]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from holdfast.errors import HoldfastError
 from holdfast.store.delivery import copy_of
+from holdfast.store.gathering import Gathering
 from holdfast.store.mirror.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
@@ -16,6 +17,8 @@ from holdfast.store.mirror.puts import Puts
 from holdfast.store.mirror.rules import CACHED_KINDS, Entry, Promise, is_good, micros, unpacked
 from holdfast.store.records import Key, Record, Scope
 
+TOGETHER_MAX = 100
+"""Readers whose keys are looked up by one command."""
 Found = dict[Key, Record | None]
 Read = Callable[[Scope, Sequence[Key]], Awaitable[list[Record | None]]]
 _Flight = asyncio.Task[Found | HoldfastError]
@@ -46,6 +49,9 @@ class Recent:
         self._promise = promise
         self._tally = tally
         self._now_s = now_s
+        self._looks: Gathering[Sequence[Key], list[bytes | None] | CacheLost] = Gathering(
+            self._look, at_most=TOGETHER_MAX, at_once=2
+        )
         self._flights: dict[tuple[asyncio.AbstractEventLoop, Key], _Flight] = {}
 
     async def read(
@@ -81,10 +87,9 @@ class Recent:
         if not asked:
             return {}
         life = self._link.life
-        try:
-            answers = await self._cache.look(life, asked)
-        except CacheLost as error:
-            self._link.lost(error, life=life)
+        answers = await self._looks.ask(life, asked)
+        if isinstance(answers, CacheLost):
+            self._link.lost(answers, life=life)
             return {}
         if not self._link.is_usable:
             return {}
@@ -98,6 +103,13 @@ class Recent:
             ):
                 found[key] = None if entry.deleted else entry.record
         return found
+
+    async def _look(self, life: bytes, asked: Sequence[Sequence[Key]]) -> list[list[bytes | None] | CacheLost]:
+        try:
+            found = iter(await self._cache.look(life, [key for keys in asked for key in keys]))
+        except CacheLost as error:
+            return [error for _ in asked]
+        return [[next(found) for _ in keys] for keys in asked]
 
     async def _of_truth(self, scope: Scope, keys: Sequence[Key], generation: int, least: Mapping[Key, int]) -> Found:
         """What the truth has, told to the cache as well."""

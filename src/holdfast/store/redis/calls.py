@@ -17,6 +17,7 @@ from redis import exceptions
 from holdfast.clock import monotonic_s, system_randomness
 from holdfast.errors import Unavailable
 from holdfast.loops import LoopBound
+from holdfast.store.gathering import Gathering
 from holdfast.store.manager import ANSWER_TIMEOUT_S, RedisManager
 from holdfast.store.redis.address import Address
 from holdfast.store.redis.errors import EVERYTHING, is_closed, translate, translate_write
@@ -24,6 +25,10 @@ from holdfast.store.redis.places import INCARNATION, SCHEMA, Places
 from holdfast.store.server_time import ServerTime
 
 Text = str | bytes
+Place = tuple[str, str, str]
+"""Kind, user and id of a tenant's record."""
+TOGETHER_MAX = 50
+"""Questions that one script answers: the server does nothing else meanwhile."""
 READING = ("ask", "histories", "read", "select", "tail")
 """Scripts that write nothing."""
 CALLS_MAX = 64
@@ -45,6 +50,7 @@ class Calls:
         self.places = Places(address.namespace)
         self.redis = RedisManager(address.url, is_cluster=address.is_cluster)
         self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name="turns")
+        self._rows: Gathering[Sequence[Place], list[Any]] = Gathering(self._read, at_most=TOGETHER_MAX, at_once=2)
 
     @property
     def shown(self) -> str:
@@ -97,6 +103,17 @@ class Calls:
     async def ask(self, tenant: str, name: str, index: str, *words: Text | float) -> Any:
         """The answer to a command that reads one of a tenant's keys, unless a restore is under way."""
         return await self.script("ask", tenant, name, index, *(_word(word) for word in words))
+
+    async def rows(self, tenant: str, places: Sequence[Place]) -> list[Any]:
+        """The fields of a tenant's rows, as the script `read` gives them."""
+        return await self._rows.ask(tenant, places)
+
+    async def _read(self, tenant: str, asked: Sequence[Sequence[Place]]) -> list[list[Any]]:
+        rows = [(*place, True) for places in asked for place in places]
+        text = document({"rows": rows, "streams": []})
+        answer = await self.timed(lambda: self.script("read", tenant, text), lambda answer: answer[0])
+        found = iter(answer[2])
+        return [[next(found) for _ in places] for places in asked]
 
     async def timed(self, ask: Callable[[], Awaitable[Any]], time_of: Callable[[Any], bytes]) -> Any:
         """What `ask` gives; the server's time in it is learned from."""

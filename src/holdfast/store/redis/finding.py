@@ -35,9 +35,8 @@ async def records(calls: Calls, keys: Sequence[Key]) -> list[Record | None]:
     """The records of keys of one tenant, as they are now."""
     if not keys:
         return []
-    asked = document({"rows": [(key.kind, key.user, key.id, True) for key in keys], "streams": []})
-    answer = await calls.timed(lambda: calls.script("read", keys[0].tenant, asked), lambda answer: answer[0])
-    rows = [row_from(key, *fields) for key, fields in zip(keys, answer[2], strict=True)]
+    found = await calls.rows(keys[0].tenant, [(key.kind, key.user, key.id) for key in keys])
+    rows = [row_from(key, *fields) for key, fields in zip(keys, found, strict=True)]
     return [None if row is None or row.deleted else row.record for row in rows]
 
 
