@@ -1,8 +1,8 @@
 """Locks: acquire and give back, by 1 and by 50 contenders for one lock, in pairs a second.
 
 holdfast holds by `Engine.lock` on each store: in order of asking, fenced, durable, with a lease that is renewed.
-redis-py is its asyncio `Lock` with a timeout: no order, no token, and as durable as Redis. PostgreSQL's advisory lock is
-one statement each way on a connection for each contender: in order, no token, and gone with its connection. All are
+redis-py is its asyncio `Lock` with a timeout: no order, no token, and as durable as Redis. PostgreSQL's advisory lock
+is one statement each way on a connection for each contender: in order, no token, and gone with its connection. All are
 called from one process; nothing is done while the lock is held.
 """
 
