@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from holdfast.errors import CommitUnknown, HoldfastError, InvalidInput, Unavaila
 from holdfast.store.memory import MemoryStore
 from holdfast.store.outcome import commit_surely
 from holdfast.store.records import Claim, Query
-from holdfast.testing.conformance.samples import ANA, SYSTEM, change, event, must_read, put, read_one
+from holdfast.testing.conformance.samples import ANA, SYSTEM, change, event, key, must_read, put, read_one
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 
 
@@ -115,3 +116,64 @@ def test_what_makes_no_sense_is_refused() -> None:
         FaultyStore(MemoryStore(), script=[When("read", 1, Fault.LOSE_AFTER)])
     with pytest.raises(InvalidInput):
         FaultyStore(MemoryStore(), rates={Fault.REFUSE: 0.5})
+
+
+async def test_late_answer_comes_after_the_deed_and_is_lost_with_the_way() -> None:
+    at_work = []
+
+    async def pause() -> None:
+        at_work.append(await read_one(inner, "a"))
+        if len(at_work) == 2:
+            store.fall_ill()
+
+    inner = MemoryStore()
+    store = FaultyStore(inner, script=[When("commit", 1, Fault.LATE), When("commit", 2, Fault.LATE)], pause=pause)
+    assert (await store.commit(ANA, change(put("a")))).versions == (1,)
+    with pytest.raises(CommitUnknown):
+        await store.commit(ANA, change(put("a", expect=1)))
+    assert [record and record.version for record in at_work] == [1, 2]
+    assert store.unseen() == []
+
+
+async def test_missed_wakeup_comes_with_the_next_and_a_repeated_one_hides_none() -> None:
+    store = FaultyStore(MemoryStore(), script=[When("wait", 2, Fault.MISS), When("wait", 4, Fault.REPEAT)])
+    tick = await store.wait(0)
+    waiting = asyncio.ensure_future(store.wait(tick))
+    await asyncio.sleep(0)
+    await store.commit(ANA, change(put("a")))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    await store.commit(ANA, change(put("b")))
+    tick = await waiting
+    third = asyncio.ensure_future(store.wait(tick))
+    await asyncio.sleep(0)
+    await store.commit(ANA, change(put("c")))
+    tick = await third
+    repeated = await store.wait(tick)
+    assert repeated == tick + 1
+    last = asyncio.ensure_future(store.wait(repeated))
+    await asyncio.sleep(0)
+    assert not last.done()
+    await store.commit(ANA, change(put("d")))
+    assert await last > repeated
+    assert store.unseen() == []
+
+
+async def test_stale_looks_keep_the_promise_of_recent_reads() -> None:
+    script = [When("read_recent", nth, Fault.STALE) for nth in (2, 3)]
+    inner = MemoryStore()
+    store = FaultyStore(inner, script=script)
+    at = key("a")
+    await inner.commit(ANA, change(put("a")))
+    await store.read_recent(ANA, [at])
+    await inner.commit(ANA, change(put("a", expect=1)))
+
+    async def version(least: int) -> int:
+        (record,) = await store.read_recent(ANA, [at], least_versions=[least])
+        assert record is not None
+        return record.version
+
+    assert [await version(1), await version(2)] == [1, 2]
+    await store.commit(ANA, change(put("a", expect=2)))
+    assert await version(1) == 3

@@ -40,16 +40,21 @@ def simulate_seeds(
         if problems:
             broken[number] = problems
             if not is_json:
-                typer.echo("\n  ".join([f"seed {number}:", *problems, *str(report).splitlines()]))
+                typer.echo(told(number, problems, report))
     counted = {trouble.value: seen[trouble] for trouble in Trouble}
     if is_json:
-        told = {"seeds": seeds, "seed": seed, "effects": effects, "seen": counted, "problems": broken}
-        typer.echo(msgspec.json.encode(told).decode())
+        document = {"seeds": seeds, "seed": seed, "effects": effects, "seen": counted, "problems": broken}
+        typer.echo(msgspec.json.encode(document).decode())
     else:
         words = ", ".join(f"{name} {count}" for name, count in counted.items())
         typer.echo(f"{seeds} seeds from {seed} on: {len(broken)} with problems; {effects} effects; seen: {words}")
     if broken:
         raise typer.Exit(REFUSED)
+
+
+def told(seed: int, problems: list[str], report: Report) -> str:
+    """What a seed broke, and all that it drew."""
+    return "\n  ".join([f"seed {seed}:", *problems, *str(report).splitlines()])
 
 
 def _compared(report: Report) -> list[str]:

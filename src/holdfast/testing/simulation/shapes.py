@@ -73,6 +73,7 @@ def _approval(workflow: Workflow, world: World, chance: Randomness, name: str, t
     async def draft(ctx: RunContext) -> None:
         ctx.data["round"] = ctx.visit
         await _effect(ctx, world, f"{name}draft", "push")
+        await _effect(ctx, world, f"{name}draft", "open", is_once=True)
 
     def about(data: dict[str, int]) -> str:
         return f"round {data.get('round', 0)}"
@@ -83,9 +84,11 @@ def _approval(workflow: Workflow, world: World, chance: Randomness, name: str, t
 
 def _locked(workflow: Workflow, world: World, chance: Randomness, name: str, to: str) -> None:
     """Work that only one at a time may do: the world sees the token."""
-    lock = f"lock{int(chance.random() * LOCKS)}"
+    lock, hold_s = f"lock{int(chance.random() * LOCKS)}", chance.random() * 2
 
     async def handler(ctx: RunContext) -> None:
+        await world.guarded(lock, ctx.token, f"{ctx.run_id} {ctx.state}#{ctx.visit}")
+        await ctx.sleep(hold_s)
         await world.guarded(lock, ctx.token, f"{ctx.run_id} {ctx.state}#{ctx.visit}")
         await _effect(ctx, world, name, "deploy")
 

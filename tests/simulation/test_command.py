@@ -1,0 +1,33 @@
+"""The command: what it counts, what it prints of a broken promise, and how it ends then."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from holdfast.__main__ import app
+from holdfast.testing.simulation import command, simulate
+from holdfast.testing.simulation.draws import Trouble
+
+
+def test_seeds_are_counted_and_compared() -> None:
+    done = CliRunner().invoke(app, ["simulate", "--seeds", "3", "--seed", "100", "--sqlite", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.output)
+    assert (told["seeds"], told["seed"], told["problems"]) == (3, 100, {})
+    assert set(told["seen"]) == {trouble.value for trouble in Trouble}
+    assert told["effects"] == sum(simulate(seed).effects for seed in (100, 101, 102))
+
+
+def test_a_broken_promise_is_told_with_all_that_was_drawn() -> None:
+    report = simulate(5)
+    words = command.told(5, ["a promise"], report)
+    assert "a promise" in words
+    assert all(str(strike) in words for strike in report.plan.strikes)
+
+
+@pytest.mark.parametrize("words", [("--seeds", "0"), ("--seed", "-1"), ("--sqlite", "-1")])
+def test_numbers_that_mean_nothing_are_refused(words: tuple[str, str]) -> None:
+    assert CliRunner().invoke(app, ["simulate", *words]).exit_code == 2
