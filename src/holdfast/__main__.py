@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import backups, charts, deciding, keeping, moving, reading
+from holdfast.cli import backups, charts, deciding, keeping, moving, reading, working
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 
@@ -27,6 +27,7 @@ keeping.add_to(app)
 backups.add_to(app)
 moving.add_to(app)
 charts.add_to(app)
+working.add_to(app)
 
 
 def _show_version(is_asked: bool) -> None:
