@@ -43,6 +43,8 @@ async def check_everything(store: Store) -> None:
         assert run.status == record.status
         if run.is_ended:
             assert record.due == pytest.approx(events[-1].at, abs=60), "since then it may be removed"
+        elif run.status == "running" and not record.owner:
+            assert record.due is not None, "who waits for a worker has a place in line"
         else:
             assert record.due == pytest.approx(run.due, abs=1e-6), "a store may keep no more than microseconds"
         last = [facts(event) for event in events if event.name == TRANSITION][-1:]

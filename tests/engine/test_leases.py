@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
-from holdfast import Fenced, Unavailable
+from holdfast import Engine, Fenced, Rejected, Unavailable, Workflow
+from holdfast.clock import seeded_randomness
 from holdfast.locks import LOCK, lock_key
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
+from holdfast.workflow.ownership import Ownership
 from tests.engine.labs import OpenLab
 
 RENEWAL = 2
@@ -89,3 +92,20 @@ async def writes(lab: Lab) -> int:
     """How often the lock was written."""
     (record,) = await lab.store.read(Scope.system(), [lock_key("main", "repository", "r")])
     return 0 if record is None else record.version
+
+
+async def test_of_two_processes_with_one_id_the_second_is_refused(tmp_path: Path) -> None:
+    """As after the clone of a machine: on one host by the file that the first holds, elsewhere by its lease."""
+    wf = Workflow("twins", data=dict)
+    wf.wait("review", start=True, on={"approve": "done"})
+    wf.final("done")
+    url, clock = f"sqlite:///{tmp_path}/runs.db", VirtualClock()
+    async with Engine(url, wf, clock=clock, randomness=seeded_randomness(7)) as first:
+        with pytest.raises(Unavailable, match=r"held by another process of this host; .* start this one anew"):
+            async with Engine(url, wf, clock=clock, randomness=seeded_randomness(7)):
+                pytest.fail("it opened")
+        elsewhere = Ownership(first.store, clock, seeded_randomness(7))
+        elsewhere._liveness = None
+        assert elsewhere.process_id == first.inside.ownership.process_id
+        with pytest.raises(Rejected, match="expected an id that no process has"):
+            await elsewhere.begin()

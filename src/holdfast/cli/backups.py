@@ -21,6 +21,7 @@ from holdfast.cli.keeping import tell_verification
 from holdfast.cli.rules import CORRUPT
 from holdfast.cli.schedule import Schedule, delete_old, make, newest_in
 from holdfast.cli.session import Desk
+from holdfast.cli.stopping import stopped_by_signals
 from holdfast.cli.timetable import EVERY_MIN_S, name_of
 from holdfast.clock import SystemClock, format_duration, parse_duration_s, system_randomness
 from holdfast.errors import InvalidInput, NotFound
@@ -123,7 +124,7 @@ async def _scheduled(desk: Desk, folder: Path, *, every_s: float, keep: int | No
         tell=tell,
     )
     desk.output.note(f"a backup every {format_duration(every_s)} into {folder}, until Ctrl-C or SIGTERM")
-    with _stopped_by_signals() as stop:
+    with stopped_by_signals() as stop:
         failure = await schedule.run(stop)
     if failure is not None:
         raise failure
@@ -149,27 +150,6 @@ def _found(source: Path) -> Path:
     if not source.is_file():
         raise NotFound(f"restore: expected a file that `holdfast backup` wrote, saw none at {source.absolute()}")
     return source
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[asyncio.Event]:
-    """An event that the first SIGTERM or SIGINT sets; a second one ends the process as ever."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    wanted = (signal.SIGTERM, signal.SIGINT)
-
-    def stopped() -> None:
-        stop.set()
-        for number in wanted:
-            loop.remove_signal_handler(number)
-
-    for number in wanted:
-        loop.add_signal_handler(number, stopped)
-    try:
-        yield stop
-    finally:
-        for number in wanted:
-            loop.remove_signal_handler(number)
 
 
 @contextlib.contextmanager

@@ -267,6 +267,24 @@ class DoctorDocument(msgspec.Struct, frozen=True, kw_only=True):
     facts: rules.StoreFacts
 
 
+class WorkerDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that begins: what it serves, at most so many runs at once, and what somebody should know."""
+
+    id: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    concurrency: int
+    notes: tuple[str, ...]
+
+
+class DrainDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker that ended in good order; `cut_off`: runs whose handlers outlasted the grace period."""
+
+    id: str
+    cut_off: int
+
+
 class WorkflowLine(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow that the store knows, with its newest chart."""
 

@@ -111,6 +111,12 @@ def _process(store: Store, record: Record, now: float) -> ProcessFacts:
         started_at=iso(info.started_at),
         lease_left_s=round(left, 3),
         is_alive=is_alive,
+        heartbeat_at=iso(record.written_at),
+        queues=info.queues,
+        runs=info.runs,
+        runs_max=info.runs_max,
+        is_draining=info.is_draining,
+        clock_offset_s=info.clock_offset_s,
     )
 
 

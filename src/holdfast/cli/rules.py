@@ -114,7 +114,11 @@ def is_about(given: str, wanted: str) -> bool:
 
 
 class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A process with a lease. `lease_left_s` is negative once it lapsed; `is_alive` is what its host can prove."""
+    """A process with a lease. `lease_left_s` is negative once it lapsed; `is_alive` is what its host can prove.
+
+    `queues`: the workflows it takes up; `runs` of at most `runs_max` were at work there at its last heartbeat;
+    `clock_offset_s`: how far its machine's clock is ahead of the store's.
+    """
 
     id: str
     host: str
@@ -122,6 +126,17 @@ class ProcessFacts(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str
     lease_left_s: float
     is_alive: bool
+    heartbeat_at: str = ""
+    queues: tuple[str, ...] = ()
+    runs: int = 0
+    runs_max: int = 0
+    is_draining: bool = False
+    clock_offset_s: float = 0.0
+
+    @property
+    def doing(self) -> str:
+        """In a word: working, draining, or dead."""
+        return "dead" if not self.is_alive else "draining" if self.is_draining else "working"
 
 
 class TicketLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,7 +118,7 @@ class Desk:
     async def opened(self, url: str = "", *, must_exist: bool = True) -> AsyncIterator[OpenStore]:
         """The store that the settings name, or the one at `url`, for what operators do to it as a whole."""
         url = url or self.settings.store
-        _check_place(url, must_exist=must_exist)
+        check_place(url, must_exist=must_exist)
         store = open_store(url, process="holdfast command line")
         try:
             yield store
@@ -149,7 +149,7 @@ async def outlines(store: Store) -> list[Outline]:
     return [decode_outline(record.body) for record in page.records]
 
 
-def _check_place(url: str, *, must_exist: bool) -> None:
+def check_place(url: str, *, must_exist: bool) -> None:
     """Refuse stores that a command cannot mean: one that ends with the process, or a file that is not there."""
     shown = without_secret(url)
     if url.startswith("memory:"):

@@ -17,6 +17,7 @@ from holdfast.cli.documents import (
     BackupLine,
     CheckpointDocument,
     DoctorDocument,
+    DrainDocument,
     DrillDocument,
     EventDocument,
     HistoryRow,
@@ -27,6 +28,7 @@ from holdfast.cli.documents import (
     RunLine,
     TrimDocument,
     VerificationDocument,
+    WorkerDocument,
     WorkflowLine,
 )
 
@@ -235,6 +237,41 @@ def workflows_table(lines: Sequence[WorkflowLine]) -> RenderableType:
     table = _table("workflow", "states", "newest code since", "chart")
     for line in lines:
         table.add_row(Text(line.workflow, style="bold"), str(line.states), _time(line.since), line.chart[:16])
+    return table
+
+
+def worker_page(document: WorkerDocument) -> RenderableType:
+    """What a worker says when it begins."""
+    said = Text.assemble(
+        ("serving ", "green"), f"{', '.join(document.queues)}: at most {document.concurrency} runs at once, as "
+        f"{document.id} on {document.host}; SIGTERM drains it, a second one ends it",
+    )  # fmt: skip
+    return Group(said, *(Text.assemble(("note ", "yellow"), note) for note in document.notes))
+
+
+def drain_line(document: DrainDocument) -> RenderableType:
+    """What a worker says when it ends."""
+    return Text(f"drained; runs whose handlers outlasted the grace period: {document.cut_off}")
+
+
+def workers_table(lines: Sequence[rules.ProcessFacts], *, now: float) -> RenderableType:
+    """`workers`."""
+    if not lines:
+        return Text("no process works on this store; start one: holdfast worker --app module:workflow")
+    table = _table("worker", "host", "pid", "since", "serves", "runs", "heartbeat", "clock", "status")
+    for line in lines:
+        is_off = abs(line.clock_offset_s) > rules.CLOCK_OFFSET_MAX_S
+        table.add_row(
+            Text(line.id, style="bold"),
+            line.host,
+            str(line.pid),
+            _ago(line.started_at, now),
+            ", ".join(line.queues),
+            f"{line.runs} of {line.runs_max}",
+            _ago(line.heartbeat_at, now),
+            Text(f"{line.clock_offset_s:+.1f} s", style="bold red" if is_off else ""),
+            Text(line.doing, style="" if line.is_alive else "bold red"),
+        )
     return table
 
 

@@ -63,6 +63,7 @@ def check_claim(claim: Claim) -> None:
         [claim.owner, *claim.from_owners, *claim.queues, *claim.statuses, *claim.ids], "claim", may_be_empty=True
     )
     _check_due("claim", claim.due_until)
+    _check_due("claim", claim.due_after)
     if not claim.from_owners:
         raise InvalidInput('claim: expected from_owners to name at least one owner ("" is nobody), saw none')
     if not claim.owner and "" in claim.from_owners:

@@ -66,7 +66,11 @@ class FileLiveness:
                 file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 if not _lock(file):
                     os.close(file)
-                    raise Unavailable(f"process {process_id}: expected an id of its own, saw it held by another")
+                    raise Unavailable(
+                        f"process {process_id}: expected an id of its own, saw it held by another process of this "
+                        "host; a machine or process was cloned, or engines share a `randomness` that repeats: start "
+                        "this one anew with its own"
+                    )
                 if _is_at(file, path):
                     return Life(path, file)
                 os.close(file)  # a peer took it for dead between our making and locking it

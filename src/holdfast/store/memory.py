@@ -106,7 +106,7 @@ class MemoryStore:
                 record for record in self._contents.records(scope, claim.kind) if paging.is_claimable(claim, record)
             ]
             found.sort(key=paging.claim_order)
-            taken = [claimed(checked(record), claim.owner) for record in found[: claim.limit]]
+            taken = [claimed(checked(record), claim) for record in found[: claim.limit]]
             for record in taken:
                 self._contents.put(record.key, row_of(record))
         if taken:

@@ -237,7 +237,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
     Only of `queues` and `statuses`; with `due_until`, only those due by then; with `ids`, only these. Each one taken
     gets `owner` and an epoch one higher; its version stays. Earliest due first, then oldest. With `owner=""` it gives
-    back what `from_owners` had: nobody owns it then, and what they still try to write is refused.
+    back what `from_owners` had: nobody owns it then, and what they still try to write is refused. `due_after`: what
+    each one is due at from then on, its place among what waits to be claimed; None leaves it as it is.
     """
 
     kind: str
@@ -247,6 +248,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     statuses: tuple[str, ...] = ()
     due_until: float | None = None
     ids: tuple[str, ...] = ()
+    due_after: float | None = None
     limit: int = 100
 
 

@@ -14,7 +14,19 @@ import msgspec
 
 from holdfast.errors import Conflict, Fenced
 from holdfast.store.digest import digest_of, event_digest, event_payload, record_digest
-from holdfast.store.records import Change, Commit, Delete, Event, Key, NewEvent, Position, Put, Record, RemovePrefix
+from holdfast.store.records import (
+    Change,
+    Claim,
+    Commit,
+    Delete,
+    Event,
+    Key,
+    NewEvent,
+    Position,
+    Put,
+    Record,
+    RemovePrefix,
+)
 
 TIME_S_MAX = 2.0**32
 """Bound on every stored time: the year 2106."""
@@ -104,9 +116,10 @@ def judge(
     )
 
 
-def claimed(record: Record, owner: str) -> Record:
-    """`record` owned by `owner`, its epoch one higher and its version the same."""
-    taken = msgspec.structs.replace(record, owner=owner, epoch=record.epoch + 1)
+def claimed(record: Record, claim: Claim) -> Record:
+    """`record` as `claim` leaves it: owned anew, its epoch one higher and its version the same."""
+    due = record.due if claim.due_after is None else moment(claim.due_after)
+    taken = msgspec.structs.replace(record, owner=claim.owner, epoch=record.epoch + 1, due=due)
     return msgspec.structs.replace(taken, digest=digest_of(taken))
 
 

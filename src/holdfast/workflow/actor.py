@@ -266,7 +266,7 @@ class Actor:
         for path in decision.stopped:
             self._stop(path)
         for path in tuple(self._visits):
-            if self._visits[path].task.done() and path not in decision.entered:
+            if self._visits[path].task.done() and (path not in decision.entered or self._runtime.is_draining):
                 del self._visits[path]
         for path in decision.entered:
             leaf = self.run.leaves.get(path)
@@ -316,6 +316,9 @@ class Actor:
             self._runtime.silences.add(now_s() - since)
 
     def _can_work(self) -> bool:
+        """Whether handlers may begin here. While the process drains, those at work end and no others begin."""
+        if self._runtime.is_draining:
+            return False
         return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
@@ -448,9 +451,7 @@ class Actor:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
             return
-        claim = Claim(kind=RUN, owner="", from_owners=(self._runtime.process_id,), ids=(self.run.id,), limit=1)
-        for record in await self._runtime.store.claim(Scope.of_user(self.run.tenant, self.run.user), claim):
-            self._stored = Stored.of(record)
+        self._stored = await self._runtime.give_back(self._stored)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""

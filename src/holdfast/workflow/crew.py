@@ -50,6 +50,13 @@ class Crew:
         """Take no more runs: what is committed from now on is nobody's, for others to take up."""
         self._runs_max = 0
 
+    async def drained(self) -> None:
+        """Until no actor is left; after `close`, each lets its run go once its handlers at work have ended."""
+        for actor in tuple(self._actors.values()):
+            actor.poke()
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()))
+
     def __len__(self) -> int:
         return len(self._actors)
 

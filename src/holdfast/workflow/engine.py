@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +31,7 @@ from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.recovery import RecoveryManager, Suspects
 from holdfast.workflow.retention import Retention
 from holdfast.workflow.run import queue_of
-from holdfast.workflow.runtime import Runtime
+from holdfast.workflow.runtime import Runtime, knows
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
@@ -37,6 +39,8 @@ from holdfast.workflow.workflow import Workflow
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3
+GRACE_S = 30.0
+"""How long handlers at work may go on while their process drains."""
 LOCAL_USER = "local"
 """The user of calls that name none: whoever runs the program by hand."""
 
@@ -131,12 +135,38 @@ class Engine:
         self._inside = None
         await self._exit.aclose()
 
+    async def drain(self, *, grace_s: float = GRACE_S) -> int:
+        """Close in good order: take up no more runs, let the handlers at work end for up to `grace_s` seconds, and
+        give every run back in the store, so that others go on with it at once.
+
+        A run is let go as soon as its handlers have ended and what came of them is committed. Handlers that outlast
+        the grace are cancelled, and run again elsewhere but for the steps that they had done; how many runs had such.
+        """
+        if not 0 <= grace_s < math.inf:
+            raise InvalidInput(f"drain: expected grace_s >= 0 seconds, saw {grace_s}")
+        inside = self._open_inside()
+        inside.runtime.is_draining = True
+        inside.crew.close()
+        inside.ownership.begin_draining()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await inside.crew.drained()
+        cut_off = len(inside.crew)
+        await self.close()
+        return cut_off
+
     async def _open(self, store: Store) -> _Inside:
         await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
         ownership = Ownership(
-            store, self._clock, self._randomness, lease_ttl_s=self._lease_ttl_s, heartbeat_s=self._heartbeat_s
+            store,
+            self._clock,
+            self._randomness,
+            lease_ttl_s=self._lease_ttl_s,
+            heartbeat_s=self._heartbeat_s,
+            queues=knows(self._workflows),
+            runs_max=self._runs_max,
         )
         runtime = Runtime(
             store,
@@ -159,6 +189,7 @@ class Engine:
             suspects=self._suspects,
             quarantine=self._quarantine(tasks) if ownership.is_shared else None,
         )
+        ownership.count_runs = lambda: len(inside.crew)
         if self._works:
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, HoldfastError, Unavailable
 from holdfast.store.records import ABSENT, Put, Query, Require, Scope
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.crew import Crew
@@ -19,7 +19,7 @@ from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.run import PROCESS
-from holdfast.workflow.runtime import Runtime, Stored
+from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
 
 
 class Handover:
@@ -29,6 +29,7 @@ class Handover:
         self._runtime = runtime
         self._crew = crew
         self._recovery = recovery
+        self._line = recovery.line
 
     async def begin(self, decision: Decision, *, extra: tuple[Put, ...], requires: tuple[Require, ...] = ()) -> Stored:
         """Commit the decision that starts a run, and work on it here if there is a place. Raises as a commit does."""
@@ -63,18 +64,42 @@ class Handover:
             return error
 
     async def _begin(self, decision: Decision, extra: tuple[Put, ...], requires: tuple[Require, ...]) -> Stored:
-        has_place = self._crew.free > 0
-        stored, _ = await self._runtime.commit_decision(
-            Stored(decision.run, b"", ABSENT, 0, ""),
-            decision,
-            owner=self._runtime.process_id if has_place else "",
-            guard=False,
-            raise_epoch=has_place,
-            extra=extra,
-            requires=requires,
-        )
+        if not self._recovery.has_place and decision.run.status == "running":
+            stored = await self._put_in_line(decision, extra, requires)
+        else:
+            has_place = self._crew.free > 0
+            stored, _ = await self._runtime.commit_decision(
+                Stored(decision.run, b"", ABSENT, 0, ""),
+                decision,
+                owner=self._runtime.process_id if has_place else "",
+                guard=False,
+                raise_epoch=has_place,
+                extra=extra,
+                requires=requires,
+            )
         self._take_up(stored, Origin.STARTED)
         return stored
+
+    async def _put_in_line(self, decision: Decision, extra: tuple[Put, ...], requires: tuple[Require, ...]) -> Stored:
+        """Commit a run that somebody else will work on, with the next place of its user."""
+        for _ in range(ATTEMPTS_MAX):
+            ticket = await self._line.ticket(decision.run)
+            try:
+                stored, _ = await self._runtime.commit_decision(
+                    Stored(decision.run, b"", ABSENT, 0, ""),
+                    decision,
+                    owner="",
+                    guard=False,
+                    extra=(*extra, ticket.put),
+                    requires=requires,
+                    place=ticket.place,
+                )
+                return stored
+            except HoldfastError as error:
+                self._line.tear(ticket)
+                if not (isinstance(error, Conflict) and error.facts.get("key") == ticket.put.key):
+                    raise
+        raise Unavailable(f"run {decision.run.id}: lost {ATTEMPTS_MAX} races for a place in line; try again later")
 
     async def _take(self, stored: Stored, decision: Decision, extra: tuple[Put, ...]) -> Stored:
         has_place = self._crew.free > 0 or self._crew.find(stored.run.id) is not None

@@ -18,13 +18,14 @@ from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.clock import Clock, Randomness
-from holdfast.errors import Conflict, HoldfastError, InvalidInput
+from holdfast.errors import Conflict, HoldfastError, InvalidInput, Rejected
 from holdfast.ids import uuid7
 from holdfast.logs import get_logger
 from holdfast.store.liveness import FileLiveness, Life
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, RemovePrefix, Scope
+from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.run import NOTICE, PROCESS, RUN
 
 LEASE_TTL_S = 5.0
@@ -40,13 +41,22 @@ log = get_logger("holdfast.ownership")
 
 
 class ProcessInfo(msgspec.Struct, frozen=True):
-    """Who holds a process lease. `folder`: the identity of the folder in which it proves that it lives, or ""."""
+    """Who holds a process lease. `folder`: the identity of the folder in which it proves that it lives, or "".
+
+    `queues`: what it takes up, "name@version"; `runs_max`: so many at once, and `runs` at its last heartbeat;
+    `clock_offset_s`: how far its machine's clock was ahead of the store's.
+    """
 
     id: str
     host: str
     pid: int
     started_at: float
     folder: str = ""
+    queues: tuple[str, ...] = ()
+    runs_max: int = 0
+    runs: int = 0
+    is_draining: bool = False
+    clock_offset_s: float = 0.0
 
 
 class Ownership:
@@ -60,12 +70,21 @@ class Ownership:
         *,
         lease_ttl_s: float = LEASE_TTL_S,
         heartbeat_s: float = HEARTBEAT_S,
+        queues: tuple[str, ...] = (),
+        runs_max: int = 0,
     ) -> None:
         self._store = store
         self._clock = clock
         self._lease_ttl_s = lease_ttl_s
         self._heartbeat_s = heartbeat_s
-        self._info = ProcessInfo(uuid7(clock, randomness), socket.gethostname(), os.getpid(), clock.time_s())
+        self._info = ProcessInfo(
+            uuid7(clock, randomness),
+            socket.gethostname(),
+            os.getpid(),
+            clock.time_s(),
+            queues=queues,
+            runs_max=runs_max,
+        )
         self._version = ABSENT
         self._numbers = itertools.count(1)
         self._renewed_at = 0.0
@@ -75,6 +94,7 @@ class Ownership:
         self.forgettable: list[str] = []
         self.silent_since: float | None = None
         self.has_peers = False
+        self.count_runs: Callable[[], int] = lambda: 0
 
     @property
     def process_id(self) -> str:
@@ -96,7 +116,14 @@ class Ownership:
         if self._liveness is not None:
             self._info = replace(self._info, folder=self._liveness.identity())
             self._life = self._liveness.hold(self.process_id)
-        await self._renew()
+        try:
+            await self._renew()
+        except Conflict as error:
+            raise Rejected(
+                f"process {self.process_id}: expected an id that no process has, saw one in use; a machine or process "
+                "was cloned, or engines share a `randomness` that repeats: start this one anew with its own",
+                process=self.process_id,
+            ) from error
 
     async def keep(self, on_lost: Callable[[], None], on_trouble: Callable[[], None]) -> None:
         """Renew the lease for ever; `on_lost` is called when others declared this process dead, `on_trouble` when the
@@ -114,6 +141,15 @@ class Ownership:
                 on_trouble()  # tried again with the next beat; until the lease lapses nobody else minds
             except Exception as error:  # nothing may end this task: without it the others take every run away
                 log.error("heartbeat failed", process=self.process_id, error=repr(error))
+
+    @property
+    def info(self) -> ProcessInfo:
+        """What others read of this process, as of its last heartbeat."""
+        return self._info
+
+    def begin_draining(self) -> None:
+        """This process takes up no more runs; its next heartbeat lets others see that."""
+        self._info = replace(self._info, is_draining=True, queues=())
 
     async def dead(self) -> list[str]:
         """The ids of processes whose death is proven, or whose lease lapsed; when the last of them was heard of is
@@ -147,9 +183,10 @@ class Ownership:
 
     async def _give_back_runs(self) -> None:
         """An orderly end is no death: whoever takes these runs up goes on without counting one."""
-        claim = Claim(kind=RUN, owner="", from_owners=(self.process_id,), limit=RELEASE_BATCH)
-        while len(await self._store.claim(Scope.system(), claim)) == RELEASE_BATCH:
-            continue
+        rest = Claim(kind=RUN, owner="", from_owners=(self.process_id,), limit=RELEASE_BATCH)
+        for claim in (replace(rest, statuses=("running",), due_after=BEGUN), rest):
+            while len(await self._store.claim(Scope.system(), claim)) == RELEASE_BATCH:
+                continue
 
     def _is_alive_here(self, body: bytes) -> bool:
         """False only where a file lock proves a death: of a process that proved its life in our very folder. Anybody
@@ -176,6 +213,9 @@ class Ownership:
 
     async def _renew(self) -> None:
         now = self._store.now_s()
+        self._info = replace(
+            self._info, runs=self.count_runs(), clock_offset_s=round(self._clock.time_s() - now, 3)
+        )  # fmt: skip
         put = Put(
             key=_key(self.process_id),
             body=codec.encode(self._info),

@@ -21,6 +21,7 @@ from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import EARLY, NEW, refuse_rest, waiting_signals
+from holdfast.workflow.line import Line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
@@ -78,6 +79,7 @@ class RecoveryManager:
         self.is_sweeping = False
         self._sweep_problem: str | None = None
         self._listen_problem: str | None = None
+        self.line = Line(runtime)
         self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
@@ -121,6 +123,11 @@ class RecoveryManager:
     def _store_came_back(self) -> None:
         self._has_strays = self._is_inbox_due = True
         self.nudge()
+
+    @property
+    def has_place(self) -> bool:
+        """Whether a run that is started here may be worked on at once: there is a place, and nobody waits for it."""
+        return self._crew.free > 0 and not self._was_full
 
     @property
     def is_resting(self) -> bool:
@@ -221,9 +228,7 @@ class RecoveryManager:
         if self._has_strays:
             for run_id in await self._strays(queues):
                 yield run_id
-        async for run_id in self._claim_all(("",), queues, ("running",)):
-            yield run_id
-        async for run_id in self._claim_all(("",), queues, ("waiting",), due_until=self._runtime.store.now_s()):
+        async for run_id in self._turns(queues):
             yield run_id
         if not await self._are_tried_apart(queues):
             async for run_id in self._suspects(queues):
@@ -236,6 +241,25 @@ class RecoveryManager:
         if not self._was_full:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
 
+    async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """The line, and the waiting runs whose time has come. Neither can starve the other: one of them gets half of
+        the places first, the other what it wants of the rest, and at the next sweep it is the other way round."""
+        half = -(-self._crew.free // 2)
+        first, second = ("running", "waiting") if self.sweeps % 2 == 0 else ("waiting", "running")
+        taken = 0
+        async for run_id in self._unowned(first, queues, at_most=half):
+            taken += 1
+            yield run_id
+        async for run_id in self._unowned(second, queues):
+            yield run_id
+        if taken >= half:
+            async for run_id in self._unowned(first, queues):
+                yield run_id
+
+    def _unowned(self, status: str, queues: tuple[str, ...], *, at_most: int | None = None) -> AsyncRuns:
+        due_until = self._runtime.store.now_s() if status == "waiting" else None
+        return self._claim_all(("",), queues, (status,), due_until=due_until, at_most=at_most)
+
     async def _claim_all(
         self,
         from_owners: tuple[str, ...],
@@ -243,9 +267,11 @@ class RecoveryManager:
         statuses: tuple[str, ...],
         *,
         due_until: float | None = None,
+        at_most: int | None = None,
     ) -> AsyncRuns:
         batch = CLAIM_FIRST
-        while (limit := min(batch, self._crew.free)) > 0:
+        left = self._crew.free if at_most is None else at_most
+        while (limit := min(batch, left, self._crew.free)) > 0:
             claim = Claim(
                 kind=RUN,
                 owner=self._runtime.process_id,
@@ -263,6 +289,7 @@ class RecoveryManager:
                 yield run_id
             if len(taken) < limit:
                 return
+            left = self._crew.free if at_most is None else left - len(taken)
             batch = min(2 * batch, CLAIM_BATCH)
 
     async def _strays(self, queues: tuple[str, ...]) -> list[str]:

@@ -26,6 +26,7 @@ PROCESS = "process"
 NOTICE = "notice"
 CHART = "chart"
 FORKS = "forks"
+LINE = "line"
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""

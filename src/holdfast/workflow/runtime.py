@@ -26,6 +26,7 @@ from holdfast.store.records import (
     ABSENT,
     SYSTEM_TENANT,
     Change,
+    Claim,
     Commit,
     Delete,
     Key,
@@ -40,6 +41,7 @@ from holdfast.tasks import Supervisor
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.locking import with_locks
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 from holdfast.workflow.silence import Silences
@@ -108,6 +110,7 @@ class Runtime:
         self.silences = Silences()
         self.is_cold = is_cold
         self.executor = executor
+        self.is_draining = False
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
         self.locks = LockService(
             store, clock, randomness, tasks,
@@ -220,31 +223,32 @@ class Runtime:
         extra: Iterable[Put | Delete] = (),
         requires: tuple[Require, ...] = (),
         blobless: Container[str] = (),
+        place: float = BEGUN,
     ) -> tuple[Stored, Decision]:
         """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
-        `blobless`: leaves under whose visits no chunks lie, so that none have to be removed.
+        `blobless`: leaves under whose visits no chunks lie, so that none have to be removed. `place`: of a run in line.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
         """
         run = decision.run
-        scope = Scope.of_tenant(run.tenant)
         if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
             await self.keep_chart(built)
         for _ in range(ATTEMPTS_MAX):
             locked, locks = await with_locks(self.store, decision, self.built(run).spec_of)
             after = locked.run
             body = encode_run(after)
+            new_owner = owner if owner is None or _keeps_owner(after) else ""
             put = Put(
                 key=after.key,
                 body=body,
                 expect=stored.version,
                 epoch=stored.epoch if guard else None,
                 status=after.status,
-                due=self.store.now_s() if after.is_ended else after.due,
+                due=self._due_of(after, place if new_owner == "" else None),
                 queue=after.queue,
                 labels=after.record_labels(),
-                owner=owner if owner is None or _keeps_owner(after) else "",
+                owner=new_owner,
                 raise_epoch=raise_epoch,
             )
             change = Change(
@@ -256,7 +260,7 @@ class Runtime:
             )
             faults.point("before-transition")
             try:
-                commit = await self.commit(scope, change, is_patient=guard)
+                commit = await self.commit(Scope.of_tenant(run.tenant), change, is_patient=guard)
             except Conflict as conflict:
                 if getattr(conflict, "facts", {}).get("key") in [put.key for put in locks.puts]:
                     continue
@@ -268,6 +272,27 @@ class Runtime:
             self.tell(now_stored)
             return now_stored, locked
         raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
+
+    async def give_back(self, stored: Stored) -> Stored:
+        """Let go of a run that this process owns, undecided; the run as it stands then. One that has work is next in
+        line."""
+        run = stored.run
+        claim = Claim(
+            kind=RUN,
+            owner="",
+            from_owners=(self.process_id,),
+            ids=(run.id,),
+            due_after=BEGUN if run.status == "running" else None,
+            limit=1,
+        )
+        taken = await self.store.claim(Scope.of_user(run.tenant, run.user), claim)
+        return Stored.of(taken[0]) if taken else stored
+
+    def _due_of(self, run: Run, place: float | None) -> float | None:
+        """What the record of a run is due at: its place in line, the moment of its end, or what happens next."""
+        if place is not None and run.status == "running":
+            return place
+        return self.store.now_s() if run.is_ended else run.due
 
     def watch(self, run_id: str) -> Watcher:
         """Be told of every commit of a run by this process; `unwatch` it in the end."""

@@ -140,7 +140,7 @@ class PostgresStore:
                 record = tables.record_from(values).record
                 assert record is not None, "a row of all columns has a record"
                 try:
-                    taken.append(claimed(checked(record), claim.owner))
+                    taken.append(claimed(checked(record), claim))
                 except Corrupt as error:  # one damaged record must not keep everybody else's from running
                     log.error("damaged_record_not_claimed", key=str(record.key), error=error.message)
             await tables.put_rows(connection, [row_of(record) for record in taken])

@@ -128,7 +128,7 @@ class RedisStore:
         for _ in range(RACES_MAX):
             left = replace(claim, limit=claim.limit - len(taken))
             sound = [record for record in await finding.candidates(self._calls, scope, left) if _is_sound(record)]
-            won = await self._taken(sound, claim.owner)
+            won = await self._taken(sound, claim)
             taken += won
             if len(won) == len(sound) or len(taken) == claim.limit:
                 break
@@ -241,9 +241,9 @@ class RedisStore:
     def __repr__(self) -> str:
         return f"RedisStore({self._address.shown!r}, ailment={self.ailment()!r})"
 
-    async def _taken(self, records: Sequence[Record], owner: str) -> list[Record]:
-        """Those of `records` that nobody changed meanwhile, which are `owner`'s now, in their order."""
-        after = [claimed(record, owner) for record in records]
+    async def _taken(self, records: Sequence[Record], claim: Claim) -> list[Record]:
+        """Those of `records` that nobody changed meanwhile, as `claim` takes them, in their order."""
+        after = [claimed(record, claim) for record in records]
         by_tenant: dict[str, list[int]] = {}
         for number, record in enumerate(records):
             by_tenant.setdefault(record.key.tenant, []).append(number)

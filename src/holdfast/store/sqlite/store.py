@@ -154,7 +154,7 @@ class SqliteStore:
             taken = []
             for record in _records(connection, asked):
                 try:
-                    taken.append(claimed(checked(record), claim.owner))
+                    taken.append(claimed(checked(record), claim))
                 except Corrupt as error:  # one damaged record must not keep everybody else's from running
                     log.error("damaged_record_not_claimed", key=str(record.key), error=error.message)
             tables.put_rows(connection, taken, {record.key: row_of(record) for record in taken})

@@ -63,6 +63,18 @@ class ClaimingContract(Contract):
             await store.commit(ANA, change(put("a", expect=1, epoch=1)))
         assert ids(await store.claim(SYSTEM, claim("next"))) == ["a"]
 
+    async def test_what_is_given_back_can_get_another_place_in_line(self, store: Store) -> None:
+        """First of all that wait, though it had no due, and is last after the same with a late one."""
+        await store.commit(ANA, change(put("mine", body=b"1", owner="me", raise_epoch=True), put("early", due=5)))
+        (given,) = await store.claim(SYSTEM, claim("", from_owners=("me",), due_after=1.5))
+        assert (given.due, given.owner, given.epoch, given.version, given.body) == (1.5, "", 2, 1, b"1")
+        assert await must_read(store, "mine") == given
+        assert ids(await store.claim(SYSTEM, claim("next"))) == ["mine", "early"]
+        await store.claim(SYSTEM, claim("", from_owners=("next",), ids=("mine",), due_after=9))
+        assert ids(await store.claim(SYSTEM, claim("", from_owners=("next",)))) == ["early"]
+        assert ids(await store.claim(SYSTEM, claim("last", due_until=8))) == ["early"]
+        assert ids(await store.claim(SYSTEM, claim("last", due_until=9))) == ["mine"]
+
     async def test_claim_filters(self, store: Store) -> None:
         await store.commit(
             ANA,
