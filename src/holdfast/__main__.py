@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import backups, charts, deciding, keeping, moving, reading, working
+from holdfast.cli import backups, charts, deciding, keeping, moving, reading, schedules, working
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 from holdfast.testing.simulation import command as simulating
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 reading.add_to(app)
 deciding.add_to(app)
+schedules.add_to(app)
 keeping.add_to(app)
 backups.add_to(app)
 moving.add_to(app)

@@ -10,7 +10,8 @@ import asyncio
 import random
 import re
 import time
-from datetime import UTC, datetime
+import zoneinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 
 from holdfast.errors import InvalidInput
@@ -74,6 +75,14 @@ def seeded_randomness(seed: int) -> Randomness:
 def utc(time_s: float) -> datetime:
     """The aware UTC datetime of epoch seconds."""
     return datetime.fromtimestamp(time_s, UTC)
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of a name such as "Europe/Berlin", by the machine's own tables. Raises InvalidInput."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError) as error:
+        raise InvalidInput(f'time zone: expected a name such as "Europe/Berlin", saw {name!r}') from error
 
 
 def parse_duration_s(text: str | float | int) -> float:

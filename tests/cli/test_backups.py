@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.cli.documents import BackupLine
 from holdfast.cli.drill import drill
+from holdfast.cli.kept import BackupLine
 from holdfast.cli.schedule import Schedule
 from holdfast.errors import HoldfastError, Rejected, Unavailable
 from holdfast.store.backups import last_backup

@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 
+from holdfast import Engine, Workflow
 from tests.cli.conftest import CODE, Call
 from tests.cli.shop import HASH, fill
 
@@ -133,3 +134,24 @@ def test_chart_draws_what_the_store_knows_and_what_code_says(call: Call) -> None
     assert call("chart", "bakery").code == 1
     assert call("chart", "shop", "--run", "INC-0").code == 2
     assert call("chart", "shop", "--svg", "no/such/folder.svg").code == 2
+
+
+def test_a_child_names_its_parent_and_the_parent_its_child(call: Call, runs: str) -> None:
+    async def begin() -> None:
+        outer = Workflow("outer", data=dict)
+        outer.child("inner", workflow="inner", to="over", start=True)
+        outer.final("over")
+        inner = Workflow("inner", data=dict)
+        inner.wait("asleep", on={"wake": "awake"}, start=True)
+        inner.final("awake")
+        async with Engine(runs, outer, inner) as engine:
+            await engine.start("outer", id="OUT-1", user="ana")
+
+    asyncio.run(begin())
+    (line,) = call("ps", "--json", "--parent", "OUT-1").documents
+    (above,), (below,) = call("show", "OUT-1", "--json").documents, call("show", line["id"], "--json").documents
+    assert (above["leaves"][0]["child"], below["parent"]) == (line["id"], above["run"]["id"])
+    assert line["id"] in call("show", "OUT-1").out
+    assert call("cancel", "OUT-1").code == 0
+    (page,) = call("show", line["id"], "--json").documents
+    assert [signal["name"] for signal in page["inbox"]] == ["/parent-left"], "for an engine to judge, or a sweep"

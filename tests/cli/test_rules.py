@@ -13,10 +13,11 @@ from holdfast.chart import start
 from holdfast.cli import rules
 from holdfast.cli.rules import (
     BackupFacts,
-    LockFacts,
+    LockLine,
     ProcessFacts,
     RunFacts,
     StoreFacts,
+    TicketLine,
     diagnose,
     distance,
     is_about,
@@ -84,9 +85,12 @@ PROCESS = ProcessFacts(id="p", host="here", pid=7, started_at="2026-01-01T00:00:
 DEAD = replace(PROCESS, id="q", pid=8, lease_left_s=-1.0, is_alive=False)
 STUCK = RunFacts(id="r", ticket="T-1", workflow="shop@1", status="running", reason="", idle_s=60.0)
 BACKUP = BackupFacts(at="2026-01-01T00:00:00.000Z", age_s=600.0, took_s=2.0, place="here:/b", every_s=3600.0)
+TICKET = TicketLine(
+    holder="h", by="ana", mode="exclusive", since="2026-01-01T00:00:00.000Z", until=None, token=1, behind=()
+)
 WELL = StoreFacts(
     location="runs.db", durability="the process", ailment=None, clock_offset_s=0.0, processes=(PROCESS,),
-    locks=(LockFacts(lock="a/b", holder="h", by="ana", since="2026-01-01T00:00:00.000Z", token=1, waiting=2),),
+    locks=(LockLine(lock="a/b", holders=(TICKET,), waiters=(TICKET, TICKET)),),
     runs=(), counts={"running": 1}, is_whole=True, backup=BACKUP,
 )  # fmt: skip
 

@@ -14,10 +14,10 @@ import typer
 
 from holdfast.cli import tables
 from holdfast.cli.command import command
-from holdfast.cli.documents import BackupLine
 from holdfast.cli.drill import drill as tried
 from holdfast.cli.examination import check_alone
 from holdfast.cli.keeping import tell_verification
+from holdfast.cli.kept import BackupLine
 from holdfast.cli.rules import CORRUPT
 from holdfast.cli.schedule import Schedule, delete_old, make, newest_in
 from holdfast.cli.session import Desk

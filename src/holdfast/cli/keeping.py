@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import documents, tables
+from holdfast.cli import documents, kept, tables
 from holdfast.cli.command import command
 from holdfast.cli.examination import check_alone, examine
 from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 def tell_verification(desk: Desk, place: str, found: Verification) -> None:
     """Say what was counted and found; where something is wrong, the exit code says so, too."""
-    desk.output.one(documents.verification_document(place, found), tables.verification_page)
+    desk.output.one(kept.verification_document(place, found), tables.verification_page)
     if not found.is_clean:
         raise typer.Exit(CORRUPT)
 
@@ -49,7 +49,7 @@ async def repair(desk: Desk) -> None:
         done = await store.repair()
         found = await store.verify()
     place = without_secret(desk.settings.store)
-    desk.output.one(documents.repair_document(place, done, found), tables.repair_page)
+    desk.output.one(kept.repair_document(place, done, found), tables.repair_page)
     if not found.is_clean:
         raise typer.Exit(CORRUPT)
 
@@ -77,7 +77,7 @@ async def trim(
                 removed = removed.plus(page)
             rows = await store.trim(before_s=before_s, keep_per_record=keep or KEEP_WHOLE)
             removed = removed.plus(Removed(rows=rows))
-    document = documents.trim_document(
+    document = kept.trim_document(
         without_secret(desk.settings.store), removed, before_s=before_s, is_dry_run=is_dry_run
     )
     desk.output.one(document, tables.trim_line)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from holdfast.cli import documents, tables
+from holdfast.cli import kept, tables
 from holdfast.cli.command import URLS, command
 from holdfast.cli.examination import check_alone
 from holdfast.cli.output import console_on
@@ -48,7 +48,7 @@ async def migrate(
                 check=check,
                 on_progress=bar.show,
             )
-    document = documents.MigrationDocument(
+    document = kept.MigrationDocument(
         source=without_secret(source),
         target=without_secret(target),
         records=done.records,

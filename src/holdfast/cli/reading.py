@@ -16,7 +16,7 @@ from holdfast.errors import InvalidInput
 from holdfast.store.records import Position, Query, Record
 from holdfast.workflow import past
 from holdfast.workflow.inbox import waiting_signals
-from holdfast.workflow.run import ACTIVE, ENDED, RUN, decode_run
+from holdfast.workflow.run import ACTIVE, ENDED, PARENT, RUN, decode_run
 
 PAGE = 500
 RunRef = Annotated[str, typer.Argument(help="The run: your own id of it, its id, or the beginning of that.")]
@@ -38,6 +38,7 @@ async def ps(
     every: Annotated[bool, typer.Option("--all", help="Also runs that have ended.")] = False,
     status: Annotated[list[str] | None, typer.Option(help="Only runs in this status; may be repeated.")] = None,
     workflow: Annotated[str | None, typer.Option(help="Only runs of this workflow.")] = None,
+    parent: Annotated[str | None, typer.Option(metavar="RUN", help="Only the runs that this run started.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest ones.")] = 100,
 ) -> None:
     """List runs: where each is, since when, what happens next."""
@@ -46,6 +47,7 @@ async def ps(
         raise InvalidInput(f"--status: expected one of {', '.join(ACTIVE + ENDED)}, saw {', '.join(unknown)}")
     labels = {"workflow": workflow} if workflow else {}
     async with desk.runs() as session:
+        labels |= {PARENT: (await session.stored(parent)).run.id} if parent else {}
         found = await _newest(session, Query(kind=RUN, statuses=wanted, labels=labels), limit)
         now = session.now_s
         desk.output.lines(

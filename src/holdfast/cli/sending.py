@@ -22,11 +22,11 @@ from holdfast.ids import uuid7
 from holdfast.store.records import ABSENT, Change, Require
 from holdfast.workflow.admission import Expectation, expectation
 from holdfast.workflow.build import Built
-from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.outline import NeedsCode
 from holdfast.workflow.run import Run, Signal, decode_signal
 from holdfast.workflow.runtime import Stored
+from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 
 ANSWER_WAIT_S = 10.0
 """How long to wait for an engine's verdict before saying that there is none yet."""

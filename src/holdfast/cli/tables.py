@@ -14,23 +14,26 @@ from rich.text import Text
 
 from holdfast.cli import rules
 from holdfast.cli.documents import (
-    BackupLine,
     CheckpointDocument,
     DoctorDocument,
     DrainDocument,
-    DrillDocument,
     EventDocument,
     HistoryRow,
     LeafDocument,
-    MigrationDocument,
-    RepairDocument,
     RunDocument,
     RunLine,
-    TrimDocument,
-    VerificationDocument,
     WorkerDocument,
     WorkflowLine,
 )
+from holdfast.cli.kept import (
+    BackupLine,
+    DrillDocument,
+    MigrationDocument,
+    RepairDocument,
+    TrimDocument,
+    VerificationDocument,
+)
+from holdfast.cli.scheduled import ScheduleLine
 
 STATUS_STYLE = {
     "running": "green", "waiting": "cyan", "paused": "yellow", "suspect": "yellow", "failed": "bold red",
@@ -77,6 +80,7 @@ def run_page(document: RunDocument, *, now: float) -> RenderableType:
         ("to go on", document.to_go_on),
         ("started", f"{_ago(document.created_at, now)} by {document.started_by}, {_time(document.created_at)}"),
         ("forked from", document.forked_from),
+        ("child of", document.parent),
         ("deadline", _when(document.timeout_at, now)),
         ("retries", f"{document.retry_count} of {document.max_retries}" if document.retry_count else ""),
         ("owner", f"process {line.owner}" if line.owner else ""),
@@ -275,6 +279,20 @@ def workers_table(lines: Sequence[rules.ProcessFacts], *, now: float) -> Rendera
     return table
 
 
+def schedules_table(lines: Sequence[ScheduleLine], *, now: float) -> RenderableType:
+    """`schedules`: one line a schedule."""
+    if not lines:
+        return Text("no schedules")
+    table = _table("schedule", "user", "when", "status", "next", "started", "without", "last")
+    for line in lines:
+        last = _ago(line.last_due, now) if line.last_due else ""
+        table.add_row(
+            line.schedule, line.user, line.when, line.status, _when(line.due, now), str(line.started),
+            str(line.dropped or ""), last,
+        )  # fmt: skip
+    return table
+
+
 def doctor_page(document: DoctorDocument, *, now: float) -> RenderableType:
     """`doctor`: each check, then the processes and the locks."""
     checks = _table("check", "status", "seen", "what to do")
@@ -333,6 +351,7 @@ def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
         "next": lambda leaf: _next(leaf, now),
         "locks": _locks,
         "about": lambda leaf: leaf.about,
+        "child": lambda leaf: leaf.child,
         "failure": lambda leaf: _failure(leaf.failure),
     }
     shown = {name: cell for name, cell in cells.items() if any(cell(leaf) for leaf in leaves)}

@@ -16,22 +16,24 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
-from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
 from holdfast.locks import lock_key
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
 from holdfast.workflow import mishaps, rules
 from holdfast.workflow import occurrences as on
-from holdfast.workflow.admission import Verdict, admit, is_active
+from holdfast.workflow.admission import Verdict, admit, calls_for_owner, is_active, reads_inbox
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
-from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, answer, refuse_rest, signal_put, waiting_signals
+from holdfast.workflow.family import occurrence_of
+from holdfast.workflow.inbox import answer, refuse_rest, waiting_signals
 from holdfast.workflow.large import whole
 from holdfast.workflow.locking import holder_of, look_at_locks
 from holdfast.workflow.memos import Memos
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
+from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
 from holdfast.workflow.steps import RunContext
 
 
@@ -177,15 +179,16 @@ class Actor:
         found, self._lock_due = await look_at_locks(self._runtime.store, self.run)
         if found is not None:
             return found
-        if not self._built.acceptors or self.run.status not in RUNNABLE:
+        is_still = self.run.status not in RUNNABLE
+        if not reads_inbox(self._built, self.run) or (is_still and self.run.parent is None) or self.run.is_ended:
             return None
         for waiting in await waiting_signals(self._runtime, self.run):
             verdict, reason = admit(self._built, self.run, waiting.signal)
+            if is_still and not calls_for_owner(self._built, self.run, waiting.signal):
+                continue
             if verdict is Verdict.NOW:
                 self._is_inbox_due = True
-                return on.Signalled(
-                    signal=waiting.signal, agent=waiting.signal.by, record_version=waiting.record.version
-                )
+                return occurrence_of(self.run, waiting.signal, waiting.record.version)
             if verdict is Verdict.REFUSED:
                 await answer(self._runtime, self.run, waiting, REFUSED, reason)
             elif waiting.record.status == NEW:
@@ -218,7 +221,7 @@ class Actor:
             try:
                 await self._carry_out(replace(decision, rows=notes + decision.rows), extra)
                 return
-            except InvalidInput as error:  # the store cannot hold what came of it, however often it is tried
+            except (InvalidInput, WorkflowError) as error:  # it cannot be stored, or a child begun, however often tried
                 decision = mishaps.failed_by(self._built, self.run, occurrence, failure_of(error), now=now)
         if decision.reason:
             await self._refuse(occurrence, decision.reason)
@@ -457,10 +460,10 @@ class Actor:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
         if self.run.is_ended and not self._is_lost:
             await refuse_rest(self._runtime, self.run)
-        if self.run.status != "waiting" or not self._built.acceptors:
+        if self.run.is_ended or not reads_inbox(self._built, self.run):
             return False
         waiting = await waiting_signals(self._runtime, self.run)
-        if not any(admit(self._built, self.run, item.signal).verdict is not Verdict.EARLY for item in waiting):
+        if not any(calls_for_owner(self._built, self.run, item.signal) for item in waiting):
             return False
         claim = Claim(kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=(self.run.id,), limit=1)
         taken = await self._runtime.store.claim(Scope.of_user(self.run.tenant, self.run.user), claim)

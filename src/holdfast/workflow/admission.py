@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from holdfast import codec
 from holdfast.chart import shown
 from holdfast.workflow.build import Built
-from holdfast.workflow.run import Run, Signal, ended_text, where_of
+from holdfast.workflow.family import CHILD_ENDED, PARENT_LEFT, ChildEnd, leaf_waiting_for
+from holdfast.workflow.run import RUNNABLE, Run, Signal, ended_text, where_of
 
 
 class Verdict(enum.Enum):
@@ -34,6 +36,8 @@ class Expectation(NamedTuple):
 
 def admit(built: Built, run: Run, signal: Signal) -> Admission:
     """The verdict for `signal` on the run as it stands."""
+    if signal.name in (CHILD_ENDED, PARENT_LEFT):
+        return _admit_word(run, signal)
     acceptors = built.acceptors.get(signal.name)
     if not acceptors:
         known = ", ".join(sorted(built.acceptors)) or "none"
@@ -71,6 +75,31 @@ def admit(built: Built, run: Run, signal: Signal) -> Admission:
     if run.status not in ("running", "waiting"):
         return _refuse(f"run {run.id} is {run.status} in {where}; resume it first")
     return Admission(Verdict.NOW)
+
+
+def _admit_word(run: Run, signal: Signal) -> Admission:
+    """The verdict for a relative's word. A child's end waits for a parent that stands still; a parent's leave-taking
+    reaches a child wherever it is."""
+    if run.is_ended:
+        return _refuse(f"run {run.id} has ended in {run.outcome}")
+    if signal.name == PARENT_LEFT:
+        return Admission(Verdict.NOW)
+    if leaf_waiting_for(run, codec.decode(signal.data, ChildEnd).child) is None:
+        return _refuse(f"run {run.id} is in {where_of(run)} and waits for this child no more")
+    return Admission(Verdict.NOW if run.status in RUNNABLE else Verdict.EARLY)
+
+
+def reads_inbox(built: Built, run: Run) -> bool:
+    """Whether anything can lie in the run's inbox: somebody's signal, or a relative's word."""
+    return bool(built.acceptors) or built.has_children or run.parent is not None
+
+
+def calls_for_owner(built: Built, run: Run, signal: Signal) -> bool:
+    """Whether somebody must own the run, which nobody does, to judge the signal. A run that stands still is moved by
+    its parent's leave-taking alone."""
+    if run.status != "waiting":
+        return signal.name == PARENT_LEFT
+    return admit(built, run, signal).verdict is not Verdict.EARLY
 
 
 def expectation(built: Built, run: Run, name: str) -> Expectation:

@@ -106,7 +106,7 @@ def enter(spec: StateSpec, data: Any, visit: int, now: float) -> Leaf:
     locks = () if spec.lock is None else _locks(spec, data)
     leaf = Leaf(visit=visit, phase="waiting", entered_at=now, sla_at=sla_at, locks=locks)
     if spec.about is not None:
-        leaf = replace(leaf, about=str(_ask(spec, "about", spec.about, data)))
+        leaf = replace(leaf, about=str(ask(spec, "about", spec.about, data)))
     if locks:
         return replace(leaf, phase="locking")
     return begin_attempt(spec, leaf, now)
@@ -243,7 +243,7 @@ def _wants_data(spec: StateSpec) -> bool:
 def _locks(spec: StateSpec, data: Any) -> tuple[HeldLock, ...]:
     assert spec.lock is not None
     try:
-        requests = requests_of(_ask(spec, "lock", spec.lock, data))
+        requests = requests_of(ask(spec, "lock", spec.lock, data))
     except InvalidInput as error:
         raise WorkflowError(
             f"state {spec.path}: its lock= names none: {error}",
@@ -253,7 +253,8 @@ def _locks(spec: StateSpec, data: Any) -> tuple[HeldLock, ...]:
     return tuple(HeldLock(kind=each.kind, name=each.name, mode=each.mode) for each in requests)
 
 
-def _ask(spec: StateSpec, what: str, function: Any, data: Any) -> Any:
+def ask(spec: StateSpec, what: str, function: Any, data: Any) -> Any:
+    """What a function of the workflow's gives for the data. Raises WorkflowError for what it raises."""
     try:
         return function(data)
     except Exception as error:

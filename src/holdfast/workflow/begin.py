@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from holdfast import chart, codec
 from holdfast.errors import InvalidInput
+from holdfast.store.records import ABSENT, Put
 from holdfast.workflow.advance import enter, with_shown
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
-from holdfast.workflow.run import Run, Timer, spec_text
+from holdfast.workflow.run import Run, Timer, spec_text, ticket_key
 
 
 def first_data(built: Built, given: Any) -> bytes:
@@ -29,6 +30,16 @@ def first_data(built: Built, given: Any) -> bytes:
     body = codec.encode(given, what=f"data of workflow {built.name}")
     built.decode_data(body)
     return body
+
+
+def ticket_put(run: Run) -> Put:
+    """The write by which the user's own id leads to a new run."""
+    return Put(
+        key=ticket_key(run),
+        body=codec.encode({"run": run.id, "workflow": run.workflow}),
+        expect=ABSENT,
+        labels={"run": run.id},
+    )
 
 
 def begin(
@@ -109,6 +120,7 @@ def forked(run: Run, *, run_id: str, ticket_id: str, by: str, now: float, built:
         memos_seen=0,
         outcome="",
         is_cancelled=False,
+        parent=None,
     )
     copy = with_shown(replace(copy, status="running" if copy.has_work else "waiting"))
     row = Row(name="forked", agent=by, metadata={"from": run.id, "states": [spec_text(path) for path in leaves]})

@@ -20,12 +20,15 @@ from holdfast import codec
 from holdfast.chart import Chart, ChartDef, Configuration, StateDef, TimerDef, TransitionDef, shown
 from holdfast.chart import Join as ChartJoin
 from holdfast.errors import HoldfastError, InvalidDefinition
-from holdfast.workflow.definition import DONE, Forward, StateSpec
+from holdfast.workflow.definition import DONE, LEAF_KINDS, Forward, StateSpec
 from holdfast.workflow.run import Run, Timer
+from holdfast.workflow.schedule import Schedule
 
 CANCEL = "/cancel"
 CANCELLED = "cancelled"
 RUN, DONE_STATE = "_run", "_done"
+ENDING_KINDS = ("work", "child")
+"""The kinds of states that end by themselves, and complete their parent where they declare no edge."""
 
 
 class Declared(Protocol):
@@ -38,6 +41,7 @@ class Declared(Protocol):
     escalate_to: str | None
     cancel_to: str | None
     migrations: dict[int, dict[str, str]]
+    schedules: list[Schedule]
 
     @property
     def states(self) -> Mapping[str, StateSpec]: ...
@@ -72,6 +76,7 @@ class Built:
     deadline_s: float | None
     migrations: Mapping[int, Mapping[str, str]]
     cancel_event: str = CANCEL
+    schedules: tuple[Schedule, ...] = ()
 
     def spec_of(self, leaf: str) -> StateSpec:
         """The declaration behind a chart leaf. Raises InvalidDefinition for a leaf that code no longer has."""
@@ -79,6 +84,11 @@ class Built:
         if spec is None:
             raise InvalidDefinition(f"workflow {self.name}: there is no state {shown(leaf)!r}; migrate its runs")
         return spec
+
+    @property
+    def has_children(self) -> bool:
+        """Whether some state starts a run of its own."""
+        return any(spec.child is not None for spec in self.specs.values())
 
     def leaf_of(self, path: str) -> str:
         """The chart leaf of a declared state, or `path` itself where it is one."""
@@ -147,11 +157,12 @@ def build(declared: Declared) -> Built:
         version=declared.version,
         chart=compiled,
         specs=states,
-        leaf_specs={tree.leaf(spec): spec for spec in states.values() if spec.kind in ("work", "wait")},
+        leaf_specs={tree.leaf(spec): spec for spec in states.values() if spec.kind in LEAF_KINDS},
         acceptors=acceptors,
         data_type=declared.data_type,
         deadline_s=declared.deadline_s,
         migrations=declared.migrations,
+        schedules=tuple(declared.schedules),
     )
 
 
@@ -205,7 +216,7 @@ class _Tree:
         if self._is_wrapped(spec):
             inner = StateDef(RUN, transitions=tuple(self._transitions(spec)), timers=timers)
             return StateDef(name, kind="compound", children=(inner, StateDef(DONE_STATE, kind="final")))
-        if spec.kind in ("work", "wait"):
+        if spec.kind in LEAF_KINDS:
             return StateDef(name, transitions=tuple(self._transitions(spec)), timers=timers)
         parallel = spec.kind == "parallel"
         return StateDef(
@@ -220,7 +231,7 @@ class _Tree:
 
     def _transitions(self, spec: StateSpec) -> Iterable[TransitionDef]:
         path = spec.path
-        if spec.kind == "work" and not spec.edges:
+        if spec.kind in ENDING_KINDS and not spec.edges:
             final = f"{path}.{DONE_STATE}" if self._is_wrapped(spec) else f"{path.rpartition('.')[0]}.{DONE_STATE}"
             yield TransitionDef(done_event(path, DONE), (final,))
         elif spec.kind in ("compound", "parallel"):
@@ -248,7 +259,7 @@ class _Tree:
             return
         for inner, spec in self._states.items():
             is_inside = inner.split(".")[0] == path and inner != self._declared.escalate_to
-            if is_inside and spec.kind in ("work", "wait") and not spec.on_error:
+            if is_inside and spec.kind in LEAF_KINDS and not spec.on_error:
                 yield TransitionDef(escalate_event(inner), (self._declared.escalate_to,))
 
     def _target(self, spec: StateSpec, target: str) -> str:
@@ -264,7 +275,7 @@ class _Tree:
     def _is_wrapped(self, spec: StateSpec) -> bool:
         """A working or waiting region of a parallel: it needs a final state of its own to complete."""
         parent = self._states.get(spec.path.rpartition(".")[0])
-        return spec.kind in ("work", "wait") and parent is not None and parent.kind == "parallel"
+        return spec.kind in LEAF_KINDS and parent is not None and parent.kind == "parallel"
 
     def _completes(self, parent: str) -> bool:
         """Whether some child of a compound goes to its structural final state."""
@@ -273,7 +284,7 @@ class _Tree:
             return False
         inside = [item for path, item in self._states.items() if path.rpartition(".")[0] == parent]
         return any(
-            (item.kind == "work" and not item.edges) or (DONE in _targets(item) and DONE not in self._paths)
+            (item.kind in ENDING_KINDS and not item.edges) or (DONE in _targets(item) and DONE not in self._paths)
             for item in inside
         )
 
@@ -286,7 +297,7 @@ class _Tree:
                         f"_, saw {signal!r}"
                     )
             parent = path.rpartition(".")[0]
-            if spec.kind == "work" and not spec.edges and not parent:
+            if spec.kind in ENDING_KINDS and not spec.edges and not parent:
                 raise InvalidDefinition(
                     f"workflow {self._declared.name}: state {path!r} has no edge; give it to=, or make it part of a "
                     "parent that it completes"

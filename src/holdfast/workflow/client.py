@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast import codec
 from holdfast.context import UserExecutionContext, check_id
-from holdfast.errors import Conflict, Fenced, InvalidTransition, NotFound, Rejected, Unavailable
+from holdfast.errors import Conflict, Fenced, InvalidInput, InvalidTransition, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid, uuid7
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
@@ -25,13 +25,13 @@ from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
-from holdfast.workflow.inbox import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.large import has_input_of, with_data, with_input
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.retention import forks_key, with_fork
 from holdfast.workflow.run import RUN, Run, Signal, decode_signal, ticket_key, where_of
 from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
+from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 
 ANSWER_WAIT_S = 30.0
 """How long `send` waits for the verdict of an owner in another process before it says that it is still open."""
@@ -79,7 +79,7 @@ class Client:
         if self._context is None:
             raise Rejected("an operator cannot start runs; use a client of the user they are for")
         built = self._newest(workflow, version)
-        run_id = uuid7(self.runtime.clock, self.runtime.randomness)
+        run_id = self.runtime.run_id()
         ticket_id = check_id("id", id) if id is not None else run_id
         decision = begin.begin(
             built,
@@ -107,13 +107,7 @@ class Client:
         self, decision: Decision, built: Built, *, extra: tuple[Put, ...] = (), requires: tuple[Require, ...] = ()
     ) -> RunHandle:
         run = decision.run
-        ticket = Put(
-            key=ticket_key(run),
-            body=codec.encode({"run": run.id, "workflow": run.workflow}),
-            expect=ABSENT,
-            labels={"run": run.id},
-        )
-        stored = await self._handover.begin(decision, extra=(ticket, *extra), requires=requires)
+        stored = await self._handover.begin(decision, extra=(begin.ticket_put(run), *extra), requires=requires)
         return RunHandle(self, stored, built)
 
     async def _existing(self, wanted: Run) -> RunHandle | None:
@@ -233,6 +227,8 @@ class Client:
             about=about,
             sent_at=self.runtime.store.now_s(),
         )
+        if name.startswith("/"):
+            raise InvalidInput(f'signal: names that begin with "/" are the engine\'s own, saw {name!r}')
         body = codec.encode(data, what=f"data of signal {name}", bytes_max=BLOB_BYTES_MAX)
         for _ in range(ATTEMPTS_MAX):
             stored = await self.find(run_id)

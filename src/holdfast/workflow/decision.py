@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+from holdfast import codec
+from holdfast.store import journal
+from holdfast.store.records import NewEvent
 from holdfast.workflow.run import Leaf, Run
 
 TRANSITION = "transition"
@@ -45,3 +48,18 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 def refused(run: Run, reason: str) -> Decision:
     """The decision that changes nothing, with the reason."""
     return Decision(run=run, reason=reason)
+
+
+def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, version: int) -> tuple[NewEvent, ...]:
+    """The journal rows of a decision; the last one carries how the run's record changed (`before` is b"" at first)."""
+    told = rows or (Row(name="changed"),)
+    delta = journal.delta(codec.decode(before) if before else None, codec.decode(after), version)
+    return tuple(
+        NewEvent(
+            key=run.key,
+            name=row.name,
+            body=codec.encode(row.facts(), what=f"journal row of run {run.id}"),
+            delta=delta if row is told[-1] else b"",
+        )
+        for row in told
+    )

@@ -21,6 +21,8 @@ Locking = Callable[[Any], LockName | Sequence[LockName]]
 """What a state's `lock=` is: from the data, one lock or several, each (kind, name) or (kind, name, mode)."""
 DONE = "done"
 """The outcome of a handler that returns None, and the name of the edge a plain `to="..."` declares."""
+LEAF_KINDS = ("work", "wait", "child")
+"""The kinds of states that a run can stand in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,18 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChildSpec:
+    """Which run a child state starts. `input`: from the data, the child's input; without it, the data. `into`: the
+    field of the data that the child's own data become when it ends."""
+
+    workflow: str
+    input: Callable[[Any], Any] | None = None
+    into: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StateSpec:
-    """One declared state, as plain facts. `kind`: work, wait, compound, parallel, final, history."""
+    """One declared state, as plain facts. `kind`: work, wait, child, compound, parallel, final, history."""
 
     path: str
     kind: str
@@ -79,6 +91,7 @@ class StateSpec:
     timeout_s: float | None = None
     sla_s: float | None = None
     on_error: str | None = None
+    child: ChildSpec | None = None
     is_start: bool = False
     is_deep: bool = True
     join: Join = Join()

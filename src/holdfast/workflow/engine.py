@@ -24,14 +24,18 @@ from holdfast.tasks import Supervisor
 from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.crew import Crew
+from holdfast.workflow.family import check_children
 from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.handover import Handover
 from holdfast.workflow.keeper import Keeper
+from holdfast.workflow.messenger import Messenger
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.recovery import RecoveryManager, Suspects
 from holdfast.workflow.retention import Retention
 from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime, knows
+from holdfast.workflow.scheduler import Scheduler
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
@@ -194,8 +198,11 @@ class Engine:
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
             self._exit.push_async_callback(tasks.stop)
+            check_children(self._workflows)
             await keep_charts(runtime)
             await reconcile(runtime)
+            if not inside.recovery.is_for_suspects:
+                await inside.scheduler.begin()
             inside.begin()
             self._exit.callback(inside.crew.close)
         elif ownership.is_shared:
@@ -394,6 +401,8 @@ class _Inside:
             on_lost=lambda: self.recovery.strayed(),
         )
         self.recovery = RecoveryManager(runtime, self.crew, ownership, suspects=suspects, quarantine=quarantine)
+        self.scheduler = Scheduler(runtime, Handover(runtime, self.crew, self.recovery), self.problems)
+        runtime.on_told = Messenger(runtime, self.crew, self.recovery).tell
         self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
 
     def begin(self) -> None:

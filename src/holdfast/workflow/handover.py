@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from holdfast.errors import CommitUnknown, Conflict, HoldfastError, Unavailable
-from holdfast.store.records import ABSENT, Put, Query, Require, Scope
+from holdfast.store.records import ABSENT, Put, Require
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
-from holdfast.workflow.inbox import refuse_rest, waiting_signals
+from holdfast.workflow.inbox import refuse_rest
+from holdfast.workflow.messenger import Messenger
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
-from holdfast.workflow.run import PROCESS
 from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
 
 
@@ -30,6 +30,7 @@ class Handover:
         self._crew = crew
         self._recovery = recovery
         self._line = recovery.line
+        self._messenger = Messenger(runtime, crew, recovery)
 
     async def begin(self, decision: Decision, *, extra: tuple[Put, ...], requires: tuple[Require, ...] = ()) -> Stored:
         """Commit the decision that starts a run, and work on it here if there is a place. Raises as a commit does."""
@@ -118,21 +119,10 @@ class Handover:
             if after.run.is_ended:
                 await refuse_rest(self._runtime, after.run)
             elif after.run.status == "waiting":
-                await self._look_into_inbox(after)
+                await self._messenger.look_into_inbox(after)
         except HoldfastError:
             self._recovery.strayed()  # the decision stands all the same; a sweep looks into the inbox
         return after
-
-    async def _look_into_inbox(self, stored: Stored) -> None:
-        """What came early may be judged now: here, or where there is no place, by whoever has one and looks."""
-        is_taken_up = await self._recovery.look_into_inbox(stored.run)
-        if is_taken_up or self._crew.free > 0 or not await waiting_signals(self._runtime, stored.run):
-            return
-        page = await self._runtime.store.scan(Scope.system(), Query(kind=PROCESS), limit=1000)
-        now = self._runtime.store.now_s()
-        for record in page.records:
-            if record.due is not None and record.due > now and record.key.id != self._runtime.process_id:
-                await leave_notice(self._runtime, record.key.id, stored.run.id, "look", epoch=stored.epoch)
 
     def _take_up(self, stored: Stored, origin: Origin) -> None:
         if stored.owner == self._runtime.process_id:

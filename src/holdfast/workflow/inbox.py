@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from holdfast import codec
 from holdfast.errors import Conflict
-from holdfast.store.records import Change, Key, Put, Query, Record, Scope
-from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text, last_part
+from holdfast.store.records import Change, Query, Record, Scope
+from holdfast.workflow.admission import reads_inbox
+from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text
 from holdfast.workflow.runtime import Runtime
-
-NEW, EARLY, TAKEN, REFUSED = "new", "early", "taken", "refused"
-JUDGED = (TAKEN, REFUSED)
-"""Statuses of a signal that nobody will look at again."""
+from holdfast.workflow.signals import EARLY, NEW, REFUSED, signal_put
 
 
 class Waiting(NamedTuple):
@@ -22,24 +19,6 @@ class Waiting(NamedTuple):
 
     signal: Signal
     record: Record
-
-
-def signal_key(run: Run, signal_id: str) -> Key:
-    """The key of a signal: its id is its de-duplication key within the run."""
-    return Key(run.tenant, run.user, SIGNAL, f"{run.id}/{last_part(signal_id)}")
-
-
-def signal_put(run: Run, signal: Signal, status: str, *, expect: int, now: float) -> Put:
-    """The write that stores `signal` with a verdict; a final one is due, since `now`, to be removed some day."""
-    return Put(
-        key=signal_key(run, signal.id),
-        body=codec.encode(signal, what=f"signal {signal.name} of run {run.id}"),
-        expect=expect,
-        status=status,
-        due=now if status in JUDGED else None,
-        queue=run.queue,
-        labels={"run": run.id},
-    )
 
 
 async def waiting_signals(runtime: Runtime, run: Run) -> list[Waiting]:
@@ -68,6 +47,6 @@ async def answer(runtime: Runtime, run: Run, waiting: Waiting, status: str, text
 
 async def refuse_rest(runtime: Runtime, run: Run) -> None:
     """The run has ended: whoever sent what still lies in its inbox hears that nobody will judge it."""
-    if runtime.built(run).acceptors:
+    if reads_inbox(runtime.built(run), run):
         for waiting in await waiting_signals(runtime, run):
             await answer(runtime, run, waiting, REFUSED, ended_text(run, waiting.signal.name))

@@ -17,9 +17,9 @@ from holdfast.errors import InvalidInput
 from holdfast.store.blob_reading import read_blob
 from holdfast.store.blobs import BlobRef, cut
 from holdfast.store.records import Key, Put
-from holdfast.workflow.inbox import signal_key
 from holdfast.workflow.run import Run, Signal
 from holdfast.workflow.runtime import Runtime
+from holdfast.workflow.signals import signal_key
 
 INLINE_BYTES_MAX = 256 * 1024
 """Bound on an input, and on a signal's data, within the run's record: it is written with every transition."""

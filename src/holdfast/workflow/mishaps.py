@@ -34,7 +34,7 @@ def judged(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> 
 
 def failed_by(built: Built, run: Run, occurrence: on.Occurrence, failure: Failure, *, now: float) -> Decision:
     """The failure of the leaf that `occurrence` came from. A signal is refused instead: its sender hears why."""
-    if isinstance(occurrence, on.Signalled):
+    if isinstance(occurrence, on.Signalled) and not isinstance(occurrence, on.ChildEnded):
         return refused(run, failure.message)
     path = _leaf_of(run, occurrence)
     failed = on.Failed(leaf=path, visit=run.leaves[path].visit, failure=failure)

@@ -39,6 +39,16 @@ class Signalled(Occurrence, frozen=True, kw_only=True):
     record_version: int = 0
 
 
+class ChildEnded(Signalled, frozen=True, kw_only=True):
+    """The child that `leaf` waits for has ended, or stopped ("" where none waits for it any more)."""
+
+    leaf: str
+
+
+class ParentLeft(Signalled, frozen=True, kw_only=True):
+    """The run that started this one has left the state in which it waited for it."""
+
+
 class TimerDue(Occurrence, frozen=True, kw_only=True):
     timer: Timer
 

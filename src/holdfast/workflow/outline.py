@@ -17,7 +17,7 @@ from holdfast.chart import ChartDef
 from holdfast.errors import Corrupt, InvalidDefinition, Rejected
 from holdfast.store.records import SYSTEM_TENANT, Key
 from holdfast.workflow.build import Built
-from holdfast.workflow.definition import Forward, Join, Retry, StateSpec
+from holdfast.workflow.definition import ChildSpec, Forward, Join, Retry, StateSpec
 from holdfast.workflow.run import queue_of
 from holdfast.workflow.workflow import Workflow
 
@@ -40,6 +40,8 @@ class StateOutline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     retry: Retry = Retry()
     has_lock: bool = False
     has_about: bool = False
+    child: str = ""
+    into: str | None = None
     timeout_s: float | None = None
     sla_s: float | None = None
     on_error: str | None = None
@@ -149,6 +151,8 @@ def _facts(spec: StateSpec, leaf: str) -> StateOutline:
         retry=spec.retry,
         has_lock=spec.lock is not None,
         has_about=spec.about is not None,
+        child=spec.child.workflow if spec.child else "",
+        into=spec.child.into if spec.child else None,
         timeout_s=spec.timeout_s,
         sla_s=spec.sla_s,
         on_error=spec.on_error,
@@ -168,6 +172,7 @@ def _spec(state: StateOutline) -> StateSpec:
         retry=state.retry,
         lock=_absent(state.path, "lock") if state.has_lock else None,
         about=_absent(state.path, "about") if state.has_about else None,
+        child=_child(state) if state.child else None,
         timeout_s=state.timeout_s,
         sla_s=state.sla_s,
         on_error=state.on_error,
@@ -175,6 +180,10 @@ def _spec(state: StateOutline) -> StateSpec:
         is_deep=state.is_deep,
         join=state.join,
     )
+
+
+def _child(state: StateOutline) -> ChildSpec:
+    return ChildSpec(workflow=state.child, input=_absent(state.path, "child"), into=state.into)
 
 
 def _absent(path: str, option: str) -> Callable[[Any], Any]:

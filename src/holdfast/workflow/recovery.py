@@ -17,16 +17,17 @@ from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Una
 from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
-from holdfast.workflow.admission import Verdict, admit
+from holdfast.workflow.admission import calls_for_owner, reads_inbox
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
-from holdfast.workflow.inbox import EARLY, NEW, refuse_rest, waiting_signals
+from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.line import Line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.run import ENDED, RUN, SIGNAL, Run, decode_signal
+from holdfast.workflow.run import RUN, SIGNAL, STILL, Run, decode_signal
 from holdfast.workflow.runtime import Runtime, Stored, knows
+from holdfast.workflow.signals import EARLY, NEW
 from holdfast.workflow.watch import StoreWatch
 
 AsyncRuns = AsyncIterator[str]
@@ -65,7 +66,7 @@ class RecoveryManager:
         self._crew = crew
         self._ownership = ownership
         self._sweep_s = sweep_s
-        self._is_for_suspects = suspects is Suspects.ONLY
+        self.is_for_suspects = suspects is Suspects.ONLY
         self.quarantine = quarantine
         self.is_over = asyncio.Event()
         """Of an engine that is for suspects alone: it finds none any more, or somebody wants its end."""
@@ -210,7 +211,7 @@ class RecoveryManager:
 
     async def _sweep(self) -> AsyncRuns:
         queues = knows(self._runtime.workflows)
-        if self._is_for_suspects:
+        if self.is_for_suspects:
             async for run_id in self._suspects(queues):
                 yield run_id
             if len(self._crew) == 0:
@@ -332,7 +333,7 @@ class RecoveryManager:
 
     async def _next_suspect(self, actor: Actor) -> None:
         await actor.has_progressed.wait()
-        if self._is_for_suspects:
+        if self.is_for_suspects:
             await self._hand_on(actor)
         self.nudge()
 
@@ -364,7 +365,7 @@ class RecoveryManager:
     async def _claim_signalled(self, record: Record, run_id: str) -> bool:
         key = Key(record.key.tenant, record.key.user, RUN, run_id)
         found = (await self._runtime.store.read(Scope.system(), [key]))[0]
-        if found is None or found.owner or found.status not in ("waiting", *ENDED):
+        if found is None or found.owner:
             return False
         run = Stored.of(found).run
         if run.queue not in knows(self._runtime.workflows):
@@ -372,24 +373,24 @@ class RecoveryManager:
         if run.is_ended:  # and whoever ended it did not come to say so
             await refuse_rest(self._runtime, run)
             return False
-        if admit(self._runtime.built(run), run, decode_signal(record.body)).verdict is Verdict.EARLY:
+        if not calls_for_owner(self._runtime.built(run), run, decode_signal(record.body)):
             return False
         return await self.claim_one(run)
 
     async def look_into_inbox(self, run: Run) -> bool:
         """Take up an unowned run if a signal that was kept can be judged now; False where there is none."""
         built = self._runtime.built(run)
-        if not built.acceptors:
+        if not reads_inbox(built, run):
             return False
         for signal, _ in await waiting_signals(self._runtime, run):
-            if admit(built, run, signal).verdict is not Verdict.EARLY:
+            if calls_for_owner(built, run, signal):
                 return await self.claim_one(run)
         return False
 
     async def _look_at(self, run_id: str) -> None:
         """Somebody left a signal with a run that nobody owns, and could not judge it himself."""
         queues = knows(self._runtime.workflows)
-        query = Query(kind=RUN, prefix=run_id, statuses=("waiting",), queues=queues, owner="")
+        query = Query(kind=RUN, prefix=run_id, statuses=("waiting", *STILL), queues=queues, owner="")
         for record in (await self._runtime.store.scan(Scope.system(), query, limit=1)).records:
             await self.look_into_inbox(Stored.of(record).run)
 

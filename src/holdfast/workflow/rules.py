@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from holdfast import codec, patch
 from holdfast.chart import Timer as ChartTimer
 from holdfast.chart import accepts_timer, shown, step
-from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, WorkflowError
+from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, InvalidInput, WorkflowError
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import (
     ERROR_STATE,
@@ -31,6 +31,7 @@ from holdfast.workflow.advance import (
 from holdfast.workflow.build import Built, done_event, escalate_event
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import DONE, Retry, StateSpec
+from holdfast.workflow.family import FAILED, STOPPED, ChildEnd, merged, outcome_of
 from holdfast.workflow.run import RUNNABLE, Failure, Leaf, Run, spec_text
 
 
@@ -167,6 +168,45 @@ def _signalled(built: Built, run: Run, event: on.Signalled, now: float) -> Decis
         blobs["signal"] = signal.blob
     told_run = replace(run, signal=told, blobs=blobs)
     return advance(built, told_run, signal.name, now, trigger=signal.name, agent=signal.by, metadata=metadata)
+
+
+def _child_ended(built: Built, run: Run, event: on.ChildEnded, now: float) -> Decision:
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or (spec := built.spec_of(event.leaf)).child is None:
+        return refused(run, f"{shown(event.leaf) or run.id} waits for no child")
+    end = codec.decode(event.signal.data, ChildEnd)
+    outcome = outcome_of(spec, end)
+    if outcome is None and end.status in STOPPED:
+        return refused(run, f"state {spec.path} has no edge {FAILED!r}: it waits until somebody resumes the child")
+    alone = replace(leaf, child=None) if end.status not in STOPPED else leaf
+    parted = replace(run, leaves={**run.leaves, event.leaf: alone})
+    if outcome is None:
+        text = f"child {end.child} ended in {end.outcome} ({end.status}), for which {spec.path} has no edge"
+        return _failed(built, parted, _of_child(event, leaf, "ChildEnded", text), now)
+    try:
+        with_result = merged(built, parted, spec, end)
+    except InvalidInput as error:
+        return _failed(built, parted, _of_child(event, leaf, "InvalidInput", error.message), now)
+    facts = {"child": end.child, "status": end.status, "outcome": end.outcome} | (
+        {"reason": end.reason} if end.reason else {}
+    )
+    trigger = f"{shown(event.leaf).rsplit('.', 1)[-1]}.{outcome}"
+    return advance(
+        built, with_result, done_event(spec.path, outcome), now, trigger=trigger, agent=event.agent, metadata=facts
+    )
+
+
+def _of_child(event: on.ChildEnded, leaf: Leaf, kind: str, message: str) -> on.Failed:
+    """What came of a child as the failure of the state that waited for it: by hand it may start another."""
+    failure = Failure(
+        error_type=ErrorType.PERMANENT.value, severity=ErrorSeverity.HIGH.value, message=message, kind=kind
+    )
+    return on.Failed(leaf=event.leaf, visit=leaf.visit, failure=failure, agent=event.agent)
+
+
+def _parent_left(built: Built, run: Run, event: on.ParentLeft, now: float) -> Decision:
+    reason = str(codec.decode(event.signal.data))
+    return _cancelled(built, run, on.Cancelled(agent=event.agent, reason=reason), now)
 
 
 def _timer(built: Built, run: Run, event: on.TimerDue, now: float) -> Decision:
@@ -344,13 +384,16 @@ def _moved(built: Built, run: Run, event: on.Moved, now: float) -> Decision:
     )  # fmt: skip
     timers = tuple(built.renamed_timer(timer, event.states) for timer in run.timers)
     after = replace(run, version=event.version, configuration=configuration, leaves=leaves, timers=timers)
-    return decided(after, (row,), keep_status=run.status not in RUNNABLE)
+    childless = tuple(path for path in leaves if built.spec_of(path).child is not None)
+    return decided(after, (row,), entered=childless, keep_status=run.status not in RUNNABLE)
 
 
 _JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]] = {
     on.Finished: _finished,
     on.Failed: _failed,
     on.Signalled: _signalled,
+    on.ChildEnded: _child_ended,
+    on.ParentLeft: _parent_left,
     on.TimerDue: _timer,
     on.RetryDue: _retry_due,
     on.AttemptOverdue: _overdue,

@@ -27,11 +27,15 @@ NOTICE = "notice"
 CHART = "chart"
 FORKS = "forks"
 LINE = "line"
+PARENT = "parent"
+"""The label of a child run that names the run which started it."""
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""
 ENDED = ("done", "cancelled")
 RUNNABLE = ("running", "waiting")
+STILL = ("paused", "failed", "poisoned")
+"""Statuses of a run that stands still until somebody does something about it."""
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,9 +60,19 @@ class HeldLock(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.kind}/{self.name}"
 
 
+class Relative(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Another run that this one belongs together with: its parent, or the child that a leaf waits for. Both are the
+    same user's. `depth`: how many runs stand above the relative."""
+
+    id: str
+    queue: str
+    depth: int = 0
+
+
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off).
-    `born`: the path under which its visit began, where newer code renamed it since."""
+    `born`: the path under which its visit began, where newer code renamed it since. `child`: the run
+    that it waits for, until that has ended."""
 
     visit: int
     phase: str
@@ -71,6 +85,7 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     failure: Failure | None = None
     locks: tuple[HeldLock, ...] = ()
     born: str = ""
+    child: Relative | None = None
 
     @property
     def lock_requests(self) -> tuple[LockRequest, ...]:
@@ -141,6 +156,7 @@ class Run(msgspec.Struct, frozen=True):
     is_cancelled: bool = False
     signal: dict[str, Any] | None = None
     blobs: dict[str, BlobRef] = {}
+    parent: Relative | None = None
 
     @property
     def key(self) -> Key:
@@ -183,6 +199,7 @@ class Run(msgspec.Struct, frozen=True):
             "ticket": self.ticket_id,
             "workflow": self.workflow,
             "main_state": self.main_state,
+            **({} if self.parent is None else {PARENT: self.parent.id}),
             **chart_label(self.configuration.chart_hash),
         }
 

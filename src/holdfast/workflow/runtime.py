@@ -13,11 +13,13 @@ from concurrent.futures import Executor
 from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
-from holdfast import codec, faults
+from msgspec.structs import replace
+
+from holdfast import faults
 from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
+from holdfast.ids import uuid7
 from holdfast.locks import LockService
-from holdfast.store import journal
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
@@ -30,7 +32,6 @@ from holdfast.store.records import (
     Commit,
     Delete,
     Key,
-    NewEvent,
     Put,
     Record,
     RemovePrefix,
@@ -40,8 +41,9 @@ from holdfast.store.records import (
 from holdfast.tasks import Supervisor
 from holdfast.workflow.alarm import Alarm
 from holdfast.workflow.build import Built
-from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.decision import Decision, events_of
 from holdfast.workflow.fairness import BEGUN
+from holdfast.workflow.family import Kin, kin_of
 from holdfast.workflow.locking import with_locks
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 from holdfast.workflow.silence import Silences
@@ -116,6 +118,8 @@ class Runtime:
             store, clock, randomness, tasks,
             on_changed=self.lock_changed, party=current_visit.get, heartbeat_s=heartbeat_s,
         )  # fmt: skip
+        self.on_told: Callable[[tuple[Key, ...]], None] = _nobody_listens
+        """Hears of runs that were begun, or left a word, beside a decision. Whoever opens the engine sets it."""
         self._watchers: dict[str, set[Watcher]] = {}
         self._kept: set[tuple[str, int, str]] = set()
         self._numbers = itertools.count(1)
@@ -123,6 +127,10 @@ class Runtime:
     def change_id(self) -> str:
         """A new id for a change: this process's id and a number."""
         return f"{self.process_id}:{next(self._numbers)}"
+
+    def run_id(self) -> str:
+        """A new id for a run."""
+        return uuid7(self.clock, self.randomness)
 
     def built(self, run: Run) -> Built:
         """The compiled workflow of a run: its own, or the one that maps its version to a newer one.
@@ -232,11 +240,11 @@ class Runtime:
         or Fenced where the run moved on; nothing was written then.
         """
         run = decision.run
-        if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
-            await self.keep_chart(built)
+        await self._keep_chart_of(run)
         for _ in range(ATTEMPTS_MAX):
             locked, locks = await with_locks(self.store, decision, self.built(run).spec_of)
-            after = locked.run
+            kin = self._kin(locked, stored)
+            after = kin.run
             body = encode_run(after)
             new_owner = owner if owner is None or _keeps_owner(after) else ""
             put = Put(
@@ -253,10 +261,10 @@ class Runtime:
             )
             change = Change(
                 change_id=self.change_id(),
-                writes=(put, *locks.puts, *extra),
+                writes=(put, *locks.puts, *kin.puts, *extra),
                 requires=requires,
                 removes=(*locks.removes, *_removals(run, locked.left, blobless)),
-                events=events_of(after, locked.rows, stored.body, body, stored.version + 1),
+                events=(*events_of(after, locked.rows, stored.body, body, stored.version + 1), *kin.events),
             )
             faults.point("before-transition")
             try:
@@ -266,12 +274,17 @@ class Runtime:
                     continue
                 raise
             faults.point("transition")
-            for lock in locks.puts:
-                self.lock_changed(lock.key)
             now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
-            self.tell(now_stored)
-            return now_stored, locked
+            self._tell_all(now_stored, [lock.key for lock in locks.puts], kin.told)
+            return now_stored, replace(locked, run=after)
         raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
+
+    def _tell_all(self, stored: Stored, locks: Iterable[Key], kin: tuple[Key, ...]) -> None:
+        """Whom a commit concerns here: who watches the run, who waits for its locks, its relatives."""
+        for lock in locks:
+            self.lock_changed(lock)
+        self.tell(stored)
+        self.on_told(kin)
 
     async def give_back(self, stored: Stored) -> Stored:
         """Let go of a run that this process owns, undecided; the run as it stands then. One that has work is next in
@@ -333,6 +346,26 @@ class Runtime:
         for look in tuple(self.lock_watchers.get(key, ())):
             look()
 
+    async def _keep_chart_of(self, run: Run) -> None:
+        if run.configuration.chart_hash == (built := self.built(run)).chart.hash:
+            await self.keep_chart(built)
+
+    def _kin(self, decision: Decision, stored: Stored) -> Kin:
+        """What a decision means to the run's parent and its children."""
+        before = "" if stored.version == ABSENT else stored.run.status
+        return kin_of(
+            self.workflows,
+            self.built(decision.run),
+            before,
+            decision,
+            new_id=self.run_id,
+            now=self.store.now_s(),
+        )
+
+
+def _nobody_listens(keys: tuple[Key, ...]) -> None:
+    """Where no engine is around: a sweep finds what was written."""
+
 
 def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:
     """What goes with the visits that are over: their memos, and the chunks of the large ones among them."""
@@ -344,21 +377,6 @@ def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[st
 def _keeps_owner(after: Run) -> bool:
     """A run stays owned while it has work here."""
     return after.status in ("running", "suspect") and after.has_work
-
-
-def events_of(run: Run, rows: tuple[Row, ...], before: bytes, after: bytes, version: int) -> tuple[NewEvent, ...]:
-    """The journal rows of a decision; the last one carries how the run's record changed (`before` is b"" at first)."""
-    told = rows or (Row(name="changed"),)
-    delta = journal.delta(codec.decode(before) if before else None, codec.decode(after), version)
-    return tuple(
-        NewEvent(
-            key=run.key,
-            name=row.name,
-            body=codec.encode(row.facts(), what=f"journal row of run {run.id}"),
-            delta=delta if row is told[-1] else b"",
-        )
-        for row in told
-    )
 
 
 def chart_key(workflow: str, version: int, chart_hash: str) -> Key:

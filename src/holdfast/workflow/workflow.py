@@ -6,12 +6,15 @@ Nothing is checked late: an unknown target, an outcome without an edge, an unrea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from holdfast.clock import parse_duration_s
+from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import InvalidDefinition
 from holdfast.workflow.build import Built, build
 from holdfast.workflow.definition import (
+    ChildSpec,
     Declaration,
     Forward,
     Handler,
@@ -24,7 +27,11 @@ from holdfast.workflow.definition import (
     edges_of,
     seconds_of,
 )
+from holdfast.workflow.schedule import Missed, Overlap, Policy, Schedule, Timing
+from holdfast.workflow.scheduling import check_schedule
 
+SCHEDULER = "scheduler"
+"""The user of the runs of a schedule that names none."""
 Edges = str | Mapping[str, str] | None
 Signals = Mapping[str, str | Forward] | None
 After = Mapping[str, str] | None
@@ -71,6 +78,7 @@ class Workflow:
         self.escalate_to = escalate_to
         self.cancel_to = cancel_to
         self.migrations: dict[int, dict[str, str]] = {}
+        self.schedules: list[Schedule] = []
         self._retry = retry or Retry()
         self._declaration = Declaration(name)
         self._built: Built | None = None
@@ -161,6 +169,34 @@ class Workflow:
             sla_s=seconds_of(sla), about=about, lock=lock, retry=self._retry,
         )  # fmt: skip
 
+    def child(
+        self,
+        path: str,
+        *,
+        workflow: str,
+        to: Edges = None,
+        input: Callable[[Any], Any] | None = None,
+        into: str | None = None,
+        start: bool = False,
+        on: Signals = None,
+        after: After = None,
+        sla: str | float | None = None,
+        on_error: str | None = None,
+    ) -> None:
+        """Declare a state that starts a run of `workflow` and waits for its end: the child is of the same user, begins
+        in the commit that enters the state, and is cancelled by the one that leaves it early.
+
+        `to`: an edge per outcome: a final state of the child by its name, else "done", "cancelled" or "failed" (it
+        stopped; without that edge it is waited for until somebody resumes it); a plain target is the edge "done". An
+        end without an edge is the state's failure. `input`: from the data, the child's input, at most 256 KiB; without
+        it, the data. `into`: the field of the data that takes the child's data when it ends.
+        """
+        self._add(
+            path, "child", edges=edges_of(to), child=ChildSpec(workflow=workflow, input=input, into=into),
+            is_start=start, signals=dict(on or {}), after=after_of(after), sla_s=seconds_of(sla), on_error=on_error,
+            retry=self._retry,
+        )  # fmt: skip
+
     def compound(
         self,
         path: str,
@@ -198,6 +234,62 @@ class Workflow:
         """Declare final states: a run that reaches a top-level one is done."""
         for path in paths:
             self._add(path, "final")
+
+    def every(
+        self,
+        interval: str | float,
+        *,
+        name: str | None = None,
+        user: str = SCHEDULER,
+        tenant: str = DEFAULT_TENANT,
+        input: Any = None,
+        missed: Missed = "one",
+        missed_max: int = 100,
+        overlap: Overlap = "allow",
+    ) -> None:
+        """Start a run at each multiple of `interval` ("15m", "24h") since the epoch, once whatever the number of
+        engines.
+
+        `user`, `tenant`: whose runs these are. `input`: theirs, or a function of the due time (an aware datetime) that
+        gives it; without it {"due": "2026-01-31T12:15:00Z"}. `missed`: of the due times that passed while no engine
+        worked, start none ("skip"), one, or all, of which the newest `missed_max`. `overlap`: "skip" starts none while
+        the run before is at work.
+        """
+        timing = Timing(every_s=parse_duration_s(interval))
+        policy = Policy(missed=missed, missed_max=missed_max, overlap=overlap)
+        self._schedule(name or f"every-{interval}", timing, policy, user=user, tenant=tenant, input=input)
+
+    def daily(
+        self,
+        at: str,
+        *,
+        zone: str = "UTC",
+        days: Sequence[str] = (),
+        name: str | None = None,
+        user: str = SCHEDULER,
+        tenant: str = DEFAULT_TENANT,
+        input: Any = None,
+        missed: Missed = "one",
+        missed_max: int = 100,
+        overlap: Overlap = "allow",
+    ) -> None:
+        """Start a run each day at `at` ("09:30") in a time zone ("Europe/Berlin"), or on `days` alone ("mon", "fri").
+
+        A time that a change of the clocks skips is due as much later; one that comes twice is due the first time. The
+        rest is as for `every`.
+        """
+        timing = Timing(at=at, days=tuple(days), zone=zone)
+        policy = Policy(missed=missed, missed_max=missed_max, overlap=overlap)
+        self._schedule(name or f"daily-{at}", timing, policy, user=user, tenant=tenant, input=input)
+
+    def _schedule(self, name: str, timing: Timing, policy: Policy, *, user: str, tenant: str, input: Any) -> None:
+        self._built = None
+        schedule = Schedule(name=name, timing=timing, policy=policy, input=input, user=user, tenant=tenant)
+        if name in [known.name for known in self.schedules]:
+            raise InvalidDefinition(
+                f"workflow {self.name}: schedule {name!r} is declared twice; give one another name="
+            )
+        self.schedules.append(check_schedule(self.name, schedule))
 
     def migrate(self, from_version: int, states: Mapping[str, str]) -> None:
         """Take over runs of `from_version` (or of older code of this version): each old leaf becomes the state that
