@@ -23,15 +23,17 @@ settings.load_profile("everyday")  # another one by: pytest --hypothesis-profile
 
 ON_SERVERS = ("postgres", "redis", "mirror", "hybrid", "cluster")
 """Words in the names of tests and of their parameters that tell of a server."""
+WITH_PROCESSES = ("/crash/", "/simulation/")
+"""Folders of tests that start processes or simulate many of them."""
 LOOP_TURNS_TO_END = 10
 """A task that was cancelled or is done needs a few turns of the loop until it is gone; one that runs on needs more."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Async tests get `no_task_outlives_the_test`, before their own fixtures, so that it looks last. What a server
-    answers hardly depends on the Python that asks: tests on one are `slow`."""
+    answers, and what a killed process leaves, hardly depends on the Python that asks: such tests are `slow`."""
     for item in items:
-        if any(word in item.nodeid for word in ON_SERVERS):
+        if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES)):
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "no_task_outlives_the_test")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from holdfast.testing.simulation import Plan, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
 
-SEEDS = 200
+SEEDS = 100
 COMPARED_EVERY = 25
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.engine.crash.findings import Found, examine
 from tests.engine.crash.processes import ON_SQLITE, Stage
 
@@ -28,6 +30,7 @@ def check_killer_is_set_aside(found: dict[str, Found]) -> None:
     assert found["T-0"].owner == ""
 
 
+@pytest.mark.parametrize("stage", ["sqlite", "postgresql"], indirect=True)
 def test_the_last_death_of_a_killer_is_not_the_engines(stage: Stage) -> None:
     """Twice it takes the engine along; the third time it is a suspect, and alone in a process of its own."""
     stage.run("quarantined", starts=RUNS, engine={"works": False})
