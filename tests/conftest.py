@@ -33,6 +33,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Async tests get `no_task_outlives_the_test`, before their own fixtures, so that it looks last. What a server
     answers, and what a killed process leaves, hardly depends on the Python that asks: such tests are `slow`."""
     for item in items:
+        if "/crash/" in item.nodeid and "[mirror" in item.nodeid and "test_one_run" not in item.nodeid:
+            item.add_marker(pytest.mark.long)  # a mirror's engine works on its PostgreSQL, which has the same tests
         if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES)):
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):

@@ -61,6 +61,7 @@ def test_a_store_that_answers_differently_is_found(tmp_path: Path) -> None:
     assert disagreements(report, tmp_path / "..", model=lambda clock: broken.RoundsDues(clock=clock)) != []
 
 
+@pytest.mark.long
 def test_hypothesis_shrinks_a_failure_to_the_trouble_that_makes_it() -> None:
     scenario = Scenario(make=broken.one_state(broken.changing_key))
 
