@@ -61,7 +61,8 @@ class Line(RuleBasedStateMachine):
     )
     def asks(self, holder: str, names: set[str], mode: Mode, ttl_s: int | None, anew: bool) -> None:
         until = None if ttl_s is None else self.now + ttl_s
-        before, places = self.tree, {each.holder: None for each in self.tree.queue}
+        before = self.tree
+        places = {each.holder: None for each in before.queue if not each.is_lapsed(self.now)}
         tickets = [ticket(holder, name, mode, until=until, at=self.now) for name in sorted(names)]
         self.tree = ask(before, tickets, now=self.now, anew=anew)
         others = [each for each in places if each != holder]
