@@ -91,8 +91,9 @@ class Connections:
         with contextlib.suppress(*EVERYTHING):  # it was lost, and the pool knows already
             if not is_done:
                 connection.terminate()  # quicker than to ask a server that may not answer, and as safe
-            if (pool := self._pools.peek()) is None:
-                return  # the loop ends, and has closed its pool
+            if (pool := self._pools.peek()) is None:  # the loop ends, or the store: its pool is closed, or about to be
+                connection.terminate()
+                return
             try:
                 await pool.release(connection)
             except asyncio.CancelledError:
