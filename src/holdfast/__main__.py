@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import backups, charts, deciding, keeping, moving, reading, schedules, working
+from holdfast.cli import backups, charts, deciding, keeping, moving, reading, schedules, soaking, working
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 from holdfast.testing.simulation import command as simulating
@@ -31,6 +31,7 @@ moving.add_to(app)
 charts.add_to(app)
 simulating.add_to(app)
 working.add_to(app)
+soaking.add_to(app)
 
 
 def _show_version(is_asked: bool) -> None:

@@ -19,7 +19,7 @@ DONE, REFUSED, USAGE, AWAY, CORRUPT, UNKNOWN, STOPPED = 0, 1, 2, 3, 4, 5, 130
 
 EXIT_CODES: Mapping[int, str] = {
     DONE: "done",
-    REFUSED: "a rule says no, or there is no such thing; doctor: something needs you",
+    REFUSED: "a rule says no, or there is no such thing; doctor: something needs you; soak: it found faults",
     USAGE: "the command line, a setting or a value in it cannot be used",
     AWAY: "not possible now: the store is away or busy, or nobody has judged it yet; try again",
     CORRUPT: "stored bytes contradict their digests; see verify, keep the last backup",

@@ -1,0 +1,135 @@
+"""The soak: each audit finds what is planted in its evidence, processes with a planted fault are found out, and half a
+minute of torment finds nothing."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from holdfast import InvalidInput
+from holdfast.testing.soak import AUDITS, Evidence, SoakOptions, audited, soak
+from holdfast.testing.soak.lines import Line
+from holdfast.testing.soak.rules import Move, Sample, Seen
+from holdfast.testing.soak.shapes import KINDS, is_answered, shapes
+
+SEED = 1
+STEPS = next(
+    shape for shape in shapes(SEED) if {stage.kind for stage in shape.stages} <= {"steps", "regions", "flaky", "timer"}
+)
+TICKET = next(f"T-{number}" for number in range(100) if is_answered(SEED, f"T-{number}"))
+
+
+def _sound() -> Evidence:
+    """One run, done as it should be."""
+    places = [f"{state}#1/{name}" for stage in STEPS.stages for state, name in stage.places]
+    paths = ["", *(stage.path for stage in STEPS.stages), "done"]
+    pairs = itertools.pairwise(paths)
+    run = Seen(
+        ticket=TICKET,
+        workflow=STEPS.name,
+        user="user-0",
+        status="done",
+        outcome="done",
+        leaves={},
+        data={"resource": "r", **{place: f"key {place}" for place in places}},
+        moves=[Move(source, target, "next", version) for version, (source, target) in enumerate(pairs, 1)],
+    )
+    effects = [
+        Line(what="effect", by="0.0", run=TICKET, about=f"{TICKET}/{place}", key=f"key {place}") for place in places
+    ]
+    started = Line(what="started", by="0.0", run=TICKET)
+    return Evidence(seed=SEED, lines=[started, *effects], runs={TICKET: run}, lasted_s=600.0)
+
+
+def _line(what: str, about: str, *, key: str = "r", number: int = 0, run: str = TICKET) -> Line:
+    return Line(what=what, by="1.0", run=run, about=about, key=key, number=number)
+
+
+def _growing(*, mib: float, descriptors: float) -> list[Sample]:
+    return [Sample("0.0", 6.0 * n, 50 + mib * n, int(10 + descriptors * n), 5) for n in range(100)]
+
+
+SOUND = _sound()
+RUN = SOUND.runs[TICKET]
+FIRST = next(line for line in SOUND.lines if line.what == "effect")
+PLANTED = {
+    "lost starts": {"lines": [*SOUND.lines, _line("started", "", run="T-lost")]},
+    "stranded runs": {"runs": {TICKET: msgspec.structs.replace(RUN, status="failed", outcome="", leaves={"s0": 1})}},
+    "repeated effects": {"lines": [*SOUND.lines, msgspec.structs.replace(FIRST, key="another")]},
+    "unbacked effects": {"lines": [line for line in SOUND.lines if line is not FIRST]},
+    "missing effects": {
+        "lines": SOUND.lines[:1],
+        "runs": {TICKET: msgspec.structs.replace(RUN, data={"resource": "r"})},
+    },
+    "lost decisions": {"lines": [*SOUND.lines, _line("judged", "s0#1/approve")]},
+    "illegal moves": {
+        "runs": {TICKET: msgspec.structs.replace(RUN, moves=[*RUN.moves, Move("done", "s0", "next", 99)])}
+    },
+    "twice owned": {"lines": [*SOUND.lines, *(_line("owns", "s0#1", key=key, number=2) for key in ("one", "another"))]},
+    "broken locks": {"lines": [*SOUND.lines, _line("in", "a", number=1), _line("in", "b", number=2)]},
+    "unsound stores": {"gaps": ["stream of user-0: expected event 2, saw 3"]},
+    "bad endings": {"lines": [*SOUND.lines, _line("health", "store: away")]},
+    "leaks": {"samples": _growing(mib=1.0, descriptors=0)},
+}
+
+
+def test_sound_evidence_is_sound() -> None:
+    assert audited(SOUND) == {}
+
+
+def test_an_audit_is_planted_for_each() -> None:
+    assert PLANTED.keys() == AUDITS.keys()
+
+
+@pytest.mark.parametrize("audit", list(PLANTED))
+def test_each_audit_finds_its_planted_fault_and_no_other_does(audit: str) -> None:
+    assert list(audited(msgspec.structs.replace(SOUND, **PLANTED[audit]))) == [audit]
+
+
+def test_descriptors_that_are_never_closed_are_found() -> None:
+    leaking = msgspec.structs.replace(SOUND, samples=_growing(mib=0, descriptors=1))
+    assert "descriptors grew" in audited(leaking)["leaks"][0]
+
+
+def test_a_visit_that_lost_its_run_may_be_overtaken() -> None:
+    """It comes in again; and what it still says with the old token is refused by the resource."""
+    lines = [
+        _line("in", "a", number=1),
+        _line("in", "a", number=2),
+        _line("out", "a", number=2),
+        _line("in", "b", number=3),
+        _line("out", "a", number=1),
+        _line("out", "b", number=3),
+    ]
+    assert audited(msgspec.structs.replace(SOUND, lines=[*SOUND.lines, *lines])) == {}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_kind_of_stage_is_in_every_seed(seed: int) -> None:
+    assert {stage.kind for shape in shapes(seed) for stage in shape.stages} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"minutes": 0}, {"processes": 1}, {"store": "paper"}, {"lease_ttl_s": 0.1}, {"plant": "rose"}]
+)
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInput, match=r"soak: expected"):
+        SoakOptions(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("plant", "audit"), [("keyless", "repeated effects")])
+async def test_a_planted_fault_of_the_processes_is_found(plant: str, audit: str, tmp_path: Path) -> None:
+    report = await soak(SoakOptions(minutes=0.15, store="sqlite", lease_ttl_s=1.0, folder=tmp_path, plant=plant))
+    assert audit in report.found
+
+
+async def test_half_a_minute_of_torment_on_the_mirror_finds_nothing(tmp_path: Path) -> None:
+    report = await soak(SoakOptions(minutes=0.4, store="mirror", lease_ttl_s=1.5, seed=4, folder=tmp_path))
+    assert report.found == {}, report
+    assert report.torments["kill"] > 0
+    assert report.torments["stand still"] > 0
+    assert report.runs["done"] > 0
+    assert report.settled_s is not None
