@@ -49,6 +49,7 @@ EXEMPT = {
 
 BOUNDARIES = {
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
+    "holdfast/integrations/celery/publisher.py: Publisher._work": "a broker's client: what it raises is logged",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
     "holdfast/store/sqlite/reader.py: Reader._answer": "a question: what it raises is told to whoever asked",
     "holdfast/testing/simulation/loop.py: SimulatedLoop.run_in_executor.run": "a job: what it raises is its waiter's",
@@ -67,6 +68,7 @@ BOUNDARIES = {
 LOADED_BY_NAME = frozenset(
     {
         "holdfast/app.py",
+        "holdfast/cli/soaking.py",
         "holdfast/store/manager.py",
         "holdfast/store/open.py",
         "holdfast/workflow/suspects.py",
@@ -74,7 +76,7 @@ LOADED_BY_NAME = frozenset(
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras."""
+stores and the client whose drivers are extras, what only a test or a command that tests needs."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic pytest redis "

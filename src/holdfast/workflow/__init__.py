@@ -2,11 +2,12 @@
 
 `rules` judges: a run and an occurrence give the next run and the journal rows that tell it. One `actor` per owned run
 commits these judgements and starts handlers; `steps` is what handlers see, `memos` what survives of it; `recovery`
-finds what nobody works on. `client` and `handle` are the doors, `keeper` removes what nobody needs; `manager` has the
-spec's names.
+finds what nobody works on, and where a queue deals the work out `dealing` does. `client` and `handle` are the doors,
+`keeper` removes what nobody needs; `manager` has the spec's names.
 """
 
 from holdfast.workflow.client import Client
+from holdfast.workflow.dealing import UnclaimedRun
 from holdfast.workflow.definition import Forward, Join, Retry
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.handle import RunHandle
@@ -42,6 +43,7 @@ __all__ = [
     "SyncEngine",
     "SyncRun",
     "TicketProcessingSubState",
+    "UnclaimedRun",
     "Workflow",
     "WorkflowState",
     "WorkflowStateManager",

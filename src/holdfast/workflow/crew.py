@@ -10,6 +10,7 @@ from holdfast.errors import Corrupt, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.store.records import Key, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
+from holdfast.workflow.run import Run
 from holdfast.workflow.runtime import Runtime, Stored
 
 READ_BATCH = 500
@@ -62,6 +63,10 @@ class Crew:
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._actors
+
+    def runs(self) -> list[Run]:
+        """The runs that are worked on here, as their actors know them."""
+        return [actor.run for actor in self._actors.values() if not actor.is_lost]
 
     def find(self, run_id: str) -> Actor | None:
         """The actor of a run, if it lives here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from types import TracebackType
@@ -24,6 +24,7 @@ from holdfast.tasks import Supervisor
 from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.crew import Crew
+from holdfast.workflow.dealing import Deal, Dealer, TakenUp, UnclaimedRun, unclaimed
 from holdfast.workflow.family import check_children
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
@@ -34,7 +35,7 @@ from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.recovery import RecoveryManager, Suspects
 from holdfast.workflow.retention import Retention
 from holdfast.workflow.run import queue_of
-from holdfast.workflow.runtime import Runtime, knows
+from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.scheduler import Scheduler
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
@@ -60,6 +61,8 @@ class Engine:
     on no run. `executor` runs the sync functions of steps; without one they share the loop's default threads. A store
     that several processes share and that may forget what it acknowledged, such as Redis, is refused unless
     `durable=False` says that this is known.
+    `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
+    by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::
@@ -82,6 +85,7 @@ class Engine:
         lease_ttl_s: float = LEASE_TTL_S,
         heartbeat_s: float = HEARTBEAT_S,
         works: bool = True,
+        deal: Deal | None = None,
         is_cold: bool = False,
         durable: bool = True,
         executor: Executor | None = None,
@@ -98,12 +102,13 @@ class Engine:
         self._place = store
         self._store_clock = clock  # a server's own clock is the better one, unless somebody wants another
         self._clock = clock or SystemClock()
-        self._randomness = randomness or system_randomness()
+        self._randomness = randomness
         self._runs_max = runs_max
         self._deaths_max = deaths_max
         self._lease_ttl_s = lease_ttl_s
         self._heartbeat_s = heartbeat_s
         self._works = works
+        self._deal = deal
         self._is_cold = is_cold
         self._must_be_durable = durable and works
         self._executor = executor
@@ -163,10 +168,11 @@ class Engine:
         await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
+        randomness = self._randomness or system_randomness()  # drawn here: a fork before would draw the same
         ownership = Ownership(
             store,
             self._clock,
-            self._randomness,
+            randomness,
             lease_ttl_s=self._lease_ttl_s,
             heartbeat_s=self._heartbeat_s,
             queues=knows(self._workflows),
@@ -175,7 +181,7 @@ class Engine:
         runtime = Runtime(
             store,
             self._clock,
-            self._randomness,
+            randomness,
             tasks,
             self._workflows,
             process_id=ownership.process_id,
@@ -192,6 +198,7 @@ class Engine:
             retention=self._retention,
             suspects=self._suspects,
             quarantine=self._quarantine(tasks) if ownership.is_shared else None,
+            deal=self._deal,
         )
         ownership.count_runs = lambda: len(inside.crew)
         if self._works:
@@ -210,8 +217,15 @@ class Engine:
         return inside
 
     def _quarantine(self, tasks: Supervisor) -> Quarantine | None:
-        """Where suspects are tried. Another process must be able to open the store and to live by the same clock."""
-        if not self._works or self._suspects is Suspects.ONLY or not isinstance(self._place, str) or self._store_clock:
+        """Where suspects are tried. Another process must be able to open the store and to live by the same clock; where
+        work is dealt out, to whom a suspect goes is not for this engine to say."""
+        if (
+            not self._works
+            or self._deal
+            or self._suspects is Suspects.ONLY
+            or not isinstance(self._place, str)
+            or self._store_clock
+        ):
             return None
         return Quarantine(
             self._place,
@@ -325,6 +339,28 @@ class Engine:
         """One recovery sweep now, beside the continuous one; the ids of the runs it took up."""
         return await self._open_inside().recovery.recover_active_workflows()
 
+    # -- work that is dealt out ---------------------------------------------------------------------------------
+
+    async def take_up(
+        self, run_id: str, *, user: str, tenant: str = DEFAULT_TENANT, wait_max_s: float = 0.0
+    ) -> TakenUp:
+        """Work on this one run here if nobody who lives does, waiting at most `wait_max_s` seconds for a place.
+
+        Gives "taken" once the claim is in the store, "owned" where somebody else has it, "idle" where there is nothing
+        to do for it, "full" where there is no place here. Raises NotFound where there is no such run, or its version
+        is not known here.
+        """
+        return await self._open_inside().dealer.take_up(run_id, user=user, tenant=tenant, wait_max_s=wait_max_s)
+
+    def unclaimed(self, *, is_thorough: bool = False) -> AsyncIterator[UnclaimedRun]:
+        """Every run of the workflows known here that is to be worked on while nobody does: it is new, its time has
+        come, its owner died, or a signal was left with it. `is_thorough` looks at signals that came early, too."""
+        return self._open_inside().dealer.find(is_thorough=is_thorough)
+
+    def worked_on(self) -> list[UnclaimedRun]:
+        """The runs that are worked on here: to be named to others once `drain` has given back what is left of them."""
+        return self._open_inside().dealer.worked_on()
+
     # -- looks --------------------------------------------------------------------------------------------------
 
     @property
@@ -388,6 +424,7 @@ class _Inside:
         retention: Retention | None,
         suspects: Suspects,
         quarantine: Quarantine | None,
+        deal: Deal | None,
     ) -> None:
         self.runtime = runtime
         self.ownership = ownership
@@ -396,11 +433,19 @@ class _Inside:
             runtime,
             runs_max=runs_max,
             deaths_max=deaths_max,
-            on_released=lambda stored: self.recovery.released(stored),
+            on_released=self._released,
             on_crashed=self._crashed,
             on_lost=lambda: self.recovery.strayed(),
         )
-        self.recovery = RecoveryManager(runtime, self.crew, ownership, suspects=suspects, quarantine=quarantine)
+        self.recovery = RecoveryManager(
+            runtime,
+            self.crew,
+            ownership,
+            suspects=suspects,
+            quarantine=quarantine,
+            deal=(lambda run: deal(unclaimed(run))) if deal is not None else None,
+        )
+        self.dealer = Dealer(runtime, self.crew, ownership, self.recovery)
         self.scheduler = Scheduler(runtime, Handover(runtime, self.crew, self.recovery), self.problems)
         runtime.on_told = Messenger(runtime, self.crew, self.recovery).tell
         self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
@@ -415,6 +460,10 @@ class _Inside:
                 self.ownership.keep(self._lease_lost, self.recovery.watch.trouble), name="heartbeat"
             )
             self.runtime.tasks.start(self.recovery.listen(), name="listen")
+
+    def _released(self, stored: Stored) -> None:
+        self.recovery.released(stored)
+        self.dealer.freed()
 
     def _lease_lost(self) -> None:
         log.warning("lease lost: others may have taken runs over", process=self.ownership.process_id)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 
 from holdfast import faults
@@ -50,7 +50,8 @@ class Suspects(enum.Enum):
 
 class RecoveryManager:
     """Takes up runs for one engine. `sweep_s`: how often to look for dead peers on a shared store; `suspects`: whether
-    this engine is for suspects alone; `quarantine`: where they are tried else, if that is not here."""
+    this engine is for suspects alone; `quarantine`: where they are tried else, if that is not here; `deal`: where a
+    queue deals the work out, who is told of each run that somebody is to work on."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class RecoveryManager:
         sweep_s: float = 1.0,
         suspects: Suspects = Suspects.APART,
         quarantine: Quarantine | None = None,
+        deal: Callable[[Run], None] | None = None,
     ) -> None:
         self._runtime = runtime
         self._crew = crew
@@ -68,6 +70,7 @@ class RecoveryManager:
         self._sweep_s = sweep_s
         self.is_for_suspects = suspects is Suspects.ONLY
         self.quarantine = quarantine
+        self._deal = deal
         self.is_over = asyncio.Event()
         """Of an engine that is for suspects alone: it finds none any more, or somebody wants its end."""
         self._nudged = asyncio.Event()
@@ -92,7 +95,8 @@ class RecoveryManager:
         """One sweep now; the ids of the runs it took up, in order."""
         self.is_sweeping = True
         try:
-            taken = [run_id async for run_id in self._sweep()]
+            sweep = self._sweep() if self._deal is None else self._sweep_own()
+            taken = [run_id async for run_id in sweep]
         except Exception as error:  # whatever it was: what this sweep was asked to look for is still to be looked for
             self._sweep_problem = str(error) or repr(error)
             self.strayed()
@@ -138,6 +142,10 @@ class RecoveryManager:
     def released(self, stored: Stored) -> None:
         """A run was let go by its actor: be there when its time comes, and see whether somebody waits for the place."""
         run = stored.run
+        if self._deal is not None:
+            if run.status in ("running", "suspect") and not stored.owner:
+                self._deal(run)
+            return
         if run.status == "waiting" and run.due is not None:
             self._wake_at(run.due)
         if run.status in ("running", "suspect") or (self._was_full and self._crew.free > 0):
@@ -223,12 +231,8 @@ class RecoveryManager:
         if dead:
             async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
                 yield run_id
-        for process_id in self._ownership.forgettable:
-            if not await self._has_runs(process_id):
-                await self._ownership.forget(process_id)
-        if self._has_strays:
-            for run_id in await self._strays(queues):
-                yield run_id
+        async for run_id in self._own(queues):
+            yield run_id
         async for run_id in self._turns(queues):
             yield run_id
         if not await self._are_tried_apart(queues):
@@ -241,6 +245,21 @@ class RecoveryManager:
         self._was_full = self._crew.free == 0
         if not self._was_full:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
+
+    async def _sweep_own(self) -> AsyncRuns:
+        """Where work is dealt out: only what is ours already is looked for here."""
+        await self._ownership.dead()
+        async for run_id in self._own(knows(self._runtime.workflows)):
+            yield run_id
+
+    async def _own(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """Forget the dead who have no runs left, and take up what is ours and has no actor."""
+        for process_id in self._ownership.forgettable:
+            if not await self._has_runs(process_id):
+                await self._ownership.forget(process_id)
+        if self._has_strays:
+            for run_id in await self._strays(queues):
+                yield run_id
 
     async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:
         """The line, and the waiting runs whose time has come. Neither can starve the other: one of them gets half of
@@ -396,6 +415,9 @@ class RecoveryManager:
 
     async def claim_one(self, run: Run) -> bool:
         """Claim one unowned run and start its actor; False where somebody else was first, or there is no place here."""
+        if self._deal is not None:
+            self._deal(run)
+            return True
         if self._crew.free == 0:
             self._was_full = self._is_inbox_due = True  # the sweep at the first free place finds its signal
             return False
