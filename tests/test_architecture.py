@@ -51,6 +51,8 @@ BOUNDARIES = {
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/integrations/celery/publisher.py: Publisher._work": "a broker's client: what it raises is logged",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
+    "holdfast/resilience/breaker/breaker.py: CircuitBreaker._tell_one": "a user's listener: what it raises is logged",
+    "holdfast/resilience/breaker/breaker.py: CircuitBreaker.classify": "a user's function: a failure, and logged",
     "holdfast/store/sqlite/reader.py: Reader._answer": "a question: what it raises is told to whoever asked",
     "holdfast/testing/simulation/loop.py: SimulatedLoop.run_in_executor.run": "a job: what it raises is its waiter's",
     "holdfast/testing/simulation/loop.py: _bury": "last words of tasks that lost their power: they reach nobody",

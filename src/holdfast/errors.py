@@ -83,6 +83,11 @@ class Unavailable(HoldfastError):
     """It cannot be done now (locked, full, away, closed); the same call may work later."""
 
 
+class BreakerOpen(Unavailable):
+    """A breaker refuses calls to something that is not well; nothing was called. `breaker` names it, `retry_after_s`
+    says in how many seconds it is worth asking again, None where only a person releases it."""
+
+
 class CommitUnknown(HoldfastError):
     """The answer to a commit was lost. The work may have happened: look its `change_id` up before trying again."""
 
