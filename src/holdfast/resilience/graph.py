@@ -6,7 +6,7 @@ ones may, for nothing waits along them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -24,9 +24,10 @@ OBJECTIVES_S: Mapping[str, float] = {"llm": 120.0, "database": 30.0, "redis": 10
 class Dependency:
     """Something that calls go to: a domain such as a model or a database, or an agent.
 
-    `kind` chooses the preset of its breaker, `options` replace it. `needs` are hard edges, `wants` soft ones.
-    `recovery_s`: its recovery time objective, the seconds within which it should be back in use after it was found ill;
-    None for that of its kind. Raises InvalidInput for values that mean nothing.
+    `kind` chooses the preset of its breaker, `options` replace it. `needs` are hard edges, `wants` soft ones. `probe`
+    is a cheap call that shows whether it is well, such as a PING or a SELECT 1: where there is one, no user's call is
+    risked. `recovery_s`: its recovery time objective, the seconds within which it should be back in use after it was
+    found ill; None for that of its kind. Raises InvalidInput for values that mean nothing.
 
     Example::
 
@@ -38,6 +39,7 @@ class Dependency:
     needs: tuple[str, ...] = ()
     wants: tuple[str, ...] = ()
     recovery_s: float | None = None
+    probe: Callable[[], Awaitable[object]] | None = field(default=None, repr=False, compare=False)
     options: BreakerOptions | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

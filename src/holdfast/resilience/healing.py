@@ -18,15 +18,17 @@ SHARE_MIN: Mapping[Class, float] = {"people": 0.0, "remediation": 0.3, "backgrou
 """The share of its calls that a dependency must let in again before each class of load goes to it."""
 PROBING_MAX = 2
 """How many dependencies may be probed at once."""
-ROUNDS_MAX = 10
-"""After how many openings in a row probing is left to people."""
+ROUNDS_MAX = 100
+"""After how many openings in a row probing is left to people: half an hour of a database, hours of a model."""
 
 
 class Ill(NamedTuple):
-    """One open breaker. `is_due`: its wait is over; `rounds`: how many times in a row it has opened."""
+    """One open breaker. `is_due`: its wait is over; `rounds`: how many times in a row it has opened; `in_vain`: how
+    often it was offered to callers and nobody came."""
 
     is_due: bool
     rounds: int
+    in_vain: int = 0
 
 
 class Plan(NamedTuple):
@@ -61,7 +63,7 @@ def plan(
             dormant.append(name)
         elif breaker.state == "open" and name in ill and ill[name].is_due:
             ready.append(name)
-    ready.sort(key=lambda name: -len(graph.above(name)))  # stable: in topological order among equals
+    ready.sort(key=lambda name: (ill[name].in_vain, -len(graph.above(name))))  # stable: else in topological order
     return Plan(tuple(ready[: max(0, places)]), blocked, tuple(dormant))
 
 

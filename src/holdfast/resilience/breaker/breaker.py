@@ -161,6 +161,14 @@ class CircuitBreaker:
         self._tell()
         return given
 
+    def refuse_if_closed_to_calls(self) -> None:
+        """Raises BreakerOpen where a call would be refused now; nothing is called or counted."""
+        with self._lock:
+            refusal = self._machine.refusal(self._clock())
+        self._tell()
+        if refusal is not None:
+            raise self._refused(refusal)
+
     def settle(self, given: Pass, outcome: Outcome, took_s: float) -> None:
         """What the call with this pass came to, and how long it took in seconds."""
         with self._lock:
@@ -193,6 +201,17 @@ class CircuitBreaker:
     def release(self, *, reason: str = "released") -> None:
         """Close it, with nothing remembered."""
         self._do(lambda machine, now: machine.release(now, reason))
+
+    def wake(self) -> None:
+        """Have it probed now, as if it had opened for the first time; nothing where it is not open."""
+        self._do(lambda machine, now: machine.wake(now))
+
+    def rest(self) -> bool:
+        """Open and due instead of half-open, where no probe is under way; False where one is."""
+        with self._lock:
+            is_at_rest = self._machine.rest(self._clock())
+        self._tell()
+        return is_at_rest
 
     def hold(self, reason: str) -> None:
         """Let no call probe it: it stays as it is until `unhold`, whatever time passes."""
@@ -235,6 +254,11 @@ class CircuitBreaker:
             )
         self._tell()
         return view
+
+    @property
+    def held(self) -> str:
+        """Why nobody but who is asked to may probe it; "" where everybody may."""
+        return self._machine.held
 
     def snapshot(self) -> BreakerSnapshot:
         """What a new process needs to go on where this one is."""

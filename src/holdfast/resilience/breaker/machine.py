@@ -121,6 +121,17 @@ class BreakerMachine:
             return self._in_ramp(now)
         return self._refuse(now)
 
+    def refusal(self, now: float) -> Refusal | None:
+        """Why a call would be refused now, None where it would pass; counts for nothing."""
+        if self.door is not None:
+            return None
+        if self.held:
+            return self._why_not(now)
+        state = self.look(now)
+        is_due = state == "open" and now >= self.open_until
+        has_permit = state == "half_open" and self._probed.calls + len(self._probes) < self.options.probes
+        return None if is_due or has_permit or state == "closed" else self._why_not(now)
+
     def acquire_probe(self, now: float) -> Pass | None:
         """A pass for a probe by whoever holds the breaker back from others; None where none is due."""
         if self.state == "open" and now >= self.open_until:
@@ -177,6 +188,18 @@ class BreakerMachine:
         """Close it, with nothing remembered."""
         self.attempt = 0
         self._move(now, "closed", reason)
+
+    def wake(self, now: float) -> None:
+        """Have an open one probed now, as if it had opened for the first time."""
+        if self.state == "open":
+            self.attempt, self.open_until = 1, now
+
+    def rest(self, now: float) -> bool:
+        """Open, and due, instead of half-open where no probe is under way; False where one is."""
+        if self.state == "half_open" and not self._probes:
+            self._move(now, "open", "nobody came to probe it")
+            self.open_until = now
+        return self.state != "half_open"
 
     def hold(self, reason: str) -> None:
         """Let nobody probe it but `acquire_probe`, until `unhold`."""
@@ -242,6 +265,9 @@ class BreakerMachine:
 
     def _refuse(self, now: float) -> Refusal:
         self.refused += 1
+        return self._why_not(now)
+
+    def _why_not(self, now: float) -> Refusal:
         if self.state == "open":
             left = max(0.0, self.open_until - now)
             return Refusal("open", self.held or self.reason, left)
