@@ -4,6 +4,7 @@ from holdfast.chart import to_mermaid, to_svg
 from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
+    BreakerOpen,
     CommitUnknown,
     Conflict,
     Corrupt,
@@ -27,6 +28,7 @@ from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
+from holdfast.resilience import BreakerOptions, CircuitBreaker, Dependencies, Dependency, KeyedBreakers
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -56,13 +58,18 @@ from holdfast.workflow import (
 
 __all__ = [
     "BlobRef",
+    "BreakerOpen",
+    "BreakerOptions",
     "Check",
     "Checkpoint",
+    "CircuitBreaker",
     "Client",
     "CommitUnknown",
     "Conflict",
     "Corrupt",
     "Deadlock",
+    "Dependencies",
+    "Dependency",
     "DetailedState",
     "Engine",
     "ErrorSeverity",
@@ -77,6 +84,7 @@ __all__ = [
     "InvalidInput",
     "InvalidTransition",
     "Join",
+    "KeyedBreakers",
     "Lease",
     "LoopBound",
     "MainState",

@@ -173,6 +173,8 @@ class Actor:
         Python's lock back from a busy writer took 68 us each time, twice a run."""
         if isinstance(due, on.AttemptOverdue):
             return replace(due, draw=self._runtime.randomness.random())
+        if isinstance(due, on.Unparked):
+            return self._runtime.needs.stop(self._built, due.leaf, self.run.leaves[due.leaf]) or due
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
@@ -294,6 +296,8 @@ class Actor:
             found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
             if self._origin is Origin.RECOVERED:
                 await self._judge_death(memos=sum(found))
+        if self.run.status in RUNNABLE and not self._runtime.is_draining:
+            self._queue.extend(self._runtime.needs.news(self._built, self.run))
         if not self._can_work():
             return
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
@@ -355,6 +359,10 @@ class Actor:
         return known is not None and known[0] == leaf.visit and not known[1].may_have_blobs
 
     def _start(self, path: str, leaf: Leaf) -> None:
+        if (parked := self._runtime.needs.stop(self._built, path, leaf)) is not None:
+            self._queue.append(parked)
+            self._wake.set()
+            return
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
         if is_new:
@@ -394,7 +402,7 @@ class Actor:
             if isinstance(error, Fenced) and error.facts.get("key") == run.key:
                 self.lose()
                 return
-            occurrence = on.Failed(
+            occurrence = self._runtime.needs.stop(self._built, path, leaf, error) or on.Failed(
                 leaf=path, visit=leaf.visit, failure=failure_of(error), draw=self._runtime.randomness.random()
             )
         visit = self._visits.get(path)
@@ -475,7 +483,7 @@ class Actor:
 
 
 def _is_result_of(occurrence: on.Occurrence, path: str) -> bool:
-    return isinstance(occurrence, on.Finished | on.Failed) and occurrence.leaf == path
+    return isinstance(occurrence, on.Finished | on.Failed | on.Parked) and occurrence.leaf == path
 
 
 def _is_being_cancelled() -> bool:

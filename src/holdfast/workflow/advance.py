@@ -122,7 +122,7 @@ def begin_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
 
 def fresh_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
     """The leaf resumed by hand: no failures counted, its lock to be asked for again."""
-    clean = replace(leaf, attempts=0, failure=None, retry_at=None)
+    clean = replace(leaf, attempts=0, failure=None, retry_at=None, parked=None)
     if spec.lock is not None and not leaf.locks:
         return clean if spec.kind == "wait" else begin_attempt(spec, clean, now)
     return ask_again(clean) if clean.locks else begin_attempt(spec, clean, now)
@@ -155,6 +155,12 @@ def without_locks(run: Run) -> tuple[Run, tuple[tuple[str, Leaf], ...]]:
     held = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.locks)
     without = {path: leaf.without_tokens() if leaf.phase == "failing" else ask_again(leaf) for path, leaf in held}
     return replace(run, leaves={**run.leaves, **without}), held
+
+
+def with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
+    """The decision, which gives back the locks of these leaves as well."""
+    known = {path for path, _ in decision.released}
+    return replace(decision, released=decision.released + tuple(pair for pair in released if pair[0] not in known))
 
 
 def ended(run: Run, final: str) -> Run:

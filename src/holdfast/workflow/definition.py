@@ -87,6 +87,7 @@ class StateSpec:
     after: tuple[tuple[float, str], ...] = ()
     retry: Retry = Retry()
     lock: Locking | None = None
+    needs: tuple[str, ...] = ()
     about: Callable[[Any], str] | None = None
     timeout_s: float | None = None
     sla_s: float | None = None
@@ -117,6 +118,11 @@ class Declaration:
         self.states[spec.path] = spec
 
     def work(self, path: str, handler: Handler, **options: Any) -> None:
+        if isinstance(options.get("needs"), str):
+            raise InvalidDefinition(
+                f"workflow {self._name}: state {path!r}: expected needs to be names of dependencies, such as "
+                f'["{options["needs"]}"], saw one text'
+            )
         if not inspect.iscoroutinefunction(handler):
             raise InvalidDefinition(
                 f"workflow {self._name}: the handler of {path!r} must be an async function, saw {handler!r}; "

@@ -29,6 +29,8 @@ FORKS = "forks"
 LINE = "line"
 PARENT = "parent"
 """The label of a child run that names the run which started it."""
+PARKED = "parked"
+"""The label of a parked run that names the dependency which it waits for."""
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""
@@ -69,8 +71,17 @@ class Relative(msgspec.Struct, frozen=True, omit_defaults=True):
     depth: int = 0
 
 
+class Parking(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a parked leaf waits for: `on` is the dependency to blame, since when (epoch seconds), and why."""
+
+    on: str
+    since: float
+    reason: str = ""
+
+
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off).
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off),
+    parked (until what it needs is well; at `retry_at` somebody looks anyway).
     `born`: the path under which its visit began, where newer code renamed it since. `child`: the run
     that it waits for, until that has ended."""
 
@@ -86,6 +97,7 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     locks: tuple[HeldLock, ...] = ()
     born: str = ""
     child: Relative | None = None
+    parked: Parking | None = None
 
     @property
     def lock_requests(self) -> tuple[LockRequest, ...]:
@@ -189,6 +201,11 @@ class Run(msgspec.Struct, frozen=True):
         return any(leaf.phase in ("working", "locking") for leaf in self.leaves.values())
 
     @property
+    def parked_on(self) -> str | None:
+        """The dependency that it waits for, None where no leaf is parked; the first of several."""
+        return next((leaf.parked.on for leaf in self.leaves.values() if leaf.parked is not None), None)
+
+    @property
     def is_failing(self) -> bool:
         return any(leaf.phase == "failing" for leaf in self.leaves.values())
 
@@ -200,6 +217,7 @@ class Run(msgspec.Struct, frozen=True):
             "workflow": self.workflow,
             "main_state": self.main_state,
             **({} if self.parent is None else {PARENT: self.parent.id}),
+            **({} if (on := self.parked_on) is None else {PARKED: on}),
             **chart_label(self.configuration.chart_hash),
         }
 

@@ -20,6 +20,7 @@ from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.ids import uuid7
 from holdfast.locks import LockService
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
@@ -45,6 +46,7 @@ from holdfast.workflow.decision import Decision, events_of
 from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import Kin, kin_of
 from holdfast.workflow.locking import with_locks
+from holdfast.workflow.needs import Needs
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 from holdfast.workflow.silence import Silences
 
@@ -86,7 +88,8 @@ class Watcher:
 
 class Runtime:
     """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision.
-    `executor` runs the sync functions of steps; None is the loop's own. `locks`: for code that holds one in a block."""
+    `executor` runs the sync functions of steps; None is the loop's own. `locks`: for code that holds one in a block.
+    `dependencies`: what states need."""
 
     def __init__(
         self,
@@ -100,8 +103,10 @@ class Runtime:
         is_cold: bool = False,
         executor: Executor | None = None,
         heartbeat_s: float = 1.0,
+        dependencies: Dependencies | None = None,
     ) -> None:
         self.store = store
+        self.needs = Needs(dependencies, store.now_s)
         self.clock = clock
         self.randomness = randomness
         self.tasks = tasks

@@ -93,6 +93,7 @@ class Workflow:
         after: After = None,
         retry: Retry | None = None,
         lock: Locking | None = None,
+        needs: Sequence[str] = (),
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -102,13 +103,14 @@ class Workflow:
         `to`: where it goes when the handler returns None, or a target per returned name; without it the state
         completes its parent. `on`: signals that may interrupt it. `timeout_s`: bound of one attempt. `sla`: usual
         longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, or
-        (kind, name, "shared"), or a list of such; all held for the visit. `on_error`: where it goes when its retries
-        are spent.
+        (kind, name, "shared"), or a list of such; all held for the visit. `needs`: names of dependencies that its
+        handler calls: while one of them is not well the run is parked there, and spends no retry. `on_error`: where it
+        goes when its retries are spent.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
             self.add_state(
-                path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock,
+                path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock, needs=needs,
                 timeout_s=timeout_s, sla=sla, on_error=on_error,
             )  # fmt: skip
             return handler
@@ -126,6 +128,7 @@ class Workflow:
         after: After = None,
         retry: Retry | None = None,
         lock: Locking | None = None,
+        needs: Sequence[str] = (),
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -141,6 +144,7 @@ class Workflow:
             after=after_of(after),
             retry=retry or self._retry,
             lock=lock,
+            needs=needs if isinstance(needs, str) else tuple(needs),
             timeout_s=timeout_s,
             sla_s=seconds_of(sla),
             on_error=on_error,

@@ -365,6 +365,7 @@ class BreakerMachine:
         self._ramp_began = None
         if state not in ("open", "half_open"):
             self._window.clear()
+            self.held = ""
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None
         if state == "closed" and self.attempt:
             if self.options.ramp_s > 0:
