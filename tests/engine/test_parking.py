@@ -41,8 +41,9 @@ class Model:
 class Stage:
     """A model, what needs it, and a lab whose runs call it."""
 
-    def __init__(self, *, has_probe: bool = True, **options: Any) -> None:
+    def __init__(self, *, has_probe: bool = True, has_lock: bool = False, **options: Any) -> None:
         self.clock = VirtualClock()
+        self.lock = (lambda data: ("desk", "one")) if has_lock else None
         self.model, self.world = Model(), World()
         self.dependencies = Dependencies(
             Dependency(name="llm", kind="llm", options=QUICK, probe=self.model.ping if has_probe else None),
@@ -57,7 +58,7 @@ class Stage:
     def workflow(self) -> Workflow:
         workflow = Workflow("answer", data=dict, retry=Retry(attempts_max=2, jitter=0))
 
-        @workflow.state("think", start=True, to="done", needs=["llm"], lock=lambda data: ("desk", "one"))
+        @workflow.state("think", start=True, to="done", needs=["llm"], lock=self.lock)
         async def think(ctx: RunContext) -> None:
             await ctx.step("prepare", self.world.do, "prepare")
             llm = self.dependencies.on("llm")
@@ -121,7 +122,7 @@ async def test_runs_that_come_to_it_later_are_parked_before_they_begin(stages: A
 
 
 async def test_its_lock_is_for_others_meanwhile(stages: Any) -> None:
-    stage = await stages()
+    stage = await stages(has_lock=True)
     await stage.run_into_the_outage()
     await stage.lab.settle()
     await stage.lab.skip(3)

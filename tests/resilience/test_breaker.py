@@ -232,13 +232,29 @@ class TestRamp:
         assert breaker.look().attempt == 0
 
     async def test_the_share_is_kept(self) -> None:
-        breaker, _ = await a_ramping_breaker(Hands())
+        """Of the calls a second that were usual: one at a time is never refused, a flood gets its share."""
+        clock = Hands()
+        breaker, _ = await a_ramping_breaker(clock, ramp_s=100.0, ramp_rate_min=20.0)
         admitted = 0
-        for _ in range(100):
+        for _ in range(1000):  # a hundred a second, for ten seconds of the ramp
+            clock.pass_s(0.01)
             with suppress(BreakerOpen):
                 await breaker.call(works)
                 admitted += 1
-        assert admitted == 10
+        assert admitted == pytest.approx(20 * 10 * 0.145, abs=3)
+        clock.pass_s(1)
+        assert await breaker.call(works) == "fine"
+
+    async def test_what_was_usual_is_measured(self) -> None:
+        clock = Hands()
+        breaker, _ = a_breaker(clock, ramp_s=10.0, probes=1, window_s=10.0)
+        for _ in range(1000):
+            clock.pass_s(0.01)
+            await breaker.call(works)
+        breaker.open("planted")
+        clock.pass_s(30)
+        await tried(breaker, True)
+        assert breaker.look().pace == pytest.approx(10, abs=1), "a tenth of a hundred a second"
 
     async def test_a_failure_in_it_opens_it_for_longer(self) -> None:
         clock = Hands()
@@ -472,8 +488,8 @@ async def an_open_breaker(clock: Hands, **options: object) -> tuple[CircuitBreak
     return breaker, events
 
 
-async def a_ramping_breaker(clock: Hands) -> tuple[CircuitBreaker, list[BreakerEvent]]:
-    breaker, events = await an_open_breaker(clock, probes=1, ramp_s=15.0)
+async def a_ramping_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:
+    breaker, events = await an_open_breaker(clock, **{"probes": 1, "ramp_s": 15.0, **options})
     clock.pass_s(30)
     await tried(breaker, True)
     assert breaker.state == "closed"

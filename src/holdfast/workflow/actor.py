@@ -174,7 +174,7 @@ class Actor:
         if isinstance(due, on.AttemptOverdue):
             return replace(due, draw=self._runtime.randomness.random())
         if isinstance(due, on.Unparked):
-            return self._runtime.needs.stop(self._built, due.leaf, self.run.leaves[due.leaf]) or due
+            return self._runtime.needs.stop_alone(self._built, due.leaf, self.run.leaves[due.leaf]) or due
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:

@@ -10,16 +10,13 @@ import asyncio
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
 from holdfast.resilience.dependencies import Dependencies, DependencyEvent
-from holdfast.resilience.healing import share_of_way
 from holdfast.resilience.rules import is_down
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.parking import wave
+from holdfast.workflow.parking import WAVE_S, Wave, wave
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.run import PARKED, RUN, decode_run
 from holdfast.workflow.runtime import Runtime, knows
 
-WAVE_S = 0.25
-"""Between two waves."""
 LOOK_S = 30.0
 """How long to wait at most, where nothing says that something has changed."""
 
@@ -38,6 +35,8 @@ class Attendant:
         self._problems = problems
         self._waited_for = set(dependencies.graph.order)
         """On which of them runs may be parked: all at first, for others may have left some."""
+        self._next_at: dict[str, float] = {}
+        """When the next wave to each of them may go, whatever is heard meanwhile."""
         self._nudged = asyncio.Event()
 
     async def keep(self) -> None:
@@ -49,6 +48,7 @@ class Attendant:
                 loop.call_soon_threadsafe(self._heard, event.name)
 
         end = self._dependencies.listen(hear)
+        self._runtime.needs.on_parked = self._heard
         try:
             while True:
                 self._nudged.clear()
@@ -83,12 +83,16 @@ class Attendant:
         return min(waits)
 
     async def _let_go(self, name: str) -> float:
-        """One wave of those that wait for `name`; the seconds until the next one may go."""
+        """One wave of those that wait for `name`, if it may go by now; the seconds until the next one may."""
+        now = self._runtime.clock.time_s()
+        if (left := self._next_at.get(name, now) - now) > 0:
+            return left
         stop = self._dependencies.stops([name])
         if stop is not None:
             return max(WAVE_S, min(stop.retry_after_s or LOOK_S, LOOK_S))
-        breakers = self._dependencies.breakers()
-        size = wave(share_of_way(self._dependencies.graph, breakers, name))
+        way = [self._dependencies.breaker(each).look() for each in (name, *self._dependencies.graph.below(name))]
+        is_probe = any(is_down(view.state) for view in way)
+        size, next_s = Wave(1, WAVE_S) if is_probe else wave([view.pace for view in way if view.pace is not None])
         query = Query(
             kind=RUN,
             statuses=("waiting",),
@@ -100,7 +104,8 @@ class Attendant:
         page = await self._runtime.store.scan(Scope.system(), query, limit=size)
         for record in page.records:
             await self._recovery.claim_one(decode_run(record.body))
-        if not page.records and not is_down(breakers[name].state):
+        if not page.records and not is_probe:
             self._waited_for.discard(name)
             return LOOK_S
-        return WAVE_S
+        self._next_at[name] = now + next_s
+        return next_s

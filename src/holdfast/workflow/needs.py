@@ -13,9 +13,6 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.parking import look_at
 from holdfast.workflow.run import Leaf, Run
 
-SOON_S = 1.0
-"""When to ask again where a call was refused by something that is coming back."""
-
 
 class Needs:
     """For one engine; `now_s` is the store's time. Without dependencies nothing ever parks."""
@@ -23,6 +20,8 @@ class Needs:
     def __init__(self, dependencies: Dependencies | None, now_s: Callable[[], float]) -> None:
         self.dependencies = dependencies
         self._now_s = now_s
+        self.on_parked: Callable[[str], None] = lambda name: None
+        """Told the dependency that a run of this engine comes to wait for."""
 
     def stop(self, built: Built, path: str, leaf: Leaf, error: BaseException | None = None) -> on.Parked | None:
         """What parks the leaf now: something that its state needs is not well, or what its handler raised (`error`) is
@@ -34,14 +33,28 @@ class Needs:
             needs = tuple(name for name in blamed_in(error) if name in self.dependencies.graph.nodes)
         stop = self.dependencies.stops(needs)
         if stop is None and needs and isinstance(error, BreakerOpen):
-            stop = error  # it is well by now, or almost: to ask again soon is no retry
-        if stop is None:
+            stop = error  # it is well by now, or almost: its turn comes with the others'
+        return None if stop is None else self._parked(path, leaf, stop)
+
+    def stop_alone(self, built: Built, path: str, leaf: Leaf) -> on.Parked | None:
+        """The same for a parked leaf that nobody let go, but that looks by itself: while its dependency is on its way
+        back those go first whose turn it is."""
+        stop = self.stop(built, path, leaf)
+        if stop is not None or self.dependencies is None or leaf.parked is None:
+            return stop
+        name = leaf.parked.on
+        is_known = name in self.dependencies.graph.nodes
+        if not is_known or self.dependencies.breaker(name).look().pace is None:
             return None
+        coming = BreakerOpen(f"{name} is coming back: its turn comes", breaker=name, retry_after_s=None)
+        return self._parked(path, leaf, coming)
+
+    def _parked(self, path: str, leaf: Leaf, stop: BreakerOpen) -> on.Parked:
         now = self._now_s()
         since = now if leaf.parked is None else leaf.parked.since
-        after_s = stop.facts.get("retry_after_s")
-        at = now + max(after_s or 0.0, SOON_S) if stop is error else look_at(now, since=since, retry_after_s=after_s)
         blamed = stop.facts.get("blamed") or stop.facts["breaker"]
+        self.on_parked(blamed)
+        at = look_at(now, since=since, retry_after_s=stop.facts.get("retry_after_s"))
         return on.Parked(leaf=path, visit=leaf.visit, on=blamed, reason=stop.message, look_at=at)
 
     def news(self, built: Built, run: Run) -> Iterator[on.Occurrence]:

@@ -7,6 +7,9 @@ come back may have died.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from holdfast.chart import shown
@@ -19,8 +22,12 @@ from holdfast.workflow.run import Parking, Run, spec_text
 REASON_CHARS_MAX = 500
 LOOK_MIN_S = 30.0
 LOOK_MAX_S = 600.0
+WAVE_S = 0.25
+"""Between two waves of parked runs that go on."""
 WAVE_MAX = 20
-"""How many parked runs go on at once, where their dependency takes all of its calls."""
+"""How many go on at once where their dependency takes all of its calls."""
+SHARE_OF_PACE = 0.5
+"""How much of what a dependency takes on its way back is for those that are parked: others want something, too."""
 
 
 def parked(built: Built, run: Run, event: on.Parked, now: float) -> Decision:
@@ -62,7 +69,18 @@ def look_at(now: float, *, since: float, retry_after_s: float | None) -> float:
     return now + max(min(max(now - since, LOOK_MIN_S), LOOK_MAX_S), retry_after_s or 0.0)
 
 
-def wave(share: float) -> int:
-    """How many parked runs go on at once where their dependency takes that share of its calls: one where it is probed,
-    and never so many that those who come back make it fall again."""
-    return max(1, round(WAVE_MAX * share))
+class Wave(NamedTuple):
+    """So many parked runs go on now, the next ones after `next_s` seconds."""
+
+    size: int
+    next_s: float
+
+
+def wave(paces: Sequence[float]) -> Wave:
+    """The next wave towards a dependency, `paces` being how many calls a second it and what it needs let in, where they
+    are on their way back: no more than a part of what the slowest of them takes, so that nobody falls again."""
+    if not paces:
+        return Wave(WAVE_MAX, WAVE_S)
+    a_second = min(paces) * SHARE_OF_PACE
+    size = max(1, min(WAVE_MAX, int(a_second * WAVE_S)))
+    return Wave(size, max(WAVE_S, size / a_second))

@@ -40,7 +40,8 @@ class BreakerEvent(NamedTuple):
 
 
 class BreakerView(NamedTuple):
-    """A breaker at one moment. `share`: of all calls it lets in; `opens_at`: the failure rate, given or learned;
+    """A breaker at one moment. `share`: of its usual calls it lets in, `pace` of how many a
+    second where it ramps; `opens_at`: the failure rate, given or learned;
     `retry_after_s`: until it may be probed, None where that is no matter of time; `last_error`: what failed last."""
 
     name: str
@@ -48,6 +49,7 @@ class BreakerView(NamedTuple):
     reason: str
     counts: Counts
     share: float
+    pace: float | None
     opens_at: float
     attempt: int
     generation: int
@@ -83,7 +85,7 @@ class CircuitBreaker:
         self._clock = clock
         self._epoch_s = epoch_s
         self._classify = self.options.classify
-        self._machine = BreakerMachine(self.options, draw=(randomness or system_randomness()).random)
+        self._machine = BreakerMachine(self.options, now=clock(), draw=(randomness or system_randomness()).random)
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._last_error = ""
@@ -244,6 +246,7 @@ class CircuitBreaker:
                 reason=machine.held or machine.reason,
                 counts=machine.counts(now),
                 share=machine.share(now),
+                pace=machine.pace(now),
                 opens_at=machine.failure_rate,
                 attempt=machine.attempt,
                 generation=machine.generation,

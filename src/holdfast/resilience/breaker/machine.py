@@ -75,7 +75,7 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 class BreakerMachine:
     """The state of one breaker. `now` is seconds of any clock that is never set; `draw` gives numbers in [0, 1)."""
 
-    def __init__(self, options: BreakerOptions, *, draw: Callable[[], float]) -> None:
+    def __init__(self, options: BreakerOptions, *, now: float, draw: Callable[[], float]) -> None:
         self.options = options
         self.state: State = "closed"
         self.generation = 0
@@ -101,7 +101,9 @@ class BreakerMachine:
         self._learned_at = 0.0
         self._since_learned = 0
         self._ramp_began: float | None = None
-        self._credit = 0.0
+        self._credit = self._credited_at = 0.0
+        self._usual_rate = options.ramp_rate_min
+        self._empty_since = now
         self._probes: list[Pass] = []
         self._probed = Counts()
         self._probing_since = 0.0
@@ -222,8 +224,12 @@ class BreakerMachine:
         """What its window has now."""
         return self._window.counts(now)
 
+    def pace(self, now: float) -> float | None:
+        """How many calls a second it lets in while it ramps, None where it does not."""
+        return None if self._ramp_began is None else self.share(now) * self._usual_rate
+
     def share(self, now: float) -> float:
-        """The share of all calls that it lets in: 0 open, 1 closed, between them while it probes or ramps."""
+        """The share of its usual calls that it lets in: 0 open, 1 closed, between them while it probes or ramps."""
         if self.door is not None:
             return 1.0
         if self.state == "closed" and self._ramp_began is not None:
@@ -275,7 +281,8 @@ class BreakerMachine:
             ends = [each.expires_at for each in self._probes if each.expires_at is not None]
             return Refusal("half_open", self.held or "probes are under way", max(0.0, min(ends, default=now) - now))
         if self.state == "closed":
-            return Refusal("closed", f"lets in {self.share(now):.0%} of all calls after {self.reason}", 0.0)
+            pace = self.share(now) * self._usual_rate
+            return Refusal("closed", f"lets in {pace:.2g} calls a second after {self.reason}", 1 / pace)
         return Refusal(self.state, self.reason, None)
 
     def _probe(self, now: float) -> Pass | Refusal:
@@ -302,7 +309,9 @@ class BreakerMachine:
         if share >= 1:
             self._end_ramp()
             return self._pass
-        self._credit = min(1.0 + share, self._credit + share)
+        pace = share * self._usual_rate
+        self._credit = min(max(1.0, pace), self._credit + (now - self._credited_at) * pace)
+        self._credited_at = now
         if self._credit < 1:
             return self._refuse(now)
         self._credit -= 1
@@ -359,17 +368,21 @@ class BreakerMachine:
 
     def _move(self, now: float, state: State, reason: str) -> None:
         before, self.state, self.reason = self.state, state, reason
+        if before == "closed" and self._ramp_began is None:
+            self._usual_rate = max(self.options.ramp_rate_min, self._window.rate(now, self._empty_since))
         self.generation += 1
         self._pass = Pass(self.generation)
         self._probes, self._probed, self._probing_since = [], Counts(), now
         self._ramp_began = None
         if state not in ("open", "half_open"):
             self._window.clear()
+            self._empty_since = now
             self.held = ""
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None
         if state == "closed" and self.attempt:
             if self.options.ramp_s > 0:
-                self._ramp_began, self.door, self._credit = now, None, 1.0
+                self._ramp_began, self.door = now, None
+                self._credit, self._credited_at = 1.0, now
             else:
                 self.attempt = 0
         self._moves.append(Move("moved", before, state, reason, self.generation))

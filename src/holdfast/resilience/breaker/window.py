@@ -16,7 +16,7 @@ _FAILED, _SLOW = 1, 2
 class CountWindow:
     """The last `size` calls."""
 
-    __slots__ = ("_at", "_ring", "_size", "calls", "failures", "slow")
+    __slots__ = ("_at", "_ring", "_size", "calls", "failures", "slow", "total")
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -24,7 +24,7 @@ class CountWindow:
         self.clear()
 
     def clear(self) -> None:
-        self._at = self.calls = self.failures = self.slow = 0
+        self._at = self.calls = self.failures = self.slow = self.total = 0
 
     def record(self, now: float, has_failed: bool, is_slow: bool) -> None:
         at = self._at
@@ -34,6 +34,7 @@ class CountWindow:
             self.slow -= gone >> 1
         else:
             self.calls += 1
+        self.total += 1
         self._ring[at] = has_failed | is_slow << 1
         self.failures += has_failed
         self.slow += is_slow
@@ -42,13 +43,18 @@ class CountWindow:
     def counts(self, now: float) -> Counts:
         return Counts(self.calls, self.failures, self.slow)
 
+    def rate(self, now: float, since: float) -> float:
+        """Calls a second, of those since it was empty at `since`."""
+        return self.total / max(now - since, 1.0)
+
 
 class TimeWindow:
     """The calls of the last `length_s` seconds."""
 
-    __slots__ = ("_per_s", "_ring", "_slice", "calls", "failures", "slow")
+    __slots__ = ("_length_s", "_per_s", "_ring", "_slice", "calls", "failures", "slow")
 
     def __init__(self, length_s: float) -> None:
+        self._length_s = length_s
         self._per_s = SLICES / length_s
         self._ring = [[0, 0, 0] for _ in range(SLICES)]
         self.clear()
@@ -78,6 +84,10 @@ class TimeWindow:
         if slice_ > self._slice:
             self._forget(slice_)
         return Counts(self.calls, self.failures, self.slow)
+
+    def rate(self, now: float, since: float) -> float:
+        """Calls a second, of those that it looks back on since it was empty at `since`."""
+        return self.counts(now).calls / max(min(now - since, self._length_s), 1.0)
 
     def _forget(self, slice_: int) -> None:
         """Move on to `slice_`, and drop what is a whole window older."""
