@@ -28,7 +28,7 @@ from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
-from holdfast.resilience import BreakerOptions, CircuitBreaker, Dependencies, Dependency, KeyedBreakers
+from holdfast.resilience import BreakerOptions, CircuitBreaker, Dependencies, Dependency, DependencyEvent, KeyedBreakers
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -70,6 +70,7 @@ __all__ = [
     "Deadlock",
     "Dependencies",
     "Dependency",
+    "DependencyEvent",
     "DetailedState",
     "Engine",
     "ErrorSeverity",
