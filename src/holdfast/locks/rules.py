@@ -180,6 +180,16 @@ def blockers(tree: LockTree, ticket: Ticket, *, now: float) -> list[Ticket]:
     return [other for other in ahead if conflict(other, ticket) and not other.is_lapsed(now)]
 
 
+def is_up_to_others(tree: LockTree, ours: Collection[str]) -> bool:
+    """Whether somebody among `ours`, the holders of one process, waits behind none of them: only others can grant that
+    one its place, so their commits are worth a look. Any other one waits for a commit of our own first."""
+    queue = [ticket for ticket in tree.queue if ticket.holder in ours]
+    return any(
+        not ticket.token and not any(conflict(earlier, ticket) for earlier in queue[:place])
+        for place, ticket in enumerate(queue)
+    )
+
+
 def conflict(one: Ticket, other: Ticket) -> bool:
     """Whether two tickets of a tree cannot be granted at once: they clash, and are not of one holder."""
     return one.holder != other.holder and _clash(one.name, one.mode, other.name, other.mode)
