@@ -141,7 +141,7 @@ def ask(tree: LockTree, tickets: Sequence[Ticket], *, now: float, anew: bool = F
             token = 0 if anew else old.token
             queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party))
             del mine[(old.holder, old.name)]
-    return _settled(tree, (*queue, *mine.values()))
+    return _settled(tree, (*queue, *mine.values()), now)
 
 
 def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] | None = None) -> LockTree:
@@ -152,7 +152,7 @@ def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] 
         is_his = ticket.holder == holder and (tokens is None or ticket.token in tokens)
         return is_his or ticket.is_lapsed(now)
 
-    return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)))
+    return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)), now)
 
 
 def standing(trees: Sequence[LockTree], requests: Sequence[LockRequest], holder: str, *, now: float) -> Standing:
@@ -226,7 +226,13 @@ def _request(given: Any) -> LockRequest:
     return LockRequest(kind, name, mode)
 
 
-def _settled(tree: LockTree, queue: tuple[Ticket, ...]) -> LockTree:
+def next_token(last: int, now: float) -> int:
+    """The fencing token after `last`: one higher, or the store's time in microseconds where that is more. So tokens
+    rise even where the store forgot the last ones, as one does that was set back to an older copy."""
+    return max(last + 1, int(now * 1_000_000))
+
+
+def _settled(tree: LockTree, queue: tuple[Ticket, ...], now: float) -> LockTree:
     """The tree with that queue, and with all granted that can be. Who has a token keeps it: nobody before it can come
     to conflict with it, for new ones come behind."""
     tokens = tree.tokens
@@ -235,6 +241,6 @@ def _settled(tree: LockTree, queue: tuple[Ticket, ...]) -> LockTree:
         if ticket.token or any(conflict(earlier, ticket) for earlier in settled):
             settled.append(ticket)
         else:
-            tokens += 1
+            tokens = next_token(tokens, now)
             settled.append(replace(ticket, token=tokens))
     return replace(tree, queue=tuple(settled), tokens=tokens)
