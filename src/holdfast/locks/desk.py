@@ -30,12 +30,22 @@ TOGETHER_MAX = 100
 """How many decisions go into one commit."""
 KNOWN_MAX = 1000
 """How many trees are kept in mind."""
+KNOWN_FOR_S = 1.0
+"""How old a tree may be that a commit is tried on. A store that was set back to an older copy counts its versions once
+more, and a version from before must not be taken for that of another tree."""
 LOOK_MAX = 1000
 """How many trees one read asks for."""
 
 AnswerT = TypeVar("AnswerT")
 Decision = Callable[[LockBook], AnswerT]
 """What somebody makes of the trees, and the answer for himself. It is made anew where a tree was another one."""
+
+
+class _Kept(NamedTuple):
+    """A tree in mind; `at`: when it was as it is for certain, on the loop's clock."""
+
+    known: KnownTree
+    at: float
 
 
 class _Waiter(NamedTuple):
@@ -73,7 +83,7 @@ class Desk:
         self._poll_s = poll_s
         self.ours: set[str] = set()
         """The holders that are this process's alone, while they hold or wait."""
-        self._known: dict[Key, KnownTree] = {}
+        self._known: dict[Key, _Kept] = {}
         self._lines: dict[tuple[Key, ...], _Line] = {}
         self._waiting: dict[Key, list[_Waiter]] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -92,7 +102,7 @@ class Desk:
 
     async def book(self, keys: tuple[Key, ...]) -> LockBook:
         """The trees of `keys` as they are known; read, where one is not."""
-        return (await self._book(keys))[0]
+        return (await self._book(keys, not_before=float("-inf")))[0]
 
     async def wait(self, keys: tuple[Key, ...], holder: str, seconds: float) -> None:
         """Until `holder` waits in one of the trees no more, as far as is known here, or `seconds` passed."""
@@ -145,7 +155,7 @@ class Desk:
     async def _commit(self, keys: tuple[Key, ...], decisions: Sequence[Decision[Any]]) -> list[Any]:
         """The answers to the decisions, which are true then: committed, or found so in trees that were just read."""
         for _ in range(ATTEMPTS_MAX):
-            book, is_read = await self._book(keys)
+            book, is_read = await self._book(keys, not_before=_loop_s() - KNOWN_FOR_S)
             answers = [decision(book) for decision in decisions]
             puts, removes = book.change()
             if not puts and is_read:
@@ -171,14 +181,14 @@ class Desk:
             return answers
         raise Unavailable(f"locks {', '.join(key.id for key in keys)}: lost {ATTEMPTS_MAX} races; try again later")
 
-    async def _book(self, keys: tuple[Key, ...]) -> tuple[LockBook, bool]:
-        """The trees of `keys`, and whether they were all read just now."""
-        is_read = not all(key in self._known for key in keys)
-        known = {key: self._known[key] for key in keys} if not is_read else {}
-        if is_read:
+    async def _book(self, keys: tuple[Key, ...], *, not_before: float) -> tuple[LockBook, bool]:
+        """The trees of `keys`, and whether they were read just now, as one is not known or not of late."""
+        kept = [self._known.get(key) for key in keys]
+        known = {key: each.known for key, each in zip(keys, kept, strict=True) if each and each.at >= not_before}
+        if is_read := len(known) < len(keys):
             known = {key: known_tree(key, record) for key, record in zip(keys, await self._read(keys), strict=True)}
-            for key, each in known.items():
-                self._learn(key, each)
+            for key, tree in known.items():
+                self._learn(key, tree)
         return LockBook(keys[0].tenant, known, now=self._store.now_s()), is_read
 
     async def _read(self, keys: Sequence[Key]) -> list[Record | None]:
@@ -191,7 +201,7 @@ class Desk:
     def _learn(self, key: Key, known: KnownTree) -> None:
         """Keep a tree in mind, and tell those who wait for it no more."""
         self._known.pop(key, None)
-        self._known[key] = known
+        self._known[key] = _Kept(known, _loop_s())
         if len(self._known) > KNOWN_MAX:
             self._forget([next(iter(self._known))])
         if waiting := self._waiting.get(key):
@@ -211,11 +221,11 @@ class Desk:
     def _is_up_to_others(self, key: Key) -> bool:
         """Whether another process can grant something to one who waits here: then its commits are worth a read."""
         waiting = self._waiting.get(key, ())
-        known = self._known.get(key)
+        kept = self._known.get(key)
         return bool(waiting) and (
-            known is None
+            kept is None
             or any(waiter.holder not in self.ours for waiter in waiting)
-            or is_up_to_others(known.tree, self.ours)
+            or is_up_to_others(kept.known.tree, self.ours)
         )
 
     async def _watch(self) -> None:
@@ -244,11 +254,11 @@ class Desk:
             self._tell(waiter for key in keys for waiter in self._waiting.get(key, ()))
             return
         for key, record in zip(keys, records, strict=True):
-            known = before[key]
-            if self._known.get(key) is not known:
+            kept = before[key]
+            if self._known.get(key) is not kept:
                 continue  # we committed something meanwhile, and know better
-            if known is None or record is None or record.version != known.version:
-                self._learn(key, known_tree(key, record))
+            is_same = kept is not None and record is not None and record.version == kept.known.version
+            self._learn(key, kept.known if kept is not None and is_same else known_tree(key, record))
 
     async def _hint(self, tick: int) -> int:
         """Until somebody committed something, a look is due, or the time of one without a hint has come."""
@@ -269,6 +279,10 @@ class Desk:
         except HoldfastError:
             await self._clock.sleep(self._poll_s)
             return tick
+
+
+def _loop_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _scope(keys: Sequence[Key]) -> Scope:

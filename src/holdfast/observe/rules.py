@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-
 CLOCK_APART_MAX_S = 5.0
 """How far this machine's clock may be from the store's. Nothing depends on it but what people make of two times."""
 
@@ -38,8 +37,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What health is judged from. Seconds; counts of runs of this process. `recovered`: in words, how long runs had
-    nobody; `suspects_here`: why suspects are not tried in a process of their own, None where they are. `clock_ahead_s`: this
-    machine's clock less the store's."""
+    nobody; `suspects_here`: why suspects are not tried in a process of their own, None where they are. `clock_ahead_s`:
+    this machine's clock less the store's."""
 
     store_ailment: str | None
     store_weakness: str | None = None
