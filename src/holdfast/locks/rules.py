@@ -183,11 +183,13 @@ def blockers(tree: LockTree, ticket: Ticket, *, now: float) -> list[Ticket]:
 def is_up_to_others(tree: LockTree, ours: Collection[str]) -> bool:
     """Whether somebody among `ours`, the holders of one process, waits behind none of them: only others can grant that
     one its place, so their commits are worth a look. Any other one waits for a commit of our own first."""
-    queue = [ticket for ticket in tree.queue if ticket.holder in ours]
-    return any(
-        not ticket.token and not any(conflict(earlier, ticket) for earlier in queue[:place])
-        for place, ticket in enumerate(queue)
-    )
+    ahead: list[Ticket] = []
+    for ticket in tree.queue:
+        if ticket.holder in ours:
+            if not ticket.token and not any(conflict(earlier, ticket) for earlier in ahead):
+                return True
+            ahead.append(ticket)
+    return False
 
 
 def conflict(one: Ticket, other: Ticket) -> bool:
