@@ -23,6 +23,7 @@ def health_of(engine: Engine) -> Health:
             free_places=inside.crew.free,
             recovered=str(inside.runtime.silences.spread() or ""),
             suspects_here=inside.recovery.quarantine.why_not if inside.recovery.quarantine is not None else None,
+            clock_ahead_s=inside.runtime.clock.time_s() - inside.runtime.store.now_s(),
             problems=dict(inside.problems),
         )
     )
