@@ -234,8 +234,8 @@ def _next_token_at(limit: Limit, ledger: Ledger, now: float) -> float:
 
 
 def _bounded(limit: Limit, ledger: Ledger, now: float) -> float:
-    """`token_at`, which no grant puts further ahead than a whole burst. What lies behind that was another declaration's,
-    or a clock's that was wrong: from here on tokens come evenly."""
+    """`token_at`, which no grant puts further ahead than a whole burst. What lies behind that was another
+    declaration's, or a clock's that was wrong: from here on tokens come evenly."""
     is_ours = ledger.token_at <= now + limit.burst * limit.interval_s + _SLACK_S
     return ledger.token_at if is_ours else now + (limit.burst - 1) * limit.interval_s
 

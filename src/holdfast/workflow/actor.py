@@ -29,8 +29,9 @@ from holdfast.workflow.failure import failure_of
 from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, waiting_signals
 from holdfast.workflow.large import whole
-from holdfast.workflow.locking import holder_of, look_at_locks
+from holdfast.workflow.locking import holder_of
 from holdfast.workflow.memos import Memos
+from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
@@ -176,7 +177,8 @@ class Actor:
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
-        found, self._lock_due = await look_at_locks(self._runtime.store, self.run)
+        limits = None if self._runtime.is_draining else self._runtime.placer.limits
+        found, self._lock_due = await look_at_waits(self._runtime.store, self.run, limits)
         if found is not None:
             return found
         is_still = self.run.status not in RUNNABLE
@@ -235,6 +237,7 @@ class Actor:
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
+            asks=self._may_work(decision.run),
             blobless=[path for path, leaf in decision.left if self._is_blobless(path, leaf)],
         )
         self._act(decision)
@@ -269,7 +272,8 @@ class Actor:
         for path in decision.stopped:
             self._stop(path)
         for path in tuple(self._visits):
-            if self._visits[path].task.done() and (path not in decision.entered or self._runtime.is_draining):
+            is_anew = path in decision.entered and path in self.run.leaves and self.run.leaves[path].phase != "queuing"
+            if self._visits[path].task.done() and (not is_anew or self._runtime.is_draining):
                 del self._visits[path]
         for path in decision.entered:
             leaf = self.run.leaves.get(path)
@@ -301,6 +305,10 @@ class Actor:
         for path, leaf in self.run.leaves.items():
             if leaf.locks and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
+            elif leaf.phase == "asking":
+                self._queue.append(on.PlaceAsked(leaf=path, visit=leaf.visit))
+            elif self._must_ask_anew(leaf) and self._built.spec_of(path).limits:
+                self._queue.append(on.PlaceLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
             elif leaf.phase == "locking":
@@ -320,9 +328,12 @@ class Actor:
 
     def _can_work(self) -> bool:
         """Whether handlers may begin here. While the process drains, those at work end and no others begin."""
+        return self._may_work(self.run)
+
+    def _may_work(self, run: Run) -> bool:
         if self._runtime.is_draining:
             return False
-        return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+        return run.status == "running" or (run.status == "suspect" and self._origin is Origin.SUSPECT)
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
         """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""

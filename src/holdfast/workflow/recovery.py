@@ -19,6 +19,7 @@ from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.admission import calls_for_owner, reads_inbox
 from holdfast.workflow.alarm import Appointment
+from holdfast.workflow.calling import called
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.line import Line
@@ -84,6 +85,7 @@ class RecoveryManager:
         self._sweep_problem: str | None = None
         self._listen_problem: str | None = None
         self.line = Line(runtime)
+        runtime.on_room = self._wake_at
         self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
@@ -233,6 +235,8 @@ class RecoveryManager:
                 yield run_id
         async for run_id in self._own(queues):
             yield run_id
+        async for run_id in self._called(queues):
+            yield run_id
         async for run_id in self._turns(queues):
             yield run_id
         if not await self._are_tried_apart(queues):
@@ -259,6 +263,23 @@ class RecoveryManager:
                 await self._ownership.forget(process_id)
         if self._has_strays:
             for run_id in await self._strays(queues):
+                yield run_id
+
+    async def _called(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """Those who stand in line for a place that can be had: for at most half of the places here, so that neither
+        they nor the others starve."""
+        half = -(-self._crew.free // 2)
+        calls = await called(self._runtime, queues, everywhere=self.sweeps == 0)
+        if calls.again_at is not None:
+            self._wake_at(calls.again_at)
+        for actor in filter(None, (self._crew.find(run_id) for run_id in calls.at_work)):
+            actor.poke()
+        if calls.unowned and half:
+            claim = Claim(
+                kind=RUN, owner=self._runtime.process_id, from_owners=("",), ids=calls.unowned[:half],
+                statuses=("waiting",), limit=half,
+            )  # fmt: skip
+            for run_id in self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.CLAIMED):
                 yield run_id
 
     async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:

@@ -70,9 +70,11 @@ class Relative(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off).
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), asking (for places
+    under its limits), queuing (in line for one), failing (back-off).
     `born`: the path under which its visit began, where newer code renamed it since. `child`: the run
-    that it waits for, until that has ended."""
+    that it waits for, until that has ended. `places`: the limits under which its attempt has a place; `line`: where it
+    stands in line for another."""
 
     visit: int
     phase: str
@@ -86,6 +88,8 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     locks: tuple[HeldLock, ...] = ()
     born: str = ""
     child: Relative | None = None
+    places: tuple[str, ...] = ()
+    line: str = ""
 
     @property
     def lock_requests(self) -> tuple[LockRequest, ...]:
@@ -157,6 +161,7 @@ class Run(msgspec.Struct, frozen=True):
     signal: dict[str, Any] | None = None
     blobs: dict[str, BlobRef] = {}
     parent: Relative | None = None
+    priority: str = ""
 
     @property
     def key(self) -> Key:
@@ -185,8 +190,10 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def has_work(self) -> bool:
-        """Whether a handler should be running, or a lock be granted, for some leaf now."""
-        return any(leaf.phase in ("working", "locking") for leaf in self.leaves.values())
+        """Whether a handler should be running, or a lock be granted, for some leaf now. Who stands in line for a place
+        has none, but for a suspect: it is nobody's to take up beside others."""
+        phases = ("working", "locking", "asking", *(["queuing"] if self.status == "suspect" else []))
+        return any(leaf.phase in phases for leaf in self.leaves.values())
 
     @property
     def is_failing(self) -> bool:
