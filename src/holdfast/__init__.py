@@ -23,6 +23,7 @@ from holdfast.errors import (
     WorkflowError,
     WrongContext,
 )
+from holdfast.limits import Limit
 from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
@@ -78,6 +79,7 @@ __all__ = [
     "InvalidTransition",
     "Join",
     "Lease",
+    "Limit",
     "LoopBound",
     "MainState",
     "MergeConflict",
