@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from holdfast import InvalidDefinition, Limit, Retry, RunContext, Workflow
-from holdfast.limits import WAITER, LimitView, look_at_limits
-from holdfast.store.records import Query, Scope
+from holdfast import InvalidDefinition, Limit, Retry, RunContext, Unavailable, Workflow
+from holdfast.limits import WAITER, LimitBook, LimitView, look_at_limits
+from holdfast.store.records import Change, Query, Scope
 from holdfast.testing import Gate, Lab
 from tests.engine.journal import told
 from tests.engine.labs import ON_ALL, ON_MEMORY, OpenLab, World, nothing
@@ -302,7 +302,7 @@ async def test_code_that_has_the_limit_no_more_lets_its_line_go_on(open_lab: Ope
 
 def test_what_a_state_declares_is_checked() -> None:
     workflow = Workflow("ask", data=dict)
-    with pytest.raises(InvalidDefinition, match='expected limits= as Limit'):
+    with pytest.raises(InvalidDefinition, match="expected limits= as Limit"):
         workflow.add_state("ask", nothing, start=True, to="end", limits="llm")  # type: ignore[arg-type]
     with pytest.raises(InvalidDefinition, match="at most one limit with a rate, saw a, b"):
         workflow.add_state("ask", nothing, start=True, limits=[Limit("a", rate="1/1s"), Limit("b", rate="1/1s")])
@@ -317,3 +317,68 @@ async def test_two_workflows_that_declare_one_limit_differently_are_refused(open
     lab = await open_lab()
     with pytest.raises(InvalidDefinition, match="expected one declaration, saw two"):
         await lab.restart(one, two)
+
+
+async def test_a_handler_takes_a_place_for_a_block(open_lab: OpenLab) -> None:
+    """Blocks and states count together; the block of a handler that began again need not wait for its former self."""
+    world, limit = World(), Limit("llm", places=1)
+    lab = await open_lab()
+    gates = {name: lab.gate() for name in "ab"}
+    workflow = Workflow("ask", data=dict)
+
+    @workflow.state("ask", start=True, to="end")
+    async def ask(ctx: RunContext) -> None:
+        async with ctx.place(limit):
+            world.do(ctx.input)
+            await gates[ctx.input].wait()
+
+    workflow.final("end")
+    await lab.restart(workflow)
+    runs = [await lab.start("ask", name) for name in "ab"]
+    await lab.settle()
+    assert world.calls == {"a": 1}
+    await lab.skip("60s")
+    assert world.calls == {"a": 1}, "it is renewed"
+    with pytest.raises(Unavailable, match="limit llm: waited 0 s; 0 runs wait in line, and there may be room in"):
+        async with lab.client.place(limit, wait_max_s=0):
+            raise AssertionError("there is no room")
+    gates["a"].open()
+    await lab.skip("2s")
+    assert world.calls == {"a": 1, "b": 1}
+    gates["b"].open()
+    await lab.skip("2s")
+    async with lab.client.place(limit, wait_max_s=0):
+        pass
+    for run in runs:
+        assert (await lab.client.get(run.id)).status == "done"
+
+
+async def test_blocks_spend_tokens_of_the_same_rate(open_lab: OpenLab) -> None:
+    limit = Limit("llm", rate="1/10s")
+    lab, gates = await opened(open_lab, World(), limit)
+    async with lab.client.place(limit):
+        pass
+    with pytest.raises(Unavailable, match="there may be room in 10 s"):
+        async with lab.client.place(limit, wait_max_s=0):
+            raise AssertionError("there is no token")
+    run = await lab.start("ask", {"name": "a"})
+    gates["a"].open()
+    await lab.skip("9s")
+    assert (await run.refresh()).status == "waiting"
+    await lab.skip("2s")
+    assert (await run.refresh()).status == "done"
+
+
+async def test_a_place_that_nobody_renews_lapses(open_lab: OpenLab) -> None:
+    """The block's process is gone: its place is free once the lease ran out, and who stands in line is told by time."""
+    limit = Limit("llm", places=1)
+    world = World()
+    lab, _ = await opened(open_lab, world, limit)
+    book = await LimitBook.read(lab.engine.store, "main", "ana", {"llm": limit})
+    book.take("llm", "block:gone", expires_at=book.now + 30)
+    await lab.engine.store.commit(Scope.of_tenant("main"), Change(change_id="x", writes=book.change().puts))
+    await lab.start("ask", {"name": "a"})
+    await lab.skip("29s")
+    assert world.calls == {}
+    await lab.skip("2s")
+    assert world.calls == {"a": 1}

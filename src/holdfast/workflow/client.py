@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from holdfast import codec
 from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import Conflict, Fenced, InvalidInput, InvalidTransition, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid, uuid7
+from holdfast.limits import Limit
+from holdfast.limits.service import PLACE_TTL_S
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow import begin, past, rules
@@ -198,6 +201,22 @@ class Client:
                 for event in page:
                     yield event
                 after = page[-1].position
+
+    # -- places -------------------------------------------------------------------------------------------------
+
+    def place(
+        self, limit: Limit, *, ttl_s: float = PLACE_TTL_S, wait_max_s: float | None = None, holder: str = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Take a place under a limit for a block outside of runs, and a token of its rate with it:
+        `async with engine.client("ana").place(LLM)`.
+
+        `holder` names who asks across restarts: what its former self still had is given back at once. Raises
+        Unavailable after `wait_max_s` seconds; InvalidInput for a `ttl_s` shorter than three heartbeats.
+        """
+        if self._context is None:
+            raise Rejected("an operator takes no places; use a client of the user they are for")
+        name = f"block:{self._context.user}/{holder}" if holder else ""
+        return self.runtime.places.hold(self._context, limit, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=name)
 
     # -- telling ------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
 from holdfast.ids import uuid7
 from holdfast.limits import PlaceChange, PlaceService
 from holdfast.limits.rules import declared_once
-from holdfast.locks import LockService
+from holdfast.locks import LockChange, LockService
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
@@ -251,11 +251,9 @@ class Runtime:
         or Fenced where the run moved on; nothing was written then.
         """
         run = decision.run
-        before = {} if stored.version == ABSENT else stored.run.leaves
         await self._keep_chart_of(run)
         for _ in range(ATTEMPTS_MAX):
-            locked, locks = await with_locks(self.store, decision, self.built(run).spec_of)
-            locked, places = await self.placer.with_places(before, locked, self.built(run).spec_of, asks=asks)
+            locked, locks, places = await self._with_needs(stored, decision, asks)
             kin = self._kin(locked, stored)
             after = kin.run
             body = encode_run(after)
@@ -288,13 +286,23 @@ class Runtime:
                 raise
             faults.point("transition")
             now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
-            self._tell_all(now_stored, [lock.key for lock in locks.puts], kin.told)
-            self._places_changed(places)
+            self._tell_all(now_stored, [lock.key for lock in locks.puts], places, kin.told)
             return now_stored, replace(locked, run=after)
         raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
 
-    def _tell_all(self, stored: Stored, locks: Iterable[Key], kin: tuple[Key, ...]) -> None:
-        """Whom a commit concerns here: who watches the run, who waits for its locks, its relatives."""
+    async def _with_needs(
+        self, stored: Stored, decision: Decision, asks: bool
+    ) -> tuple[Decision, LockChange, PlaceChange]:
+        """The decision with what it needs granted, as far as that is free: first its locks, then its places."""
+        spec_of = self.built(decision.run).spec_of
+        before = {} if stored.version == ABSENT else stored.run.leaves
+        locked, locks = await with_locks(self.store, decision, spec_of)
+        placed, places = await self.placer.with_places(before, locked, spec_of, asks=asks)
+        return placed, locks, places
+
+    def _tell_all(self, stored: Stored, locks: Iterable[Key], places: PlaceChange, kin: tuple[Key, ...]) -> None:
+        """Whom a commit concerns here: who watches the run, who waits for its locks and places, its relatives."""
+        self._places_changed(places)
         for lock in locks:
             self.lock_changed(lock)
         self.tell(stored)
