@@ -26,6 +26,7 @@ from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.build import Built
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
+from holdfast.workflow.fairness import NORMAL, Priority, priority_of
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
 from holdfast.workflow.large import has_input_of, with_data, with_input
@@ -72,12 +73,14 @@ class Client:
         data: Any = None,
         labels: Mapping[str, str] | None = None,
         version: int | None = None,
+        priority: Priority = NORMAL,
     ) -> RunHandle:
         """Start a run, durably: it exists and will be worked on once this returns.
 
         `id` is the user's own (the ticket's), unique for the user and workflow: the same id and input gives the run
         that exists, another input is a Conflict. Once retention removed that run, the id is free and starts a new one.
-        `data`: the run's first data, else its type's defaults.
+        `data`: the run's first data, else its type's defaults. `priority`: "urgent" passes what the user has in line
+        already, "background" is passed by it; the shares of other users are the same. Its child runs have it too.
         """
         if self._context is None:
             raise Rejected("an operator cannot start runs; use a client of the user they are for")
@@ -93,6 +96,7 @@ class Client:
             data=begin.first_data(built, data),
             by=self.by,
             labels=labels or {},
+            priority=priority_of(priority),
             now=self.runtime.store.now_s(),
         )
         body = codec.encode(input, what=f"input of workflow {workflow}", bytes_max=BLOB_BYTES_MAX)

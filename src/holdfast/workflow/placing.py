@@ -21,7 +21,7 @@ from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import start_attempt
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import StateSpec
-from holdfast.workflow.fairness import next_place
+from holdfast.workflow.fairness import Priority, next_place
 from holdfast.workflow.locking import Look, holder_of, look_at_locks
 from holdfast.workflow.run import RUNNABLE, Leaf, Run
 
@@ -164,5 +164,5 @@ def _ask(book: LimitBook, run: Run, path: str, spec: StateSpec, rows: list[Row])
     return start_attempt(spec, leaf, book.now)
 
 
-def _place(priority: str, last: float | None, front: float) -> float:
-    return next_place(last, front=front)
+def _place(priority: Priority, last: float | None, front: float) -> float:
+    return next_place(last, front=front, priority=priority)

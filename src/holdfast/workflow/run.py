@@ -17,6 +17,7 @@ from holdfast.errors import Corrupt, InvalidInput
 from holdfast.locks.rules import LockRequest, Mode
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
+from holdfast.workflow.fairness import NORMAL, Priority
 
 RUN = "run"
 MEMO = "memo"
@@ -161,7 +162,7 @@ class Run(msgspec.Struct, frozen=True):
     signal: dict[str, Any] | None = None
     blobs: dict[str, BlobRef] = {}
     parent: Relative | None = None
-    priority: str = ""
+    priority: Priority = NORMAL
 
     @property
     def key(self) -> Key:
