@@ -7,8 +7,11 @@ the same everywhere, one with a rate last: so none wait for each other, and a to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -25,6 +28,8 @@ from holdfast.workflow.fairness import Priority, next_place
 from holdfast.workflow.locking import Look, holder_of, look_at_locks
 from holdfast.workflow.run import RUNNABLE, Leaf, Run
 
+TURN_S = 1.0
+"""How long a decision waits for the others of this process over the same limit."""
 RULES_MAX = 1000
 """Declarations of other processes that were told of already."""
 
@@ -38,14 +43,31 @@ class Placer:
         self._store = store
         self.limits = limits
         self._seen: set[tuple[str, str]] = set()
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn(self, run: Run, before: Mapping[str, Leaf], specs: Mapping[str, StateSpec]) -> AsyncIterator[None]:
+        """The decisions of this process over one limit one after the other, for side by side all but one of them would
+        be lost and made anew. Who waits for long goes on all the same: the store judges."""
+        held = {
+            slot for leaf in before.values() for slot in (*leaf.places, *([slot_of(leaf.line)] if leaf.line else []))
+        }
+        wanted = {limit.slot(run.user) for path in run.leaves for limit in _limits(specs, path)}
+        async with AsyncExitStack() as stack:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S if held or wanted else None):
+                    for slot in sorted(held | wanted):
+                        turn = self._turns.setdefault((run.tenant, slot), asyncio.Lock())
+                        await stack.enter_async_context(turn)
+            yield
 
     async def with_places(
-        self, before: Mapping[str, Leaf], decision: Decision, spec_of: Callable[[str], StateSpec], *, asks: bool
+        self, before: Mapping[str, Leaf], decision: Decision, specs: Mapping[str, StateSpec], *, asks: bool
     ) -> tuple[Decision, PlaceChange]:
         """The decision with those of its attempts begun for which there is room, and what it writes of all that it
         takes and gives back. `before`: the run's leaves until now. `asks`: whether a handler begins here at once;
         else whoever takes the run up asks for it."""
-        run = _settled(decision.run, spec_of)
+        run = _settled(decision.run, specs)
         asking = [
             path
             for path in (decision.entered if asks else ())
@@ -54,7 +76,7 @@ class Placer:
         given, left = _given_back(run, before)
         if not (asking or given or left):
             return (decision if run is decision.run else replace(decision, run=run)), PlaceChange()
-        asked = {limit.slot(run.user): limit for path in asking for limit in spec_of(path).limits}
+        asked = {limit.slot(run.user): limit for path in asking for limit in specs[path].limits}
         slots = [*asked, *(slot for slot, _ in given), *map(slot_of, left)]
         known = {slot: asked.get(slot) or self.limits.get(slot.partition("/")[0]) for slot in slots}
         book = await LimitBook.read(
@@ -68,7 +90,7 @@ class Placer:
         rows: list[Row] = []
         leaves = dict(run.leaves)
         for path in asking:
-            leaves[path] = _ask(book, run, path, spec_of(path), rows)
+            leaves[path] = _ask(book, run, path, specs[path], rows)
         run = with_status(replace(run, leaves=leaves))
         return replace(decision, run=run, rows=decision.rows + tuple(rows)), book.change()
 
@@ -110,7 +132,7 @@ def with_status(run: Run) -> Run:
     return replace(run, status="running" if run.has_work else "waiting")
 
 
-def _settled(run: Run, spec_of: Callable[[str], StateSpec]) -> Run:
+def _settled(run: Run, specs: Mapping[str, StateSpec]) -> Run:
     """The run without places and lines of leaves that begin no attempt, or of a run that stands still, and without
     lines of limits that the code has no more."""
     is_still = run.status not in (*RUNNABLE, "suspect")
@@ -121,9 +143,14 @@ def _settled(run: Run, spec_of: Callable[[str], StateSpec]) -> Run:
         if is_still or leaf.phase not in ("working", "asking", "queuing"):
             phase = "asking" if leaf.phase == "queuing" else leaf.phase
             leaves[path] = replace(leaf, places=(), line="", phase=phase)
-        elif leaf.line and slot_of(leaf.line) not in [limit.slot(run.user) for limit in spec_of(path).limits]:
+        elif leaf.line and slot_of(leaf.line) not in [limit.slot(run.user) for limit in _limits(specs, path)]:
             leaves[path] = replace(leaf, line="")
     return run if leaves == run.leaves else replace(run, leaves=leaves)
+
+
+def _limits(specs: Mapping[str, StateSpec], path: str) -> tuple[Limit, ...]:
+    """What the code that is known here declares for a leaf; nothing for one that it has no more."""
+    return specs[path].limits if path in specs else ()
 
 
 def _given_back(run: Run, before: Mapping[str, Leaf]) -> tuple[list[tuple[str, str]], list[str]]:

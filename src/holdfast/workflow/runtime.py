@@ -253,51 +253,45 @@ class Runtime:
         run = decision.run
         await self._keep_chart_of(run)
         for _ in range(ATTEMPTS_MAX):
-            locked, locks, places = await self._with_needs(stored, decision, asks)
-            kin = self._kin(locked, stored)
-            after = kin.run
-            body = encode_run(after)
-            new_owner = owner if owner is None or _keeps_owner(after) else ""
-            put = Put(
-                key=after.key,
-                body=body,
-                expect=stored.version,
-                epoch=stored.epoch if guard else None,
-                status=after.status,
-                due=self._due_of(after, place if new_owner == "" else None),
-                queue=after.queue,
-                labels=after.record_labels(),
-                owner=new_owner,
-                raise_epoch=raise_epoch,
-            )
-            change = Change(
-                change_id=self.change_id(),
-                writes=(put, *locks.puts, *places.puts, *kin.puts, *extra),
-                requires=requires,
-                removes=(*locks.removes, *places.removes, *_removals(run, locked.left, blobless)),
-                events=(*events_of(after, locked.rows, stored.body, body, stored.version + 1), *kin.events),
-            )
-            faults.point("before-transition")
-            try:
-                commit = await self.commit(Scope.of_tenant(run.tenant), change, is_patient=guard)
-            except Conflict as conflict:
-                if getattr(conflict, "facts", {}).get("key") in [put.key for put in (*locks.puts, *places.puts)]:
-                    continue
-                raise
-            faults.point("transition")
-            now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
-            self._tell_all(now_stored, [lock.key for lock in locks.puts], places, kin.told)
-            return now_stored, replace(locked, run=after)
+            async with self.placer.turn(run, stored.run.leaves, self.built(run).leaf_specs):
+                locked, locks, places = await self._with_needs(stored, decision, asks)
+                kin = self._kin(locked, stored)
+                after = kin.run
+                body = encode_run(after)
+                new_owner = owner if owner is None or _keeps_owner(after) else ""
+                put = Put(
+                    key=after.key, body=body, expect=stored.version, epoch=stored.epoch if guard else None,
+                    status=after.status, due=self._due_of(after, place if new_owner == "" else None),
+                    queue=after.queue, labels=after.record_labels(), owner=new_owner, raise_epoch=raise_epoch,
+                )  # fmt: skip
+                change = Change(
+                    change_id=self.change_id(),
+                    writes=(put, *locks.puts, *places.puts, *kin.puts, *extra),
+                    requires=requires,
+                    removes=(*locks.removes, *places.removes, *_removals(run, locked.left, blobless)),
+                    events=(*events_of(after, locked.rows, stored.body, body, stored.version + 1), *kin.events),
+                )
+                faults.point("before-transition")
+                try:
+                    commit = await self.commit(Scope.of_tenant(run.tenant), change, is_patient=guard)
+                except Conflict as conflict:
+                    if getattr(conflict, "facts", {}).get("key") in [put.key for put in (*locks.puts, *places.puts)]:
+                        continue
+                    raise
+                faults.point("transition")
+                now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
+                self._tell_all(now_stored, [lock.key for lock in locks.puts], places, kin.told)
+                return now_stored, replace(locked, run=after)
         raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
 
     async def _with_needs(
         self, stored: Stored, decision: Decision, asks: bool
     ) -> tuple[Decision, LockChange, PlaceChange]:
         """The decision with what it needs granted, as far as that is free: first its locks, then its places."""
-        spec_of = self.built(decision.run).spec_of
+        built = self.built(decision.run)
         before = {} if stored.version == ABSENT else stored.run.leaves
-        locked, locks = await with_locks(self.store, decision, spec_of)
-        placed, places = await self.placer.with_places(before, locked, spec_of, asks=asks)
+        locked, locks = await with_locks(self.store, decision, built.spec_of)
+        placed, places = await self.placer.with_places(before, locked, built.leaf_specs, asks=asks)
         return placed, locks, places
 
     def _tell_all(self, stored: Stored, locks: Iterable[Key], places: PlaceChange, kin: tuple[Key, ...]) -> None:
