@@ -382,3 +382,24 @@ async def test_a_place_that_nobody_renews_lapses(open_lab: OpenLab) -> None:
     assert world.calls == {}
     await lab.skip("2s")
     assert world.calls == {"a": 1}
+
+
+@ON_MEMORY
+async def test_where_a_queue_deals_the_work_out_a_turn_is_dealt_too(open_lab: OpenLab) -> None:
+    """Each turn is told once, by a give-back and by the time of a token; and found where that word was lost."""
+    world, dealt = World(), list[str]()
+    limit = Limit("llm", places=1, rate="1/10s")
+    lab, gates = await opened(open_lab, world, limit, deal=lambda run: dealt.append(run.id))
+    runs = {name: await lab.start("ask", {"name": name}) for name in "abc"}
+    await lab.settle()
+    assert world.calls == {"a": 1}
+    gates["a"].open()
+    await lab.settle()
+    assert dealt == [], "there is no token yet"
+    await lab.skip("11s")
+    assert dealt == [runs["b"].id]
+    assert [run.id async for run in lab.engine.unclaimed()] == [runs["b"].id]
+    assert await lab.engine.take_up(runs["c"].id, user=runs["c"].run.user) == "taken", "there is room"
+    await lab.settle()
+    assert world.calls == {"a": 1, "c": 1}
+    assert await lab.engine.take_up(runs["b"].id, user=runs["b"].run.user) == "idle"

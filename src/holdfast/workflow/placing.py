@@ -103,13 +103,9 @@ class Placer:
                 log.warning("limit declared otherwise elsewhere", limit=slot, here=str(limit), there=seen[1])
 
 
-async def look_at_waits(store: Store, run: Run, limits: Mapping[str, Limit] | None) -> Look:
-    """Locks that came to be ours, and places that may be had; else when to look again. `limits`: None where no handler
-    may begin here."""
-    look = await look_at_locks(store, run)
-    if look.occurrence is not None or limits is None:
-        return look
-    again_at = look.again_at
+async def look_at_places(store: Store, run: Run, limits: Mapping[str, Limit]) -> Look:
+    """A place that may be had by a leaf that stands in line; else when to look again."""
+    again_at: float | None = None
     for path, leaf in run.leaves.items():
         if leaf.phase != "queuing":
             continue
@@ -123,6 +119,17 @@ async def look_at_waits(store: Store, run: Run, limits: Mapping[str, Limit] | No
         if at is not None:
             again_at = min(at, again_at or at)
     return Look(again_at=again_at)
+
+
+async def look_at_waits(store: Store, run: Run, limits: Mapping[str, Limit] | None) -> Look:
+    """Locks that came to be ours, and places that may be had; else when to look again. `limits`: None where no handler
+    may begin here."""
+    look = await look_at_locks(store, run)
+    if look.occurrence is not None or limits is None:
+        return look
+    places = await look_at_places(store, run, limits)
+    times = [at for at in (look.again_at, places.again_at) if at is not None]
+    return Look(places.occurrence, min(times, default=None))
 
 
 def with_status(run: Run) -> Run:
