@@ -24,6 +24,7 @@ from holdfast.errors import (
     WorkflowError,
     WrongContext,
 )
+from holdfast.limits import Limit
 from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
@@ -87,6 +88,7 @@ __all__ = [
     "Join",
     "KeyedBreakers",
     "Lease",
+    "Limit",
     "LoopBound",
     "MainState",
     "MergeConflict",

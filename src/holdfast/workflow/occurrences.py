@@ -110,6 +110,20 @@ class LockLost(Occurrence, frozen=True, kw_only=True):
     visit: int
 
 
+class PlaceAsked(Occurrence, frozen=True, kw_only=True):
+    """Whoever owns the run is ready to begin the leaf's handler, and there may be room for it under its limits."""
+
+    leaf: str
+    visit: int
+
+
+class PlaceLost(Occurrence, frozen=True, kw_only=True):
+    """The attempt that had the places is none any more, or may be somebody else's: another is to be begun."""
+
+    leaf: str
+    visit: int
+
+
 class Cancelled(Occurrence, frozen=True, kw_only=True):
     reason: str = ""
 

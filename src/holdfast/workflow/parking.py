@@ -19,6 +19,7 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.run import Parking, Run, spec_text
 
+CAN_PARK = ("working", "locking", "asking", "queuing", "parked")
 REASON_CHARS_MAX = 500
 LOOK_MIN_S = 30.0
 LOOK_MAX_S = 600.0
@@ -33,7 +34,7 @@ SHARE_OF_PACE = 0.5
 def parked(built: Built, run: Run, event: on.Parked, now: float) -> Decision:
     """The leaf stands aside: no attempt is spent, what its visit has done is kept, its locks are given back."""
     leaf = run.leaves.get(event.leaf)
-    if leaf is None or leaf.visit != event.visit or leaf.phase not in ("working", "locking", "parked"):
+    if leaf is None or leaf.visit != event.visit or leaf.phase not in CAN_PARK:
         return refused(run, f"{shown(event.leaf)} #{event.visit} is not working any more")
     reason = event.reason[:REASON_CHARS_MAX]
     since = now if leaf.parked is None else leaf.parked.since

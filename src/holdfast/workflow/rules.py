@@ -26,6 +26,8 @@ from holdfast.workflow.advance import (
     fresh_attempt,
     granted,
     moved,
+    place_asked,
+    place_lost,
     with_released,
     without_locks,
 )
@@ -349,7 +351,10 @@ def _taken_up(built: Built, run: Run, event: on.TakenUp, now: float) -> Decision
     cut_short = {
         path: leaf
         for path, leaf in run.leaves.items()
-        if leaf.phase == "working" and leaf.deadline_at is not None and built.spec_of(path).timeout_s is not None
+        if leaf.phase == "working"
+        and leaf.deadline_at is not None
+        and (spec := built.spec_of(path)).timeout_s is not None
+        and not spec.limits  # it begins with the place that it gets
     }
     if not cut_short:
         return refused(run, f"run {run.id} has no attempt that could run out of time")
@@ -406,6 +411,8 @@ _JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]]
     on.RunOverdue: _run_overdue,
     on.LockGranted: _granted,
     on.LockLost: _lock_lost,
+    on.PlaceAsked: place_asked,
+    on.PlaceLost: place_lost,
     on.Cancelled: _cancelled,
     on.Paused: _paused,
     on.Resumed: _resumed,
@@ -476,6 +483,8 @@ def _renamed(built: Built, old: str, leaf: Leaf, states: dict[str, str]) -> tupl
 def _suited(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
     """The leaf under newer code, which may have made a waiting state of a working one, or the other way round."""
     is_work = spec.kind == "work"
+    if leaf.phase in ("asking", "queuing"):  # for what the newer code wants of it
+        return begin_attempt(spec, leaf, now)
     fits = leaf.phase not in ("working", "waiting") or (leaf.phase == "working") == is_work
     return leaf if fits else begin_attempt(spec, replace(leaf, deadline_at=None), now)
 

@@ -17,6 +17,7 @@ from holdfast.errors import Corrupt, InvalidInput
 from holdfast.locks.rules import LockRequest, Mode
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
+from holdfast.workflow.fairness import NORMAL, Priority
 
 RUN = "run"
 MEMO = "memo"
@@ -80,10 +81,12 @@ class Parking(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off),
-    parked (until what it needs is well; at `retry_at` somebody looks anyway).
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), asking (for places
+    under its limits), queuing (in line for one), failing (back-off), parked (until what it needs is well; at `retry_at`
+    somebody looks anyway).
     `born`: the path under which its visit began, where newer code renamed it since. `child`: the run
-    that it waits for, until that has ended."""
+    that it waits for, until that has ended. `places`: the limits under which its attempt has a place; `line`: where it
+    stands in line for another."""
 
     visit: int
     phase: str
@@ -98,6 +101,8 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     born: str = ""
     child: Relative | None = None
     parked: Parking | None = None
+    places: tuple[str, ...] = ()
+    line: str = ""
 
     @property
     def lock_requests(self) -> tuple[LockRequest, ...]:
@@ -169,6 +174,7 @@ class Run(msgspec.Struct, frozen=True):
     signal: dict[str, Any] | None = None
     blobs: dict[str, BlobRef] = {}
     parent: Relative | None = None
+    priority: Priority = NORMAL
 
     @property
     def key(self) -> Key:
@@ -197,8 +203,10 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def has_work(self) -> bool:
-        """Whether a handler should be running, or a lock be granted, for some leaf now."""
-        return any(leaf.phase in ("working", "locking") for leaf in self.leaves.values())
+        """Whether a handler should be running, or a lock be granted, for some leaf now. Who stands in line for a place
+        has none, but for a suspect: it is nobody's to take up beside others."""
+        phases = ("working", "locking", "asking", *(["queuing"] if self.status == "suspect" else []))
+        return any(leaf.phase in phases for leaf in self.leaves.values())
 
     @property
     def parked_on(self) -> str | None:
