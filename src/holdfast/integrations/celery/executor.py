@@ -34,6 +34,7 @@ class CeleryExecutor(Engine):
     In the app's workers (pools prefork and solo) each process has one engine that works on at most `runs_max` runs.
     A message is acknowledged once the claim is in the store. With no place for `wait_max_s` seconds it goes back to the
     queue. On a warm shutdown a process waits `drain_s` seconds for its runs to be let go; others go on with the rest.
+    Runs that may be killing their workers go to `suspects_queue`, if there is one, for a worker that has nothing else.
     `name` begins the name of the task; give each executor of one app another. The further options are the worker
     engine's; see `Engine`.
 
@@ -54,6 +55,7 @@ class CeleryExecutor(Engine):
         name: str = NAME,
         queue: str = NAME,
         queues: Mapping[str, Route] | None = None,
+        suspects_queue: str | None = None,
         runs_max: int = RUNS_MAX,
         wait_max_s: float = 5.0,
         drain_s: float = 20.0,
@@ -72,9 +74,11 @@ class CeleryExecutor(Engine):
                 f"celery executor: expected wait_max_s > 0 and drain_s >= 0, saw {wait_max_s:g} and {drain_s:g}"
             )
         self._routes = dict(queues or {})
-        check_routes(self._routes, default=queue, workflows=frozenset(workflow.name for workflow in workflows))
+        names = frozenset(workflow.name for workflow in workflows)
+        check_routes(self._routes, default=queue, workflows=names, suspects=suspects_queue)
         self._app = app
         self._queue = queue
+        self._suspects_queue = suspects_queue
         self._publisher = Publisher(app, self._publish)
         super().__init__(store, *workflows, works=False, deal=self._publisher.offer)
         working: dict[str, Any] = {
@@ -116,7 +120,7 @@ class CeleryExecutor(Engine):
         for run in runs:
             self._task.apply_async(
                 args=(run.id, run.user, run.tenant),
-                queue=queue_for(run, self._routes, default=self._queue),
+                queue=queue_for(run, self._routes, default=self._queue, suspects=self._suspects_queue),
                 producer=producer,
                 retry=False,
                 ignore_result=True,
@@ -126,10 +130,8 @@ class CeleryExecutor(Engine):
         """Workers consume from our queues, and from the app's own, unless `-Q` names others."""
         conf = self._app.conf
         others = list(conf.task_queues or [Queue(conf.task_default_queue)])
-        ours = [
-            Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=QUORUM)
-            for name in (self._queue, *self._routes)
-        ]
+        names = [self._queue, *self._routes, *([self._suspects_queue] if self._suspects_queue is not None else [])]
+        ours = [Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=QUORUM) for name in names]
         conf.task_queues = others + ours
 
     # -- in a worker process ------------------------------------------------------------------------------------
