@@ -21,6 +21,7 @@ from holdfast.integrations.celery.routes import Route, check_routes, queue_for
 from holdfast.integrations.celery.worker import FLUSH_S, WorkerLoop
 
 NAME = "holdfast"
+LEASE_TTL_S = 5.0
 RUNS_MAX = 100
 QUORUM = {"x-queue-type": "quorum"}
 """What RabbitMQ makes of our queues: replicated, so that a broker node may go. Other brokers do not look at it."""
@@ -63,6 +64,7 @@ class CeleryExecutor(Engine):
         durable: bool = True,
         executor: Executor | None = None,
         retention: Retention | None = None,
+        lease_ttl_s: float = LEASE_TTL_S,
         **options: Any,
     ) -> None:
         if not isinstance(store, str):
@@ -81,17 +83,12 @@ class CeleryExecutor(Engine):
         self._suspects_queue = suspects_queue
         self._publisher = Publisher(app, self._publish)
         super().__init__(store, *workflows, works=False, deal=self._publisher.offer)
-        working: dict[str, Any] = {
-            "runs_max": runs_max,
-            "durable": durable,
-            "executor": executor,
-            "retention": retention,
-            **options,
-        }
+        working: dict[str, Any] = {"runs_max": runs_max, "durable": durable, "executor": executor, **options}
+        working |= {"retention": retention, "lease_ttl_s": lease_ttl_s}
         self._make_worker = partial(Engine, store, *workflows, deal=self._publisher.offer, **working)
         self._make_worker()  # checks the options now, not at night
         self._worker: tuple[int, WorkerLoop] | None = None
-        self._worker_options: dict[str, Any] = {"wait_max_s": wait_max_s, "drain_s": drain_s}
+        self._worker_options = {"wait_max_s": wait_max_s, "drain_s": drain_s, "lock_ttl_s": lease_ttl_s}
         self._reaper = reaper or ReaperOptions()
 
         def take_up(run_id: str, user: str, tenant: str) -> str:
