@@ -16,6 +16,7 @@ from amqp.exceptions import PreconditionFailed
 
 from holdfast import Engine, InvalidInput, UnclaimedRun, WorkflowError
 from holdfast.integrations.celery.routes import Route, check_routes, queue_for
+from holdfast.store.records import Scope
 from holdfast.testing.servers import ValkeyServer
 from tests.integrations.celery.programs.shop import orders
 from tests.integrations.celery.stage import LIMIT_S, Stage
@@ -148,9 +149,10 @@ async def test_a_broker_that_loses_all_and_goes_away_strands_nothing(tmp_path: P
 
 
 async def test_postgresql_holds_the_runs_of_workers(tmp_path: Path, valkey_server: ValkeyServer, database: str) -> None:
-    stage = Stage(tmp_path, valkey_server.url, store=database)
+    """With the pool prefork, whose process gives back in order what is at work when it ends."""
+    stage = Stage(tmp_path, valkey_server.url, store=database, drain_s=0.2, patience_s=600)
     async with stage.executor as engine:
-        with stage.worker("-P", "solo"):
+        with stage.worker("-c", "1"):
             run = await engine.start("orders", "whole", user="ana")
             await run.reach("packed", timeout_s=LIMIT_S)
             stage.open("whole")
@@ -158,6 +160,11 @@ async def test_postgresql_holds_the_runs_of_workers(tmp_path: Path, valkey_serve
             await stage.until_lines("ship", "whole")
             stage.deliver(run)
             await run.result(timeout_s=LIMIT_S)
+            left = await engine.start("orders", "left", user="ana")
+            await stage.until_lines("ship", "left")
+        (record,) = await engine.store.read(Scope.system(), [left.run.key])
+    assert record is not None
+    assert (record.status, record.owner) == ("running", "")
     assert len(stage.lines("pack", "whole")) == len(stage.lines("ship", "whole")) == 1
 
 

@@ -137,6 +137,8 @@ class CeleryExecutor(Engine):
         """What the task does. It returns once the claim is in the store, which acknowledges the message."""
         if self._worker is None or self._worker[0] != os.getpid():
             raise Rejected("celery executor: expected a worker process of the pool prefork or solo, saw another")
+        if self._worker[1].has_ended:
+            self._begin_loop()
         answer = self._worker[1].take_up(run_id, user=user, tenant=tenant)
         if answer == "full":
             raise Reject(f"run {run_id}: no place here", requeue=True)
@@ -150,6 +152,9 @@ class CeleryExecutor(Engine):
     def _process_began(self, **_: object) -> None:
         if celery.current_app._get_current_object() is not self._app:
             return  # another app's worker, in whose program this executor is imported, too
+        self._begin_loop()
+
+    def _begin_loop(self) -> None:
         loop = WorkerLoop(self._make_worker, self._publisher, reaper=self._reaper, **self._worker_options)
         self._worker = os.getpid(), loop
         loop.start()

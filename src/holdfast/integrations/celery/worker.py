@@ -60,6 +60,11 @@ class WorkerLoop:
         """Begin to open the engine, in the loop's thread."""
         self._thread.start()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread is gone, by an error that nobody foresaw if not by `stop`: another loop is to follow."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def take_up(self, run_id: str, *, user: str, tenant: str) -> str:
         """What `Engine.take_up` gives; "full" too where the engine or its store cannot be had in time. Blocks."""
         try:
