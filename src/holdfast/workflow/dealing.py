@@ -43,7 +43,7 @@ class UnclaimedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_new`: it was let go a moment ago, at `since`, by somebody who may have sent word of it; else nobody can have,
     for its time came, its owner died, or a signal was left with it. `since`: epoch seconds on the store's clock.
-    `mark` changes whenever anybody did something with the run.
+    `mark` changes whenever anybody did something with the run. `is_suspect`: it may be killing whoever works on it.
     """
 
     id: str
@@ -53,6 +53,7 @@ class UnclaimedRun(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     labels: Mapping[str, str] = {}
     is_new: bool = True
+    is_suspect: bool = False
     since: float = 0.0
     mark: str = ""
 
@@ -224,4 +225,5 @@ def unclaimed(run: Run) -> UnclaimedRun:
         workflow=run.workflow,
         version=run.version,
         labels=run.labels,
+        is_suspect=run.status == "suspect",
     )
