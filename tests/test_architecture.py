@@ -53,6 +53,7 @@ BOUNDARIES = {
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
     "holdfast/resilience/breaker/breaker.py: CircuitBreaker._tell_one": "a user's listener: what it raises is logged",
     "holdfast/resilience/breaker/breaker.py: CircuitBreaker.classify": "a user's function: a failure, and logged",
+    "holdfast/resilience/traffic/retry.py: retry": "a user's call: tried again, or raised as it is",
     "holdfast/store/sqlite/reader.py: Reader._answer": "a question: what it raises is told to whoever asked",
     "holdfast/testing/simulation/loop.py: SimulatedLoop.run_in_executor.run": "a job: what it raises is its waiter's",
     "holdfast/testing/simulation/loop.py: _bury": "last words of tasks that lost their power: they reach nobody",
