@@ -16,10 +16,11 @@ _FAILED, _SLOW = 1, 2
 class CountWindow:
     """The last `size` calls."""
 
-    __slots__ = ("_at", "_ring", "_size", "calls", "failures", "slow")
+    __slots__ = ("_at", "_last", "_ring", "_size", "calls", "failures", "slow")
 
     def __init__(self, size: int) -> None:
         self._size = size
+        self._last = size - 1
         self._ring = bytearray(size)
         self.clear()
 
@@ -39,6 +40,19 @@ class CountWindow:
         self.slow += is_slow
         self._at = 0 if at + 1 == self._size else at + 1
 
+    def record_success(self, now: float) -> None:
+        """`record` of a call that neither failed nor was slow: nearly all of them."""
+        at = self._at
+        if self.calls == self._size:
+            if gone := self._ring[at]:
+                self.failures -= gone & _FAILED
+                self.slow -= gone >> 1
+                self._ring[at] = 0
+        else:
+            self.calls += 1
+            self._ring[at] = 0
+        self._at = at + 1 if at != self._last else 0
+
     def counts(self, now: float) -> Counts:
         return Counts(self.calls, self.failures, self.slow)
 
@@ -46,7 +60,7 @@ class CountWindow:
 class TimeWindow:
     """The calls of the last `length_s` seconds."""
 
-    __slots__ = ("_per_s", "_ring", "_slice", "calls", "failures", "slow")
+    __slots__ = ("_now", "_per_s", "_ring", "_slice", "calls", "failures", "slow")
 
     def __init__(self, length_s: float) -> None:
         self._per_s = SLICES / length_s
@@ -56,6 +70,7 @@ class TimeWindow:
     def clear(self) -> None:
         self.calls = self.failures = self.slow = 0
         self._slice = 0
+        self._now = self._ring[0]
         for part in self._ring:
             part[:] = (0, 0, 0)
 
@@ -63,7 +78,7 @@ class TimeWindow:
         slice_ = int(now * self._per_s)
         if slice_ > self._slice:
             self._forget(slice_)
-        part = self._ring[self._slice % SLICES]
+        part = self._now
         part[0] += 1
         self.calls += 1
         if has_failed:
@@ -72,6 +87,14 @@ class TimeWindow:
         if is_slow:
             part[2] += 1
             self.slow += 1
+
+    def record_success(self, now: float) -> None:
+        """`record` of a call that neither failed nor was slow: nearly all of them."""
+        slice_ = int(now * self._per_s)
+        if slice_ > self._slice:
+            self._forget(slice_)
+        self._now[0] += 1
+        self.calls += 1
 
     def counts(self, now: float) -> Counts:
         slice_ = int(now * self._per_s)
@@ -88,6 +111,7 @@ class TimeWindow:
             self.slow -= part[2]
             part[:] = (0, 0, 0)
         self._slice = slice_
+        self._now = self._ring[slice_ % SLICES]
 
 
 Window = CountWindow | TimeWindow
