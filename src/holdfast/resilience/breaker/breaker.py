@@ -215,6 +215,11 @@ class CircuitBreaker:
         """The state now. An open breaker whose wait is over stays open until somebody asks for a pass."""
         return self.look().state
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether it has calls to refuse now. Cheaper than a look, and changes nothing."""
+        return self._machine.is_shut(self._clock())
+
     def look(self) -> BreakerView:
         """The breaker now."""
         with self._lock:

@@ -200,6 +200,10 @@ class BreakerMachine:
             self._end_ramp()
         return self.state
 
+    def is_shut(self, now: float) -> bool:
+        """Whether it has calls to refuse: not closed and well, nor open with its wait over and nobody to probe it."""
+        return self.door is None and (self.state != "open" or now < self.open_until)
+
     def counts(self, now: float) -> Counts:
         """What its window has now."""
         return self._window.counts(now)
