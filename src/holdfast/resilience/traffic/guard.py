@@ -134,14 +134,13 @@ class Guard:
     def _settle(self, given: Sequence[Pass], error: BaseException | None, took_s: float) -> None:
         outcome = SUCCESS
         for breaker, passed in zip(self._breakers, given, strict=True):
-            outcome = self._outcome(breaker, error)
+            if error is not None:
+                outcome = self._outcome(breaker, error)
             breaker.settle(passed, outcome, took_s)
         if self._limit is not None:
             self._limit.ended(outcome.kind, took_s)
 
-    def _outcome(self, breaker: CircuitBreaker, error: BaseException | None) -> Outcome:
-        if error is None:
-            return SUCCESS
+    def _outcome(self, breaker: CircuitBreaker, error: BaseException) -> Outcome:
         if isinstance(error, DeadlineExceeded) and error.facts.get("is_hurried"):
             return Outcome(Kind.IGNORED)
         return breaker.classify(error)

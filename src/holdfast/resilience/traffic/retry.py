@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from holdfast.clock import Randomness, monotonic_s, system_randomness
@@ -26,6 +25,7 @@ from holdfast.resilience.traffic.rules import (
 
 T = TypeVar("T")
 SLICES = 10
+USUAL = Backoff()
 
 
 class RetryBudget:
@@ -63,23 +63,24 @@ class RetryBudget:
         self._slice = 0
         self._requests = self._retries = 0
         self._refused = 0
-        self._inside: set[asyncio.Task[Any] | None] = set()
+        self._inside: set[asyncio.Task[Any]] = set()
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """One request. Layers of one task that share the budget make one request together."""
+    def enter(self) -> asyncio.Task[Any] | None:
+        """Count one request, to be ended by `leave` with what this gives. Layers of one task that share the budget make
+        one request together: those within get None."""
         task = asyncio.current_task()
-        if task in self._inside:
-            yield
-            return
+        if task is None or task in self._inside:
+            return None
         with self._lock:
             self._turn()[0] += 1
             self._requests += 1
         self._inside.add(task)
-        try:
-            yield
-        finally:
-            self._inside.discard(task)
+        return task
+
+    def leave(self, entered: asyncio.Task[Any] | None) -> None:
+        """The request is over."""
+        if entered is not None:
+            self._inside.discard(entered)
 
     def take(self) -> bool:
         """Whether one more retry may be scheduled; it is taken then."""
@@ -137,16 +138,15 @@ async def retry(
     when its `retry_after_s` is over. The deadline spans all attempts; it bounds the waits between them, and the
     function bounds itself.
     """
-    options = backoff or Backoff()
-    with budget.request():
-        attempt = 0
+    options = backoff or USUAL
+    entered, attempt = budget.enter(), 0
+    try:
         while True:
             try:
                 return await function()
             except Exception as error:
                 attempt += 1
-                may_try = _may_retry(error, is_retryable, waits_for_breaker=waits_for_breaker)
-                if not may_try:
+                if not _may_retry(error, is_retryable, waits_for_breaker=waits_for_breaker):
                     raise
                 draw = (randomness or _chance()).random()
                 left_s = None if deadline is None else deadline.left_s
@@ -155,6 +155,8 @@ async def retry(
                     mark_spent(error)
                     raise
             await sleep(wait_s)
+    finally:
+        budget.leave(entered)
 
 
 def _may_retry(error: Exception, is_retryable: Callable[[Exception], bool], *, waits_for_breaker: bool) -> bool:
