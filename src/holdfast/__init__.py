@@ -5,9 +5,11 @@ from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
     BreakerOpen,
+    BulkheadFull,
     CommitUnknown,
     Conflict,
     Corrupt,
+    DeadlineExceeded,
     Deadlock,
     ErrorSeverity,
     ErrorType,
@@ -29,7 +31,16 @@ from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
-from holdfast.resilience import BreakerOptions, CircuitBreaker, Dependencies, Dependency, DependencyEvent, KeyedBreakers
+from holdfast.resilience import (
+    BreakerOptions,
+    CircuitBreaker,
+    Dependencies,
+    Dependency,
+    DependencyEvent,
+    KeyedBreakers,
+    preset,
+)
+from holdfast.resilience.traffic import AdaptiveLimit, Backoff, Bulkhead, Deadline, Guard, RetryBudget, retry
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -58,9 +69,13 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "AdaptiveLimit",
+    "Backoff",
     "BlobRef",
     "BreakerOpen",
     "BreakerOptions",
+    "Bulkhead",
+    "BulkheadFull",
     "Check",
     "Checkpoint",
     "CircuitBreaker",
@@ -68,6 +83,8 @@ __all__ = [
     "CommitUnknown",
     "Conflict",
     "Corrupt",
+    "Deadline",
+    "DeadlineExceeded",
     "Deadlock",
     "Dependencies",
     "Dependency",
@@ -80,6 +97,7 @@ __all__ = [
     "FieldConflict",
     "FieldPolicy",
     "Forward",
+    "Guard",
     "Health",
     "HoldfastError",
     "InvalidDefinition",
@@ -100,6 +118,7 @@ __all__ = [
     "Rejected",
     "Retention",
     "Retry",
+    "RetryBudget",
     "RunContext",
     "RunHandle",
     "Stamp",
@@ -124,6 +143,8 @@ __all__ = [
     "health_of",
     "merge",
     "open_store",
+    "preset",
+    "retry",
     "set_up_logs",
     "to_mermaid",
     "to_svg",

@@ -98,6 +98,8 @@ class BreakerMachine:
         self._slow_s = options.slow_s
         self._calls_needed = calls_needed(options)
         self._is_learning = options.adaptive is not None
+        self._plain_door = None if self._is_learning else self.door
+        """The door, while it is closed and a success means no more than one more call."""
         self._learned_at = 0.0
         self._since_learned = 0
         self._ramp_began: float | None = None
@@ -107,7 +109,8 @@ class BreakerMachine:
         self._probes: list[Pass] = []
         self._probed = Counts()
         self._probing_since = 0.0
-        self._moves: list[Move] = []
+        self.moves: list[Move] = []
+        """What happened and was not taken yet."""
 
     # -- who may pass -------------------------------------------------------------------------------------------
 
@@ -164,12 +167,14 @@ class BreakerMachine:
 
     def succeeded(self, given: Pass, now: float, took_s: float) -> None:
         """`settle` of a success, short where the breaker is closed and well."""
-        if given is self.door and self.state == "closed" and not self._is_learning:
+        if given is self._plain_door:
             window = self._window
-            window.record(now, False, took_s > self._slow_s)
-            if not (window.failures or window.slow):
-                return
-            self._judge(now)
+            if took_s > self._slow_s:
+                window.record(now, False, True)
+            else:
+                window.record_success(now)
+            if window.failures or window.slow:
+                self._judge(now)
         else:
             self.settle(given, SUCCESS, now, took_s)
 
@@ -220,6 +225,10 @@ class BreakerMachine:
             self._end_ramp()
         return self.state
 
+    def is_shut(self, now: float) -> bool:
+        """Whether it has calls to refuse: not closed and well, nor open with its wait over and nobody to probe it."""
+        return self.door is None and (self.state != "open" or now < self.open_until)
+
     def counts(self, now: float) -> Counts:
         """What its window has now."""
         return self._window.counts(now)
@@ -238,12 +247,8 @@ class BreakerMachine:
 
     def take_moves(self) -> list[Move]:
         """What happened since the last time, in order."""
-        moves, self._moves = self._moves, []
+        moves, self.moves = self.moves, []
         return moves
-
-    @property
-    def has_moves(self) -> bool:
-        return bool(self._moves)
 
     def snapshot(self, now: float, *, epoch_s: float) -> BreakerSnapshot:
         """What a new process needs to go on where this one is."""
@@ -319,6 +324,7 @@ class BreakerMachine:
 
     def _end_ramp(self) -> None:
         self._ramp_began, self.door, self.attempt = None, self._pass, 0
+        self._plain_door = None if self._is_learning else self.door
 
     def _count(self, now: float, has_failed: bool, is_slow: bool) -> None:
         if self.state == "disabled":
@@ -335,7 +341,7 @@ class BreakerMachine:
         if self.state == "metrics_only":
             if reason and not self.reason.startswith("would open"):
                 self.reason = f"would open, {reason}"
-                self._moves.append(Move("would_open", self.state, self.state, reason, self.generation))
+                self.moves.append(Move("would_open", self.state, self.state, reason, self.generation))
             return False
         if reason:
             self._open(now, reason)
@@ -379,13 +385,16 @@ class BreakerMachine:
             self._empty_since = now
             self.held = ""
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None
+        self._plain_door = None
         if state == "closed" and self.attempt:
             if self.options.ramp_s > 0:
                 self._ramp_began, self.door = now, None
                 self._credit, self._credited_at = 1.0, now
             else:
                 self.attempt = 0
-        self._moves.append(Move("moved", before, state, reason, self.generation))
+        if state == "closed" and not self._is_learning:
+            self._plain_door = self.door
+        self.moves.append(Move("moved", before, state, reason, self.generation))
 
     def _learn(self, now: float) -> None:
         """One more healthy window has passed: its failures are what is usual."""
@@ -404,7 +413,7 @@ class BreakerMachine:
         self.failure_rate = rate
         if abs(rate - before) >= THRESHOLD_STEP:
             reason = f"opens at {rate:.0%} failed, before at {before:.0%}, for {self.usual:.1%} is usual"
-            self._moves.append(Move("threshold", self.state, self.state, reason, self.generation))
+            self.moves.append(Move("threshold", self.state, self.state, reason, self.generation))
 
     def _learn_from(self, usual: float | None) -> None:
         adaptive = self.options.adaptive
