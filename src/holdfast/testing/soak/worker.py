@@ -36,6 +36,7 @@ PATIENCE_S = 5.0
 """How long a customer waits for a run before it starts the next one."""
 MEDDLES_S = 0.5
 """How long after its start a run is cancelled or paused at most."""
+WELL_WITHIN_S = 10.0
 NOTE = "note"
 LOOK_S = 0.25
 PAGE = 100
@@ -60,7 +61,7 @@ class Worker:
             self._owned,
             self._write_under,
             ttl_s=max(plan.lease_ttl_s, 3 * plan.heartbeat_s),
-            spoil=_spoiling if plan.plant == "keyless" else str,
+            keys_for=_spoiled if plan.plant == "keyless" else _alone,
         )
         self._engine = self._new_engine()
         self._is_calm = asyncio.Event()
@@ -90,7 +91,7 @@ class Worker:
                     customer.cancel()
                 await self._is_over.wait()
                 judge.cancel()
-            self._ledger.add("health", about=self._ailments())
+            self._ledger.add("health", about=await self._lasting_ailments())
         finally:
             await self._engine.close()
         return True
@@ -117,6 +118,13 @@ class Worker:
             change_id=f"soak {about} {lease.token}", writes=(put,), requires=(lease.requirement(),)
         )  # fmt: skip
         await self._engine.store.commit(Scope.of_tenant(DEFAULT_TENANT), change)
+
+    async def _lasting_ailments(self) -> str:
+        """What is wrong for longer than it takes a process that stood still to notice that it goes on."""
+        until_s = asyncio.get_running_loop().time() + WELL_WITHIN_S
+        while (found := self._ailments()) and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(LOOK_S)
+        return found
 
     def _ailments(self) -> str:
         health = health_of(self._engine)
@@ -224,9 +232,13 @@ class Worker:
         transport.close()
 
 
-def _spoiling(key: str) -> str:
-    """A planted fault: an effect that is presented with another key each time."""
-    return f"{key}/{system_randomness().getrandbits(64):x}"
+def _alone(key: str) -> tuple[str, ...]:
+    return (key,)
+
+
+def _spoiled(key: str) -> tuple[str, ...]:
+    """A planted fault: an effect that is presented again, and under another key."""
+    return key, f"{key}/{system_randomness().getrandbits(64):x}"
 
 
 if __name__ == "__main__":

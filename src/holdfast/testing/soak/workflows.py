@@ -30,7 +30,7 @@ LOCK = "soak"
 
 class World:
     """One process's view of the outside. `owned` tells who owns a run; `write_under` writes under a lease that lasts
-    `ttl_s`; `spoil` is what a planted fault makes of an idempotency key."""
+    `ttl_s`; `keys_for`: under which keys an effect is presented, several where that is the planted fault."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class World:
         write_under: WriteUnder,
         *,
         ttl_s: float,
-        spoil: Callable[[str], str] = str,
+        keys_for: Callable[[str], tuple[str, ...]],
     ) -> None:
         self.seed = seed
         self.ttl_s = ttl_s
         self._write_under = write_under
         self.ledger = ledger
         self._owned = owned
-        self._spoil = spoil
+        self._keys_for = keys_for
 
     def enter(self, ctx: RunContext) -> None:
         """A handler begins."""
@@ -61,8 +61,8 @@ class World:
 
         async def act(*, key: str) -> str:
             await self.rest(ctx, name, "before")
-            key = self._spoil(key)
-            self.ledger.add("effect", run=ctx.ticket_id, about=about, key=key)
+            for each in self._keys_for(key):
+                self.ledger.add("effect", run=ctx.ticket_id, about=about, key=each)
             await self.rest(ctx, name, "after")
             return key
 
