@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from holdfast import Engine, Fenced, RunContext, Workflow, health_of
-from holdfast.store.open import open_store
+from holdfast.store.open import OpenStore, open_store
 from holdfast.store.records import Change, Key, Put, Query, Scope
 from holdfast.testing.network import TcpProxy
 from tests.engine.crash.findings import found_in
@@ -32,6 +32,7 @@ class Side:
         self.wf.add_state("work", self._work, start=True, to="done")
         self.wf.final("done")
         self.engine: Engine
+        self.store: OpenStore
 
     async def _work(self, ctx: RunContext) -> None:
         ctx.data["by"] = await ctx.step("body", self._body)
@@ -49,9 +50,9 @@ class Side:
         assert parts.port is not None
         proxy = await exit.enter_async_context(TcpProxy(parts.hostname, parts.port))
         login = parts.netloc.rpartition("@")[0]
-        store = open_store(urllib.parse.urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
-        exit.push_async_callback(store.close)
-        self.engine = await exit.enter_async_context(Engine(store, self.wf, **QUICK))  # type: ignore[arg-type]
+        self.store = open_store(urllib.parse.urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{proxy.port}")))
+        exit.push_async_callback(self.store.close)
+        self.engine = await exit.enter_async_context(Engine(self.store, self.wf, **QUICK))  # type: ignore[arg-type]
         return proxy
 
 
@@ -97,7 +98,7 @@ async def test_of_two_partitions_one_commits_and_the_other_says_so_within_its_le
             await cut.engine.store.commit(Scope.of_tenant("main"), stale)
         await lock.__aexit__(None, None, None)
         assert await run.result() == {"by": "other"}
-        store = other.engine.store
+        store = other.store
         found = (await found_in(store))["T-0"]
         (note,) = (await store.scan(Scope.system(), Query(kind="note"))).records
         assert not (await store.scan(Scope.system(), Query(kind="memo"))).records

@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
 from holdfast import InvalidInput
+from holdfast.store.open import open_store
+from holdfast.testing.servers import ValkeyServer
 from holdfast.testing.soak import AUDITS, Evidence, SoakOptions, audited, soak
+from holdfast.testing.soak.cluster import POSTGRES, REDIS, Cluster
 from holdfast.testing.soak.lines import Line
 from holdfast.testing.soak.rules import Move, Sample, Seen
 from holdfast.testing.soak.shapes import KINDS, TICK, is_answered, shapes
@@ -71,7 +76,7 @@ def _ticked(second: int) -> tuple[Seen, Line]:
 SOUND = _sound()
 RUN = SOUND.runs[TICKET]
 FIRST = next(line for line in SOUND.lines if line.what == "effect")
-PLANTED = {
+PLANTED: dict[str, dict[str, Any]] = {
     "lost starts": {"lines": [*SOUND.lines, _line("started", "", run="T-lost")]},
     "stranded runs": {"runs": {TICKET: msgspec.structs.replace(RUN, status="failed", outcome="", leaves={"s0": 1})}},
     "repeated effects": {"lines": [*SOUND.lines, msgspec.structs.replace(FIRST, key="another")]},
@@ -88,7 +93,7 @@ PLANTED = {
     "broken locks": {"lines": [*SOUND.lines, _line("in", "a", number=1), _line("in", "b", number=2)]},
     "lost children": {"runs": {TICKET: msgspec.structs.replace(RUN, id="run", parent="nobody")}},
     "lost ticks": {
-        "runs": SOUND.runs | {seen.ticket: seen for seen, _ in map(_ticked, (0, 2, 6))},
+        "runs": dict(SOUND.runs) | {seen.ticket: seen for seen, _ in map(_ticked, (0, 2, 6))},
         "lines": [*SOUND.lines, *(effect for _, effect in map(_ticked, (0, 2, 6)))],
     },
     "unsound stores": {"gaps": ["stream of user-0: expected event 2, saw 3"]},
@@ -164,6 +169,30 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, object]) -> Non
         SoakOptions(**wrong)  # type: ignore[arg-type]
 
 
+async def test_servers_that_are_named_are_used_and_left_as_they_were(
+    tmp_path: Path, database: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By way of the network of each place; none is started that could be restarted."""
+    monkeypatch.setenv(POSTGRES, database)
+    monkeypatch.setenv(REDIS, valkey_server.url)
+    before = await _databases(database)
+    async with Cluster(SoakOptions(store="mirror", processes=2), tmp_path) as cluster:
+        assert (cluster.postgres, cluster.valkey) == (None, None)
+        assert len(await _databases(database) - before) == 1
+        store = open_store(cluster.url_of(1))
+        await store.migrate()
+        assert [len(links.proxies["postgres"]) > 0 for links in cluster.links] == [False, True]
+        await store.close()
+    assert await _databases(database) == before
+
+
+async def _databases(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast_soak_%'")
+    await connection.close()
+    return {row["datname"] for row in rows}
+
+
 @pytest.mark.parametrize(("plant", "audit"), [("keyless", "repeated effects")])
 async def test_a_planted_fault_of_the_processes_is_found(plant: str, audit: str, tmp_path: Path) -> None:
     report = await soak(SoakOptions(minutes=0.05, store="sqlite", lease_ttl_s=1.0, folder=tmp_path, plant=plant))
@@ -171,7 +200,7 @@ async def test_a_planted_fault_of_the_processes_is_found(plant: str, audit: str,
 
 
 async def test_half_a_minute_of_torment_on_the_mirror_finds_nothing(tmp_path: Path) -> None:
-    report = await soak(SoakOptions(minutes=0.4, store="mirror", lease_ttl_s=1.5, seed=4, folder=tmp_path))
+    report = await soak(SoakOptions(minutes=0.35, store="mirror", lease_ttl_s=1.5, seed=4, folder=tmp_path))
     assert report.found == {}, report
     assert report.torments["kill"] > 0
     assert report.torments["stand still"] > 0
