@@ -12,16 +12,17 @@ from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockName, Mode, requests_of
 from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
 from holdfast.tasks import Supervisor
-from holdfast.workflow.build import Built
+from holdfast.workflow.board import open_board
 from holdfast.workflow.client import Client
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.dealing import Deal, Dealer, TakenUp, UnclaimedRun, unclaimed
@@ -34,13 +35,12 @@ from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.recovery import RecoveryManager, Suspects
 from holdfast.workflow.retention import Retention
-from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.scheduler import Scheduler
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.workflow import Workflow, by_queue
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3
@@ -64,6 +64,7 @@ class Engine:
     `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
     by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
+    `dependencies` heal while the engine is open, and share their breakers with other processes on the store.
 
     Example::
 
@@ -90,6 +91,7 @@ class Engine:
         durable: bool = True,
         executor: Executor | None = None,
         retention: Retention | None = None,
+        dependencies: Dependencies | None = None,
     ) -> None:
         if retention is not None and not works:
             raise InvalidInput("engine: expected no retention with works=False: what works on nothing removes nothing")
@@ -113,7 +115,8 @@ class Engine:
         self._must_be_durable = durable and works
         self._executor = executor
         self._retention = retention
-        self._workflows = _by_queue(workflows)
+        self._dependencies = dependencies
+        self._workflows = by_queue(workflows)
         self._given = workflows
         self._exit = AsyncExitStack()
         self._inside: _Inside | None = None
@@ -168,6 +171,8 @@ class Engine:
         await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
+        if self._dependencies is not None and not self._dependencies.is_healing:
+            await self._exit.enter_async_context(self._dependencies)
         randomness = self._randomness or system_randomness()  # drawn here: a fork before would draw the same
         ownership = Ownership(
             store,
@@ -212,6 +217,7 @@ class Engine:
                 await inside.scheduler.begin()
             inside.begin()
             self._exit.callback(inside.crew.close)
+            await open_board(runtime, ownership, self._dependencies, inside.problems, self._exit)
         elif ownership.is_shared:
             tasks.start(inside.recovery.overhear(), name="overhear")
         return inside
@@ -484,13 +490,3 @@ class _Inside:
             return
         log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
         self.problems[f"run {run_id}"] = repr(error)
-
-
-def _by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
-    found: dict[str, Built] = {}
-    for workflow in workflows:
-        queue = queue_of(workflow.name, workflow.version)
-        if queue in found:
-            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
-        found[queue] = workflow.build()
-    return found
