@@ -222,7 +222,11 @@ class Board:
     async def _take(self, name: str) -> None:
         """Take the turn to probe, unless another process has it."""
         self._wanted.discard(name)
-        now, options = self._store.now_s(), self._dependencies.breaker(name).options
+        self._follow()  # somebody may have probed it, and it was well
+        breaker = self._dependencies.breaker(name)
+        if breaker.state != "open":
+            return
+        now, options = self._store.now_s(), breaker.options
         turn = self._postings.turns.get(name)
         if not may_take(turn, self._me, self._living, now=now):
             return  # the healer looks again when that turn is over

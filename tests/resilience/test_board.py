@@ -1,0 +1,243 @@
+"""Engines that share their breakers over the store: by quorum, with one budget of probes, and never waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from holdfast.errors import Conflict
+from holdfast.resilience.graph import Dependency
+from holdfast.resilience.quorum import Turn
+from holdfast.store.records import ABSENT, Scope
+from holdfast.workflow.postings import BELL, PROBES, give_order, post, read_postings
+from tests.resilience.crowd import LAG_S, Crowd
+from tests.resilience.world import in_virtual_time
+
+DB = Dependency(name="db", kind="database")
+LLM = Dependency(name="llm", kind="llm")
+
+
+def test_one_of_three_with_a_broken_network_opens_alone() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as (sick, *others):
+            sick.world.down = {"db"}
+            await sick.call("db", 10)
+            for other in others:
+                await other.call("db", 10)
+            await asyncio.sleep(10)
+            assert crowd.states("db") == ["open", "closed", "closed"]
+            sick.world.down = set()
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=20)
+
+    in_virtual_time(work)
+
+
+def test_a_quorum_opens_all_within_the_bound_and_says_why() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as (one, two, idle):
+            for member in crowd.members:
+                member.world.down = {"db"}
+            await one.call("db", 5)
+            await two.call("db", 5)
+            await crowd.until(lambda: idle.state("db") == "open", within_s=LAG_S)
+            view = idle.world.dependencies.breaker("db").look()
+            assert view.counts.calls == 0
+            assert idle.world.calls == []
+            opened = [event.reason for event in idle.world.events if event.kind == "ill"]
+            assert opened[0].startswith("others say: ill at 2 of 3 processes, failed: 5 of 5")
+
+    in_virtual_time(work)
+
+
+@pytest.mark.parametrize("has_probes", [True, False])
+def test_three_probe_as_one_and_close_together(has_probes: bool) -> None:
+    """The database's breaker asks for one probe: without sharing there would be three of each round."""
+
+    async def work() -> None:
+        crowd = Crowd(3, DB, has_probes=has_probes)
+        async with crowd.opened() as members:
+            for member in members:
+                member.world.down = {"db"}
+            for member in members:
+                await member.call("db", 6, every_s=0.01)
+            assert set(crowd.states("db")) == {"open"}
+            for member in members:
+                member.world.down = set()
+            made = [len(member.world.calls) for member in members]
+            await asyncio.sleep(0.2)
+            callers = [asyncio.ensure_future(member.call("db", 1000)) for member in members] if not has_probes else []
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=10)
+            if has_probes:
+                assert len(crowd.probes("db")) == 1, "each probed for itself"
+            followed = [
+                member
+                for member in members
+                if member.world.dependencies.breaker("db").look().reason.startswith("others")
+            ]
+            assert len(followed) == 2, made
+            for caller in callers:
+                caller.cancel()
+            await asyncio.gather(*callers, return_exceptions=True)
+
+    in_virtual_time(work)
+
+
+def test_while_it_stays_away_it_is_probed_by_one_at_a_time() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as members:
+            for member in members:
+                member.world.down = {"db"}
+                await member.call("db", 6, every_s=0.01)
+            alone_s = members[0].world.dependencies.breaker("db").options.open_max_s
+            await asyncio.sleep(120)
+            probes = crowd.probes("db")
+            assert len(probes) <= 120 / alone_s + 10, "three waves instead of one"
+            assert {number for _, number in probes} == {1, 2, 3}, "one that may have a broken network gives way"
+            for member in members:
+                member.world.down = set()
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=alone_s + 5)
+
+    in_virtual_time(work)
+
+
+def test_with_the_store_away_nothing_waits_and_each_decides_alone() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as members:
+            for member in members:
+                member.store.fall_ill("the store is away")
+            for member in members[:2]:
+                member.world.down = {"db"}
+                began = asyncio.get_running_loop().time()
+                await member.call("db", 6, every_s=0.0)
+                assert asyncio.get_running_loop().time() - began < 0.2
+            assert crowd.states("db") == ["open", "open", "closed"]
+            await crowd.until(lambda: "breakers" in members[0].engine.inside.problems, within_s=5)
+            for member in members:
+                member.world.down = set()
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=20)
+            assert len(crowd.probes("db")) == 2, "each for itself"
+            for member in members:
+                member.store.recover()
+            await crowd.until(lambda: "breakers" not in members[0].engine.inside.problems, within_s=10)
+
+    in_virtual_time(work)
+
+
+def test_while_all_is_well_nothing_is_written() -> None:
+    async def work() -> None:
+        crowd = Crowd(2, DB, LLM)
+        async with crowd.opened() as members:
+            before = (await crowd.memory.read(Scope.system(), [BELL]))[0]
+            for member in members:
+                await member.call("db", 200)
+            after = (await crowd.memory.read(Scope.system(), [BELL]))[0]
+            assert before is not None
+            assert before == after
+
+    in_virtual_time(work)
+
+
+def test_who_suspects_itself_tells_nothing_and_follows_nobody() -> None:
+    async def work() -> None:
+        nodes = [Dependency(name=f"api{number}", kind="http") for number in range(4)]
+        crowd = Crowd(3, *nodes)
+        async with crowd.opened() as (sick, also, third):
+            for member in (sick, also):
+                member.world.down = {node.name for node in nodes}
+                for node in nodes:
+                    await member.call(node.name, 12, every_s=0.0)
+                assert member.world.dependencies.is_self_suspect
+            await asyncio.sleep(LAG_S)
+            said = (await read_postings(crowd.memory)).statements
+            mine = said[sick.engine.inside.ownership.process_id]
+            assert (mine.is_self_suspect, mine.words) == (True, {})
+            assert [third.state(node.name) for node in nodes] == ["closed"] * 4
+            sick.world.down = also.world.down = set()
+            await crowd.until(lambda: all(set(crowd.states(node.name)) == {"closed"} for node in nodes), within_s=120)
+
+    in_virtual_time(work)
+
+
+def test_a_prober_that_dies_is_followed_by_another_and_no_second_wave() -> None:
+    async def work() -> None:
+        crowd = Crowd(2, DB)
+        async with crowd.opened() as (one, two):
+            hanging = asyncio.Event()
+            for member in (one, two):
+                member.world.down = {"db"}
+                await member.call("db", 6, every_s=0.01)
+            one.world.down = two.world.down = set()
+            await crowd.until(lambda: bool(crowd.probes("db")), within_s=10)
+            first = crowd.probes("db")[0][1]
+            assert len(crowd.probes("db")) == 1
+            hanging.set()
+            dead = crowd.members[first - 1]
+            await dead.engine.close()
+            await crowd.until(lambda: crowd.members[2 - first].state("db") == "closed", within_s=20)
+
+    in_virtual_time(work)
+
+
+def test_a_restarted_engine_goes_on_where_its_predecessor_was() -> None:
+    async def work() -> None:
+        crowd = Crowd(1, DB)
+        async with crowd.opened() as (one,):
+            one.world.down = {"db"}
+            await one.call("db", 6, every_s=0.01)
+            await asyncio.sleep(20)
+            before = one.world.dependencies.breaker("db").look()
+            assert before.attempt > 2
+        successor = crowd.member(2)
+        successor.world.down = {"db"}
+        async with successor.engine:
+            view = successor.world.dependencies.breaker("db").look()
+            assert (view.state, view.attempt) == ("open", before.attempt)
+            assert view.retry_after_s == pytest.approx(before.retry_after_s, abs=LAG_S)
+            successor.world.down = set()
+            await crowd.until(lambda: successor.state("db") == "closed", within_s=30)
+        third = crowd.member(3)
+        async with third.engine:
+            assert third.state("db") == "closed", "the last word counts"
+
+    in_virtual_time(work)
+
+
+def test_a_stale_write_is_refused() -> None:
+    async def work() -> None:
+        crowd = Crowd(1, DB)
+        async with crowd.opened():
+            turn = Turn("somebody", "probing", 1.0, 2.0)
+            facts = {"breaker": "db"}
+            await post(crowd.memory, "a", PROBES + "db", turn, expect=ABSENT, what="begun", facts=facts)
+            with pytest.raises(Conflict):
+                await post(crowd.memory, "b", PROBES + "db", turn, expect=ABSENT, what="begun", facts=facts)
+
+    in_virtual_time(work)
+
+
+def test_orders_are_taken_up_by_all_and_by_who_comes_later() -> None:
+    async def work() -> None:
+        crowd = Crowd(2, DB)
+        async with crowd.opened() as members:
+            await give_order(crowd.memory, "o1", "db", "forced_open", by="ana", reason="maintenance")
+            await crowd.until(lambda: set(crowd.states("db")) == {"forced_open"}, within_s=LAG_S)
+            assert members[0].reason("db") == "forced_open by ana: maintenance"
+            late = crowd.member(3)
+            async with late.engine:
+                assert late.state("db") == "forced_open"
+            await give_order(crowd.memory, "o2", "db", "release", by="ana", reason="")
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=LAG_S)
+            later = crowd.member(4)
+            async with later.engine:
+                assert later.state("db") == "closed"
+            said = (await read_postings(crowd.memory)).statements[members[0].engine.inside.ownership.process_id]
+            assert said.orders == {"db": 2}
+        verified = await crowd.memory.verify()
+        assert verified.is_clean, verified.problems
+
+    in_virtual_time(work)
