@@ -93,15 +93,17 @@ class Board:
         for name in self._dependencies.graph.order:
             self._silence.append(self._dependencies.breaker(name).listen(lambda event: self._moved(loop, event)))
         self._dependencies.budget = self
-        self._nudged.set()
+        await self._attend(self._say)
         self._runtime.tasks.start(self._listen(), name="breakers of others")
         self._runtime.tasks.start(self._tell(), name="breakers told")
 
-    def end(self) -> None:
-        """Say no more. What was said stays there, for a successor."""
+    async def end(self) -> None:
+        """Have the last word, for a successor, and say no more."""
         self._dependencies.budget = Alone()
         for silence in self._silence:
             silence()
+        if not self.is_away:
+            await self._attend(self._say)
 
     # -- the budget of probes -----------------------------------------------------------------------------------
 
@@ -379,5 +381,5 @@ async def open_board(
     """Begin an engine's board, where other processes can see it; it ends with `until`."""
     if dependencies is not None and ownership.is_shared:
         board = Board(runtime, ownership.info, dependencies, problems)
-        until.callback(board.end)
+        until.push_async_callback(board.end)
         await board.begin()
