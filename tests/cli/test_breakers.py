@@ -27,9 +27,14 @@ async def at_work(store: str) -> AsyncIterator[Dependencies]:
 
 
 async def until(dependencies: Dependencies, name: str, state: str) -> None:
+    moved = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    silence = dependencies.breaker(name).listen(lambda event: loop.call_soon_threadsafe(moved.set))
     async with asyncio.timeout(10):
         while dependencies.breaker(name).state != state:
-            await asyncio.sleep(0.02)
+            moved.clear()
+            await moved.wait()
+    silence()
 
 
 async def told(call: Call, name: str, state: str) -> dict[str, object]:
@@ -40,7 +45,6 @@ async def told(call: Call, name: str, state: str) -> dict[str, object]:
             (line,) = answer.documents
             if line["state"] == state and (line["order"] is None or line["order"]["taken_up"] == line["of"]):
                 return dict(line)
-            await asyncio.sleep(0.02)
 
 
 def test_an_open_breaker_is_shown_with_whom_it_blocks(call: Call, store: str) -> None:

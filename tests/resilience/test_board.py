@@ -7,14 +7,17 @@ import asyncio
 import pytest
 
 from holdfast.errors import Conflict
+from holdfast.resilience.breaker import preset
 from holdfast.resilience.graph import Dependency
 from holdfast.resilience.quorum import Turn
 from holdfast.store.records import ABSENT, Scope
+from holdfast.workflow.ownership import LEASE_TTL_S
 from holdfast.workflow.postings import BELL, PROBES, give_order, post, read_postings
 from tests.resilience.crowd import LAG_S, Crowd
 from tests.resilience.world import in_virtual_time
 
 DB = Dependency(name="db", kind="database")
+DB3 = Dependency(name="db", kind="database", options=preset("database", probes=3, failure_rate=0.3))
 LLM = Dependency(name="llm", kind="llm")
 
 
@@ -52,32 +55,45 @@ def test_a_quorum_opens_all_within_the_bound_and_says_why() -> None:
     in_virtual_time(work)
 
 
-@pytest.mark.parametrize("has_probes", [True, False])
-def test_three_probe_as_one_and_close_together(has_probes: bool) -> None:
-    """The database's breaker asks for one probe: without sharing there would be three of each round."""
-
+def test_three_processes_with_three_permits_make_three_probes_in_all() -> None:
     async def work() -> None:
-        crowd = Crowd(3, DB, has_probes=has_probes)
+        crowd = Crowd(3, DB3)
         async with crowd.opened() as members:
             for member in members:
                 member.world.down = {"db"}
-            for member in members:
                 await member.call("db", 6, every_s=0.01)
             assert set(crowd.states("db")) == {"open"}
             for member in members:
                 member.world.down = set()
-            made = [len(member.world.calls) for member in members]
-            await asyncio.sleep(0.2)
-            callers = [asyncio.ensure_future(member.call("db", 1000)) for member in members] if not has_probes else []
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=3)
+            assert len({number for _, number in crowd.probes("db")}) == 1
+            assert len(crowd.probes("db")) == 3
+            assert sum(member.reason("db").startswith("others say: probes of process") for member in members) == 2
+            shares = [member.world.dependencies.breaker("db").look().share for member in members]
+            assert all(share < 1 for share in shares), "who follows lets calls in by and by, too"
+
+    in_virtual_time(work)
+
+
+def test_where_callers_are_the_probes_those_of_one_process_are() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB3, has_probes=False)
+        async with crowd.opened() as members:
+            for member in members:
+                member.world.down = {"db"}
+                await member.call("db", 6, every_s=0.01)
+            for member in members:
+                member.world.down, member.world.calls = set(), []
+            probed: list[list[int]] = []
+            for member in members:
+                member.world.dependencies.breaker("db").listen(
+                    lambda event: (
+                        probed.append([len(each.world.calls) for each in members]) if event.after == "closed" else None
+                    )
+                )
+            callers = [asyncio.ensure_future(member.call("db", 1000, every_s=0.01)) for member in members]
             await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=10)
-            if has_probes:
-                assert len(crowd.probes("db")) == 1, "each probed for itself"
-            followed = [
-                member
-                for member in members
-                if member.world.dependencies.breaker("db").look().reason.startswith("others")
-            ]
-            assert len(followed) == 2, made
+            assert sorted(probed[0]) == [0, 0, 3], "what had been called when the first one closed"
             for caller in callers:
                 caller.cancel()
             await asyncio.gather(*callers, return_exceptions=True)
@@ -163,22 +179,27 @@ def test_who_suspects_itself_tells_nothing_and_follows_nobody() -> None:
     in_virtual_time(work)
 
 
-def test_a_prober_that_dies_is_followed_by_another_and_no_second_wave() -> None:
+def test_a_prober_that_dies_in_mid_probe_is_followed_by_one_other() -> None:
+    """Its turn hangs there, and its process lease lapses: no second wave, and nobody waits for the turn's own end."""
+
     async def work() -> None:
-        crowd = Crowd(2, DB)
-        async with crowd.opened() as (one, two):
-            hanging = asyncio.Event()
-            for member in (one, two):
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as (dead, *others):
+            for member in crowd.members:
                 member.world.down = {"db"}
                 await member.call("db", 6, every_s=0.01)
-            one.world.down = two.world.down = set()
-            await crowd.until(lambda: bool(crowd.probes("db")), within_s=10)
-            first = crowd.probes("db")[0][1]
-            assert len(crowd.probes("db")) == 1
-            hanging.set()
-            dead = crowd.members[first - 1]
+            dead.world.down = set()
+            dead.world.hangs = True
+            await crowd.until(lambda: any(number == 1 for _, number in crowd.probes("db")), within_s=60)
+            before = len(crowd.probes("db"))
+            dead.store.fall_ill("power cut")
             await dead.engine.close()
-            await crowd.until(lambda: crowd.members[2 - first].state("db") == "closed", within_s=20)
+            for member in others:
+                member.world.down = set()
+            began = asyncio.get_running_loop().time()
+            await crowd.until(lambda: crowd.states("db")[1:] == ["closed", "closed"], within_s=LEASE_TTL_S + 2 * LAG_S)
+            assert asyncio.get_running_loop().time() - began > 1, "its turn was respected while its lease was good"
+            assert len(crowd.probes("db")) == before + 1
 
     in_virtual_time(work)
 

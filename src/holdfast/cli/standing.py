@@ -9,7 +9,7 @@ import msgspec
 from holdfast.cli.documents import iso, iso_or_none
 from holdfast.resilience.graph import Graph
 from holdfast.resilience.quorum import Node, Statement, Turn, Word, graph_of
-from holdfast.resilience.rules import Breaker, Standing, incidents, standings
+from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incidents, standings
 from holdfast.workflow.postings import LASTING, Postings
 
 WORST_FIRST = ("forced_open", "open", "half_open", "metrics_only", "disabled")
@@ -48,7 +48,7 @@ class DependencyLine(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...]
     wants: tuple[str, ...]
     has_probe: bool
-    health: str
+    health: Health
     by: tuple[str, ...]
     state: str
     reason: str
@@ -91,7 +91,7 @@ def mermaid_of(lines: Sequence[DependencyLine]) -> str:
     text = ["flowchart TD"]
     ids = {line.name: f"d{number}" for number, line in enumerate(lines)}
     for line in lines:
-        text.append(f'    {ids[line.name]}["{line.name}<br/>{health_words(line)}"]:::{line.health}')
+        text.append(f'    {ids[line.name]}["{line.name}<br/>{in_words(line.health, line.by)}"]:::{line.health}')
         text += [f"    {ids[line.name]} --> {ids[need]}" for need in line.needs if need in ids]
         text += [f"    {ids[line.name]} -.-> {ids[want]}" for want in line.wants if want in ids]
     text.append("    classDef ill fill:#fcc,stroke:#900")
@@ -99,12 +99,6 @@ def mermaid_of(lines: Sequence[DependencyLine]) -> str:
     text.append("    classDef degraded fill:#ffd,stroke:#a60")
     text.append("    classDef probing fill:#def,stroke:#06a")
     return "\n".join(text) + "\n"
-
-
-def health_words(line: DependencyLine) -> str:
-    """How it is, in words: "blocked by llm"."""
-    link = {"blocked": " by ", "degraded": ": without ", "ill": ", and needs "}.get(line.health, " ")
-    return line.health + (link + ", ".join(line.by) if line.by else "")
 
 
 def _line(

@@ -34,8 +34,9 @@ from holdfast.cli.kept import (
     VerificationDocument,
 )
 from holdfast.cli.scheduled import ScheduleLine
-from holdfast.cli.standing import DependencyLine, health_words, is_lasting
+from holdfast.cli.standing import DependencyLine, is_lasting
 from holdfast.clock import format_duration
+from holdfast.resilience.rules import in_words
 
 STATUS_STYLE = {
     "running": "green", "waiting": "cyan", "paused": "yellow", "suspect": "yellow", "failed": "bold red",
@@ -307,7 +308,7 @@ def breakers_table(lines: Sequence[DependencyLine], *, now: float) -> Renderable
         table.add_row(
             Text(line.name, style="bold"),
             ", ".join(edges),
-            Text(health_words(line), style=HEALTH_STYLE.get(line.health, "")),
+            Text(in_words(line.health, line.by), style=HEALTH_STYLE.get(line.health, "")),
             line.state,
             since,
             _next_probe(line, now),

@@ -375,6 +375,11 @@ class Engine:
         return self._open_inside().runtime.store
 
     @property
+    def dependencies(self) -> Dependencies | None:
+        """What its `dependencies=` are."""
+        return self._dependencies
+
+    @property
     def inside(self) -> _Inside:
         """The parts, for health, tests and the rooms above. Not for everyday use."""
         return self._open_inside()
