@@ -89,6 +89,13 @@ def test_a_breaker_is_forced_and_released_from_outside_and_every_order_is_journa
 
     asyncio.run(work())
     assert call("verify").code == 0
+    rows = call("breakers", "history", "llm", "--json").documents
+    orders = [(row["detail"], row["who"], row["reason"]) for row in rows if row["what"] == "breaker ordered"]
+    assert orders == [("forced_open", "ana", "new key"), ("metrics_only", "bob", "watch"), ("release", "bob", "")]
+    moves = [(row["detail"], row["reason"]) for row in rows if row["what"] == "breakers told"]
+    assert ("forced_open", "forced_open by ana: new key") in moves
+    assert moves[-1] == ("closed", "")
+    assert "new key" in call("breakers", "history", "llm").out
 
 
 def test_orders_that_cannot_be_are_refused(call: Call, store: str) -> None:
@@ -102,7 +109,7 @@ def test_orders_that_cannot_be_are_refused(call: Call, store: str) -> None:
     assert (call("breakers", "force", "llm").code, call("breakers", "force").code) == (2, 2)
     both = call("breakers", "force", "llm", "--open", "--disabled", "--reason", "x")
     assert (both.code, "expected one of" in both.err) == (2, True)
-    assert call("breakers", "wake", "llm", "--open").code == 2
+    assert (call("breakers", "wake", "llm", "--open").code, call("breakers", "history").code) == (2, 2)
 
 
 def test_a_store_without_dependencies_says_so(call: Call, runs: str) -> None:

@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 
 from holdfast.app import login_name
-from holdfast.cli import tables
+from holdfast.cli import board_tables
 from holdfast.cli.command import command
 from holdfast.cli.session import Desk
-from holdfast.cli.standing import dependency_lines, mermaid_of
+from holdfast.cli.standing import board_row, dependency_lines, mermaid_of
 from holdfast.clock import SystemClock, system_randomness
 from holdfast.errors import InvalidInput
 from holdfast.ids import uuid7
 from holdfast.store.protocol import Store
-from holdfast.workflow.postings import Action, give_order, read_postings
+from holdfast.workflow.postings import Action, give_order, history_of, read_postings
 
 
 class Act(enum.StrEnum):
@@ -26,6 +26,7 @@ class Act(enum.StrEnum):
     FORCE = "force"
     RELEASE = "release"
     WAKE = "wake"
+    HISTORY = "history"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 
 async def breakers(
     desk: Desk,
-    act: Annotated[Act, typer.Argument(help="Force a breaker, release it, or wake one that gave up.")] = Act.SHOW,
+    act: Annotated[Act, typer.Argument(help="Force, release or wake a breaker; or its history.")] = Act.SHOW,
     name: Annotated[str, typer.Argument(help="The dependency.")] = "",
     *,
     open_: Annotated[bool, typer.Option("--open", help="Force it open: no call passes. The default.")] = False,
@@ -46,14 +47,23 @@ async def breakers(
 ) -> None:
     """Show dependencies and their breakers: who is ill, who suffers from it, when it is probed next; or order one."""
     async with desk.opened() as store:
+        if act is Act.HISTORY:
+            rows = [board_row(event, name) for event in await history_of(store, _required(act, name))]
+            desk.output.lines(rows, board_tables.board_history_table)
+            return
         if act is not Act.SHOW:
             chosen = _action(act, is_open=open_, is_disabled=disabled, is_metrics_only=metrics_only)
-            if not name:
-                raise InvalidInput(f"breakers {act}: expected the name of a dependency; `holdfast breakers` lists them")
+            _required(act, name)
             by = desk.settings.by or desk.settings.user or login_name()
             change_id = uuid7(SystemClock(), system_randomness())
             await give_order(store, change_id, name, chosen, by=by, reason=reason)
         await _print(desk, store, name, is_mermaid=mermaid)
+
+
+def _required(act: Act, name: str) -> str:
+    if not name:
+        raise InvalidInput(f"breakers {act}: expected the name of a dependency; `holdfast breakers` lists them")
+    return name
 
 
 def _action(act: Act, *, is_open: bool, is_disabled: bool, is_metrics_only: bool) -> Action:
@@ -76,4 +86,4 @@ async def _print(desk: Desk, store: Store, name: str, *, is_mermaid: bool) -> No
         desk.output.text(mermaid_of(lines))
         return
     shown = [line for line in lines if not name or line.name == name]
-    desk.output.lines(shown, lambda lines: tables.breakers_table(lines, now=now))
+    desk.output.lines(shown, lambda lines: board_tables.breakers_table(lines, now=now))

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from holdfast import codec
 from holdfast.cli.documents import iso, iso_or_none
 from holdfast.resilience.graph import Graph
 from holdfast.resilience.quorum import Node, Statement, Turn, Word, graph_of
 from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incidents, standings
+from holdfast.store.records import Event
 from holdfast.workflow.postings import LASTING, Postings
 
 WORST_FIRST = ("forced_open", "open", "half_open", "metrics_only", "disabled")
@@ -84,6 +86,29 @@ def dependency_lines(seen: Postings, *, now: float) -> list[DependencyLine]:
         _line(seen, graph, nodes[name], found[name], worst[name], words[name], roots.get(name, ""), alive, now)
         for name in graph.order
     ]
+
+
+class BoardRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was ordered, probed or told of a breaker. `who`: who ordered it, or the process."""
+
+    at: str
+    what: str
+    detail: str
+    who: str
+    reason: str
+
+
+def board_row(event: Event, name: str) -> BoardRow:
+    """The row of a journalled event about the breaker `name`."""
+    facts = codec.decode(event.body)
+    detail = facts.get("action") or facts.get("outcome") or ""
+    reason = facts.get("reason", "")
+    if name in facts.get("moved", {}):
+        detail, reason = facts["moved"][name], facts.get("reasons", {}).get(name, "")
+    elif name in facts.get("orders", {}):
+        detail = f"order {facts['orders'][name]} taken up"
+    who = facts.get("by") or facts.get("process", "")
+    return BoardRow(at=iso(event.at), what=event.name, detail=detail, who=who, reason=reason)
 
 
 def mermaid_of(lines: Sequence[DependencyLine]) -> str:

@@ -34,15 +34,11 @@ from holdfast.cli.kept import (
     VerificationDocument,
 )
 from holdfast.cli.scheduled import ScheduleLine
-from holdfast.cli.standing import DependencyLine, is_lasting
-from holdfast.clock import format_duration
-from holdfast.resilience.rules import in_words
 
 STATUS_STYLE = {
     "running": "green", "waiting": "cyan", "paused": "yellow", "suspect": "yellow", "failed": "bold red",
     "poisoned": "bold red", "done": "dim", "cancelled": "dim", "red": "bold red", "degraded": "yellow",
 }  # fmt: skip
-HEALTH_STYLE = {"ill": "bold red", "blocked": "yellow", "degraded": "yellow", "probing": "cyan", "well": "green"}
 ID_CHARS = 13
 """How much of a run's id a table shows: its time to the millisecond."""
 DATA_CHARS_MAX = 2000
@@ -295,47 +291,6 @@ def schedules_table(lines: Sequence[ScheduleLine], *, now: float) -> RenderableT
             str(line.dropped or ""), last,
         )  # fmt: skip
     return table
-
-
-def breakers_table(lines: Sequence[DependencyLine], *, now: float) -> RenderableType:
-    """`breakers`: one dependency a line, each below what it needs."""
-    if not lines:
-        return Text("no dependencies: no engine with dependencies= has worked on this store", style="dim")
-    table = _table("dependency", "needs", "health", "breaker", "since", "next probe", "objective", "said by", "why")
-    for line in lines:
-        edges = [*line.needs, *(f"({want})" for want in line.wants)]
-        since = Text(_ago(line.since, now) if line.since else "", style="bold red" if line.is_late else "")
-        table.add_row(
-            Text(line.name, style="bold"),
-            ", ".join(edges),
-            Text(in_words(line.health, line.by), style=HEALTH_STYLE.get(line.health, "")),
-            line.state,
-            since,
-            _next_probe(line, now),
-            format_duration(line.objective_s),
-            f"{len(line.said_by)} of {line.of}" if line.said_by else "",
-            Text(_why(line), overflow="fold"),
-        )
-    return table
-
-
-def _next_probe(line: DependencyLine, now: float) -> str:
-    if line.state == "forced_open":
-        return "when released"
-    if line.probed_by:
-        return "now"
-    if line.health == "ill" and line.by:
-        return f"after {', '.join(line.by)}"
-    return _ago(line.next_probe, now) if line.next_probe else ""
-
-
-def _why(line: DependencyLine) -> str:
-    words = [line.reason]
-    if line.incident and line.incident != line.name:
-        words.append(f"one incident with {line.incident}")
-    if line.order is not None and (is_lasting(line.order) or line.order.taken_up < line.of):
-        words.append(f"ordered {line.order.action}, taken up by {line.order.taken_up} of {line.of}")
-    return "; ".join(word for word in words if word)
 
 
 def doctor_page(document: DoctorDocument, *, now: float) -> RenderableType:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock, SystemClock, seeded_randomness
 from holdfast.errors import InvalidInput
 
 Trouble = Literal["fails", "slow", "hangs", "throttles", "breaks_off"]
@@ -91,7 +90,7 @@ class FailingAgent:
         self.calls: list[AgentCall] = []
         self.counts: Counter[str] = Counter()
         self._clock = clock or SystemClock()
-        self._chance = random.Random(seed)
+        self._chance = seeded_randomness(seed)
         self._answer = answer
         self._items = items
         self._latency_s = latency_s

@@ -195,7 +195,12 @@ class Board:
         for name, turn in tuple(self._outcomes.items()):
             held = self._postings.turns.get(name)
             if held is not None and held.holder == self._me and held.outcome == "probing":
-                await self._post(PROBES + name, turn, "breaker probed", {"breaker": name, "outcome": turn.outcome})
+                await self._post(
+                    PROBES + name,
+                    turn,
+                    "breaker probed",
+                    {"breaker": name, "outcome": turn.outcome, "process": self._me},
+                )
             self._outcomes.pop(name, None)
         for name in sorted(self._wanted):
             await self._take(name)
@@ -217,7 +222,10 @@ class Board:
         }
         moved |= dict.fromkeys(self._said.words.keys() - said.words.keys(), "closed")
         taken_up = {name: version for name, version in said.orders.items() if self._said.orders.get(name) != version}
-        facts: dict[str, Any] = {"process": self._me, "moved": moved, "orders": taken_up, "self_suspect": is_suspect}
+        reasons = {name: said.words[name].reason for name in moved if name in said.words}
+        facts: dict[str, Any] = {"process": self._me, "moved": moved, "reasons": reasons, "orders": taken_up}
+        if is_suspect:
+            facts["self_suspect"] = True
         if await self._post(SAYS + self._me, said, "breakers told", facts, forget=self._forget):
             self._said, self._forget = said, {}
 

@@ -17,7 +17,19 @@ from holdfast.resilience.quorum import Statement, Turn
 from holdfast.store import journal
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Delete, Key, NewEvent, Put, Query, Record, Scope
+from holdfast.store.records import (
+    ABSENT,
+    SYSTEM_TENANT,
+    Change,
+    Delete,
+    Event,
+    Key,
+    NewEvent,
+    Put,
+    Query,
+    Record,
+    Scope,
+)
 from holdfast.workflow.run import PROCESS
 
 BOARD = "board"
@@ -149,6 +161,23 @@ async def give_order(store: Store, change_id: str, name: str, action: Action, *,
             continue  # somebody else ordered something meanwhile
         return order
     raise Unavailable(f"breaker {name}: others ordered something {ATTEMPTS_MAX} times meanwhile; try again")
+
+
+async def history_of(store: Store, name: str, *, limit: int = PAGE) -> list[Event]:
+    """What was ordered, probed and told of the breaker `name`, oldest first; of each record that tells of it the first
+    `limit` rows that the journal still has."""
+    postings = await read_postings(store)
+    ids = [ORDERED + name, PROBES + name, *(SAYS + process for process in postings.statements)]
+    found: list[Event] = []
+    for id in ids:
+        events = await store.events(Scope.system(), record=board_key(id), limit=limit)
+        found += [event for event in events if _tells_of(event, name)]
+    return sorted(found, key=lambda event: event.at)
+
+
+def _tells_of(event: Event, name: str) -> bool:
+    facts = codec.decode(event.body)
+    return facts.get("breaker") == name or name in facts.get("moved", {}) or name in facts.get("orders", {})
 
 
 async def _all(store: Store, kind: str) -> list[Record]:
