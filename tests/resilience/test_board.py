@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from holdfast.errors import Conflict
 from holdfast.resilience.breaker import preset
@@ -13,7 +16,7 @@ from holdfast.resilience.quorum import Turn
 from holdfast.store.records import ABSENT, Scope
 from holdfast.workflow.ownership import LEASE_TTL_S
 from holdfast.workflow.postings import BELL, PROBES, give_order, post, read_postings
-from tests.resilience.crowd import LAG_S, Crowd
+from tests.resilience.crowd import LAG_S, Crowd, Member
 from tests.resilience.world import in_virtual_time
 
 DB = Dependency(name="db", kind="database")
@@ -253,6 +256,9 @@ def test_orders_are_taken_up_by_all_and_by_who_comes_later() -> None:
                 assert late.state("db") == "forced_open"
             await give_order(crowd.memory, "o2", "db", "release", by="ana", reason="")
             await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=LAG_S)
+            members[0].world.dependencies.breaker("db").open("planted", wait_s=60)
+            await asyncio.sleep(LAG_S)
+            assert members[0].state("db") == "open", "an order is taken up once"
             later = crowd.member(4)
             async with later.engine:
                 assert later.state("db") == "closed"
@@ -262,3 +268,57 @@ def test_orders_are_taken_up_by_all_and_by_who_comes_later() -> None:
         assert verified.is_clean, verified.problems
 
     in_virtual_time(work)
+
+
+NETWORK = (DB, LLM, Dependency(name="agent", kind="agent", needs=("db",), wants=("llm",), recovery_s=20))
+troubles = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["db", "llm", "agent", "the store"]),
+        st.floats(0, 20),
+        st.floats(0.5, 15),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=4, deadline=None)
+@given(troubles, st.integers(0, 1000))
+def test_whatever_each_network_does_one_probes_at_a_time_and_all_comes_back(
+    troubles: list[tuple[int, str, float, float]], seed: int
+) -> None:
+    """While none is cut off from the store, no two probe one thing at once; and in the end all is closed."""
+
+    async def work() -> None:
+        crowd = Crowd(3, *NETWORK)
+        async with crowd.opened() as members:
+            tasks = [asyncio.ensure_future(strike(members[which], *trouble)) for which, *trouble in troubles]
+            tasks += [
+                asyncio.ensure_future(member.call(name, 300)) for member in members for name in ("db", "llm", "agent")
+            ]
+            await asyncio.gather(*tasks)
+            names = [node.name for node in NETWORK]
+            await crowd.until(lambda: all(set(crowd.states(name)) == {"closed"} for name in names), within_s=150)
+            if not any(what == "the store" for _, what, _, _ in troubles):
+                assert_probed_in_turn(crowd, names)
+
+    in_virtual_time(work, seed=seed)
+
+
+async def strike(member: Member, what: str, after_s: float, for_s: float) -> None:
+    await asyncio.sleep(after_s)
+    if what == "the store":
+        member.store.fall_ill("planted")
+        await asyncio.sleep(for_s)
+        member.store.recover()
+    else:
+        member.world.down.add(what)
+        await asyncio.sleep(for_s)
+        member.world.down.discard(what)
+
+
+def assert_probed_in_turn(crowd: Crowd, names: list[str]) -> None:
+    for name in names:
+        probes = crowd.probes(name)
+        for (at, number), (next_at, other) in itertools.pairwise(probes):
+            assert number == other or next_at - at > 0.01, f"{number} and {other} probed {name} at once, at {at}"

@@ -63,6 +63,13 @@ def test_a_breaker_opens_by_the_fresh_word_of_most_who_live_and_never_by_one(
         assert advice[0].wait_s == 10
 
 
+def test_what_was_said_before_it_closed_is_no_reason_to_open_it_again() -> None:
+    statements = {name: says(name, ill(990.0)) for name in ("a", "b", "c")}
+    closed = {"db": Turn("d", "closed", 995.0, 995.0)}
+    for mine, turns, expected in ((0.0, {}, 1), (995.0, {}, 0), (0.0, closed, 0)):
+        assert len(advise("me", {"db": Mine("closed", mine)}, statements, turns, "abc", now=NOW)) == expected
+
+
 @given(st.integers(0, 50))
 def test_a_quorum_is_a_majority_and_two_quorums_meet(voters: int) -> None:
     assert quorum_of(voters) >= 2
