@@ -107,6 +107,7 @@ def test_orders_that_cannot_be_are_refused(call: Call, store: str) -> None:
     unknown = call("breakers", "wake", "disk")
     assert (unknown.code, "there are: agent, cache, llm" in unknown.err) == (1, True)
     assert (call("breakers", "force", "llm").code, call("breakers", "force").code) == (2, 2)
+    assert call("breakers", "show", "disk").code == 1
     both = call("breakers", "force", "llm", "--open", "--disabled", "--reason", "x")
     assert (both.code, "expected one of" in both.err) == (2, True)
     assert (call("breakers", "wake", "llm", "--open").code, call("breakers", "history").code) == (2, 2)

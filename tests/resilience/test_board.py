@@ -244,6 +244,20 @@ def test_a_stale_write_is_refused() -> None:
     in_virtual_time(work)
 
 
+def test_a_posting_that_cannot_be_read_silences_nobody() -> None:
+    async def work() -> None:
+        crowd = Crowd(3, DB)
+        async with crowd.opened() as (one, two, third):
+            newer = {"holder": "x", "outcome": "of a newer version", "at": 1.0, "until": 1.0}
+            await post(crowd.memory, "n", PROBES + "other", newer, expect=ABSENT, what="begun", facts={})
+            for member in (one, two):
+                member.world.down = {"db"}
+                await member.call("db", 5)
+            await crowd.until(lambda: third.state("db") == "open", within_s=LAG_S)
+
+    in_virtual_time(work)
+
+
 def test_orders_are_taken_up_by_all_and_by_who_comes_later() -> None:
     async def work() -> None:
         crowd = Crowd(2, DB)

@@ -13,7 +13,7 @@ from holdfast.cli.command import command
 from holdfast.cli.session import Desk
 from holdfast.cli.standing import board_row, dependency_lines, mermaid_of
 from holdfast.clock import SystemClock, system_randomness
-from holdfast.errors import InvalidInput
+from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
 from holdfast.store.protocol import Store
 from holdfast.workflow.postings import Action, give_order, history_of, read_postings
@@ -86,4 +86,7 @@ async def _print(desk: Desk, store: Store, name: str, *, is_mermaid: bool) -> No
         desk.output.text(mermaid_of(lines))
         return
     shown = [line for line in lines if not name or line.name == name]
+    if name and not shown:
+        there = ", ".join(sorted(line.name for line in lines)) or "none"
+        raise NotFound(f"breaker {name}: there is no such dependency; there are: {there}")
     desk.output.lines(shown, lambda lines: board_tables.breakers_table(lines, now=now))

@@ -13,6 +13,7 @@ import msgspec
 from holdfast import codec
 from holdfast.context import check_id
 from holdfast.errors import Conflict, InvalidInput, NotFound, Unavailable
+from holdfast.logs import get_logger
 from holdfast.resilience.quorum import Statement, Turn
 from holdfast.store import journal
 from holdfast.store.outcome import commit_surely
@@ -38,6 +39,8 @@ PAGE = 1000
 ATTEMPTS_MAX = 20
 Action = Literal["forced_open", "disabled", "metrics_only", "release", "wake"]
 LASTING = ("forced_open", "disabled", "metrics_only")
+
+log = get_logger("holdfast.breakers")
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -82,18 +85,28 @@ async def read_postings(store: Store) -> Postings:
     orders: dict[str, Standing] = {}
     records = await _all(store, BOARD)
     for record in records:
-        id = record.key.id
-        if id.startswith(SAYS):
-            statements[id.removeprefix(SAYS)] = codec.decode(record.body, Statement, what=f"board {id}")
-        elif id.startswith(PROBES):
-            turns[id.removeprefix(PROBES)] = codec.decode(record.body, Turn, what=f"board {id}")
-        elif id.startswith(ORDERED):
-            order = codec.decode(record.body, Order, what=f"board {id}")
-            orders[order.name] = Standing(order, record.version)
+        try:
+            _sort(record, statements, turns, orders)
+        except InvalidInput as error:  # of a newer version, or damaged: one that cannot be read must not silence all
+            log.warning("posting cannot be read", posting=record.key.id, error=error.message)
     now = store.now_s()
     living = [record.key.id for record in await _all(store, PROCESS) if record.due is None or record.due > now]
     versions = {record.key.id: record.version for record in records}
     return Postings(statements, turns, orders, versions, frozenset(living))
+
+
+def _sort(
+    record: Record, statements: dict[str, Statement], turns: dict[str, Turn], orders: dict[str, Standing]
+) -> None:
+    """Put what hangs there to its like. Raises InvalidInput where it cannot be read."""
+    id = record.key.id
+    if id.startswith(SAYS):
+        statements[id.removeprefix(SAYS)] = codec.decode(record.body, Statement, what=f"board {id}")
+    elif id.startswith(PROBES):
+        turns[id.removeprefix(PROBES)] = codec.decode(record.body, Turn, what=f"board {id}")
+    elif id.startswith(ORDERED):
+        order = codec.decode(record.body, Order, what=f"board {id}")
+        orders[order.name] = Standing(order, record.version)
 
 
 async def post(
