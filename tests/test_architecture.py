@@ -63,6 +63,7 @@ BOUNDARIES = {
     "holdfast/testing/simulation/node.py: Node._answer": "a call to a node: what it raises is its caller's",
     "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
     "holdfast/workflow/advance.py: ask": "a user's function of the data: what it raises is a permanent failure",
+    "holdfast/workflow/board.py: Board._attend": "the board: what ends one look degrades health alone",
     "holdfast/workflow/keeper.py: Keeper.keep": "retention: what ends one pass degrades health alone",
     "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
     "holdfast/workflow/scheduler.py: Scheduler._keep": "a schedule: what ends one look degrades health alone",

@@ -209,7 +209,7 @@ async def test_an_error_of_its_own_is_a_failure_as_ever(stages: Any) -> None:
 @pytest.mark.parametrize(
     ("dependencies", "message"),
     [
-        (None, r"state 'think' needs 'lmm', but the engine was given no dependencies; pass dependencies="),
+        (None, r"state 'think' needs 'lmm', but there are no dependencies; pass dependencies="),
         (Dependencies(Dependency(name="llm")), r"state 'think' needs 'lmm', which is not declared; there are llm"),
     ],
 )
@@ -233,3 +233,21 @@ def test_one_text_is_no_list_of_needs() -> None:
 
         @workflow.state("think", start=True, to="done", needs="llm")
         async def think(ctx: RunContext) -> None: ...
+
+
+async def test_an_engine_takes_them_from_its_workflows_and_refuses_two_kinds() -> None:
+    one, other = (Dependencies(Dependency(name="llm")) for _ in range(2))
+    workflows = [
+        Workflow(name, data=dict, dependencies=given) for name, given in (("a", one), ("b", one), ("c", other))
+    ]
+    for workflow in workflows:
+
+        @workflow.state("think", start=True, to="done", needs=["llm"])
+        async def think(ctx: RunContext) -> None: ...
+
+        workflow.final("done")
+    async with Engine("memory:", *workflows[:2]) as engine:
+        assert engine.dependencies is one
+        assert (await (await engine.start("a")).result()) == {}
+    with pytest.raises(InvalidDefinition, match="expected the same dependencies for all workflows, saw 2"):
+        Engine("memory:", *workflows)

@@ -34,6 +34,8 @@ class World:
 
     def __init__(self, *nodes: Dependency, seed: int = 1, has_probes: bool = True, **options: Any) -> None:
         self.down: set[str] = set()
+        self.hangs = False
+        """Whether probes never come back."""
         self.calls: list[tuple[float, str, bool]] = []
         self.probes: list[tuple[float, str]] = []
         self.refusals = Counter[str]()
@@ -65,7 +67,7 @@ class World:
     def _with_probe(self, node: Dependency) -> Dependency:
         async def probe() -> None:
             self.probes.append((asyncio.get_running_loop().time(), node.name))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(1000.0 if self.hangs else 0.01)
             if node.name in self.down:
                 raise Down(node.name)
 

@@ -19,7 +19,7 @@ from holdfast.resilience.blame import blaming
 from holdfast.resilience.breaker import BreakerEvent, BreakerSnapshot, BreakerView, CircuitBreaker
 from holdfast.resilience.breaker.machine import Forced
 from holdfast.resilience.graph import Dependency, Graph
-from holdfast.resilience.healer import Healer
+from holdfast.resilience.healer import Alone, Budget, Healer
 from holdfast.resilience.healing import PROBING_MAX, ROUNDS_MAX, Class, Recovery, admits, share_of_way
 from holdfast.resilience.rules import (
     INCIDENT_S,
@@ -153,6 +153,8 @@ class Dependencies:
         self._is_self_suspect = False
         self._lock = threading.RLock()
         self._healer: Healer | None = None
+        self.budget: Budget = Alone()
+        """Who may probe, where several processes share the probes."""
         self.on_moved: Callable[[], None] = lambda: None
         """Called in whatever thread a breaker moved, for whoever heals."""
 
@@ -265,6 +267,11 @@ class Dependencies:
     def incidents(self) -> list[Incident]:
         """What has opened and is not back yet, as the incidents behind it."""
         return incidents(self.graph, [each for each in self._openings if each[0] in self._ill_since])
+
+    @property
+    def is_healing(self) -> bool:
+        """Whether it is entered, and heals."""
+        return self._healer is not None
 
     @property
     def is_self_suspect(self) -> bool:

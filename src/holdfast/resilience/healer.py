@@ -27,8 +27,46 @@ TURN = "waits for its turn to be probed"
 log = get_logger("holdfast.resilience")
 
 
+class Budget(Protocol):
+    """Probes that several processes share. It answers at once from what it knows, and nudges when it knows more."""
+
+    def elsewhere(self) -> Mapping[str, float]:
+        """What another process probes now, and for how many seconds it may."""
+        ...
+
+    def resting(self) -> Mapping[str, float]:
+        """What need not be probed here, for another process has just done so in vain; for how many seconds."""
+        ...
+
+    def ask(self, name: str) -> bool:
+        """Whether `name` may be probed here now; if not, it is asked for."""
+        ...
+
+    def ended(self, name: str) -> None:
+        """A round of probes of `name` that was asked for is over."""
+        ...
+
+
+class Alone:
+    """The budget of a process that shares it with nobody."""
+
+    def elsewhere(self) -> Mapping[str, float]:
+        return {}
+
+    def resting(self) -> Mapping[str, float]:
+        return {}
+
+    def ask(self, name: str) -> bool:
+        return True
+
+    def ended(self, name: str) -> None:
+        return
+
+
 class Patients(Protocol):
     """What the healer needs to know of the dependencies, and to tell them."""
+
+    budget: Budget
 
     graph: Graph
     clock: Clock
@@ -95,24 +133,31 @@ class Healer:
         patients, now = self._patients, self._patients.now()
         due_at = self._withdraw(now)
         breakers = dict(patients.breakers())
+        elsewhere, resting = patients.budget.elsewhere(), patients.budget.resting()
+        due_at += [now + left for left in elsewhere.values()]
         ill: dict[str, Ill] = {}
         for name in patients.graph.order:
             if breakers[name].state != "open":
                 continue
             view = patients.breaker(name).look()
-            left = view.retry_after_s or 0.0
+            left = max(view.retry_after_s or 0.0, resting.get(name, 0.0))
             ill[name] = Ill(left <= 0, view.attempt, self._in_vain.get(name, 0))
             if left > 0:
                 due_at.append(now + left)
-        for name in self._probing | self._offered.keys():  # their places are taken, whatever their breaker says yet
+        others = elsewhere.keys() & ill.keys()
+        for name in self._probing | self._offered.keys() | others:  # their places are taken, whatever is known of them
             breakers[name] = breakers[name]._replace(state="half_open")
-        planned = plan(patients.graph, breakers, ill, probing_max=self._probing_max, rounds_max=self._rounds_max)
+        places = self._probing_max - len(elsewhere.keys() - others)
+        planned = plan(patients.graph, breakers, ill, probing_max=places, rounds_max=self._rounds_max)
         for name in ill:
             breaker = patients.breaker(name)
             if name not in planned.blocked and name not in planned.probe and name not in self._offered:
                 breaker.hold(TURN)
         for name in planned.probe:
-            self._probe(name, now)
+            if patients.budget.ask(name):
+                self._probe(name, now)
+            else:
+                patients.breaker(name).hold(TURN)
         self._tell_dormant(planned.dormant, now)
         due_at += self._tell_late(now)
         return max(0.0, min((at - now for at in due_at), default=LOOK_S))
@@ -143,6 +188,7 @@ class Healer:
                     breaker.settle(given, SUCCESS, self._patients.now() - began)
         finally:
             self._probing.discard(name)
+            self._patients.budget.ended(name)
             self._nudged.set()
 
     def _withdraw(self, now: float) -> list[float]:
@@ -156,6 +202,7 @@ class Healer:
                 ends.append(max(ends_at, now + breaker.options.probe_ttl_s))
             else:
                 del self._offered[name]
+                self._patients.budget.ended(name)
                 self._in_vain[name] = self._in_vain.get(name, 0) + 1 if is_under_way else 0
         return ends
 

@@ -59,6 +59,12 @@ def blocked_by(graph: Graph, breakers: Mapping[str, Breaker], name: str) -> tupl
     return tuple(other for other in down if not any(is_down(_state(breakers, deeper)) for deeper in graph.below(other)))
 
 
+def in_words(health: Health, by: Sequence[str]) -> str:
+    """How something stands, as people say it: "blocked by llm"."""
+    link = {"blocked": " by ", "degraded": ": without ", "ill": ", and needs "}.get(health, " ")
+    return health + (link + ", ".join(by) if by else "")
+
+
 def is_down(state: State) -> bool:
     """Whether no ordinary call passes a breaker in this state."""
     return state in ("open", "forced_open", "half_open")

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
+from holdfast.errors import Fenced, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockName, Mode, requests_of
 from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
@@ -22,23 +22,22 @@ from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
 from holdfast.tasks import Supervisor
-from holdfast.workflow.build import Built
+from holdfast.workflow.board import open_board
 from holdfast.workflow.client import Client
 from holdfast.workflow.dealing import Deal, TakenUp, UnclaimedRun
 from holdfast.workflow.family import check_children
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.inside import Inside
-from holdfast.workflow.needs import check_needs
+from holdfast.workflow.needs import check_needs, dependencies_of
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.quarantine import Quarantine
 from holdfast.workflow.recovery import Suspects
 from holdfast.workflow.retention import Retention
-from holdfast.workflow.run import queue_of
 from holdfast.workflow.runtime import Runtime, knows
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.workflow import Workflow, by_queue
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3
@@ -61,7 +60,8 @@ class Engine:
     `durable=False` says that this is known.
     `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
     by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
-    `dependencies`: what states need (`needs=`); it is entered here, and heals while the engine works.
+    `dependencies`: what states need (`needs=`), if their workflows do not say so. They heal while the engine is open, and
+    share their breakers with other processes on the store.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::
@@ -113,8 +113,8 @@ class Engine:
         self._must_be_durable = durable and works
         self._executor = executor
         self._retention = retention
-        self._dependencies = dependencies
-        self._workflows = _by_queue(workflows)
+        self._dependencies = dependencies_of((workflow.dependencies for workflow in workflows), dependencies)
+        self._workflows = by_queue(workflows)
         self._given = workflows
         self._exit = AsyncExitStack()
         self._inside: Inside | None = None
@@ -204,8 +204,9 @@ class Engine:
         )
         ownership.count_runs = lambda: len(inside.crew)
         if self._works:
-            check_needs(self._workflows.values(), self._dependencies)
-            if self._dependencies is not None:
+            if self._suspects is not Suspects.ONLY:  # who tries suspects may know the workflows alone
+                check_needs(self._workflows.values(), self._dependencies)
+            if self._dependencies is not None and not self._dependencies.is_healing:
                 await self._exit.enter_async_context(self._dependencies)
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
@@ -215,6 +216,7 @@ class Engine:
             await reconcile(runtime)
             if not inside.recovery.is_for_suspects:
                 await inside.scheduler.begin()
+            await open_board(runtime, ownership, self._dependencies, inside.problems, self._exit)
             inside.begin()
             self._exit.callback(inside.crew.close)
         elif ownership.is_shared:
@@ -374,6 +376,11 @@ class Engine:
         return self._open_inside().runtime.store
 
     @property
+    def dependencies(self) -> Dependencies | None:
+        """What its `dependencies=` are."""
+        return self._dependencies
+
+    @property
     def inside(self) -> Inside:
         """The parts, for health, tests and the rooms above. Not for everyday use."""
         return self._open_inside()
@@ -414,13 +421,3 @@ class Engine:
     def __repr__(self) -> str:
         state = "closed" if self._inside is None else f"{len(self._inside.crew)} active runs"
         return f"Engine({', '.join(self._workflows)}; {state})"
-
-
-def _by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
-    found: dict[str, Built] = {}
-    for workflow in workflows:
-        queue = queue_of(workflow.name, workflow.version)
-        if queue in found:
-            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
-        found[queue] = workflow.build()
-    return found

@@ -66,6 +66,18 @@ class Needs:
                     yield parked or on.Unparked(leaf=path, visit=leaf.visit)
 
 
+def dependencies_of(declared: Iterable[Dependencies | None], given: Dependencies | None) -> Dependencies | None:
+    """What an engine was `given`, else what its workflows declare. Raises InvalidDefinition where they differ: who is to
+    blame, and who is probed, must be known in one place."""
+    found = {id(one): one for one in (given, *declared) if one is not None}
+    if len(found) > 1:
+        raise InvalidDefinition(
+            f"engine: expected the same dependencies for all workflows, saw {len(found)} different ones; "
+            "declare all in one Dependencies(...)"
+        )
+    return next(iter(found.values()), None)
+
+
 def check_needs(workflows: Iterable[Built], dependencies: Dependencies | None) -> None:
     """Raises InvalidDefinition where a state needs what is not declared."""
     for built in workflows:
@@ -73,7 +85,9 @@ def check_needs(workflows: Iterable[Built], dependencies: Dependencies | None) -
             for name in spec.needs:
                 who = f"workflow {built.name}: state {shown(spec.path)!r} needs {name!r}"
                 if dependencies is None:
-                    raise InvalidDefinition(f"{who}, but the engine was given no dependencies; pass dependencies=")
+                    raise InvalidDefinition(
+                        f"{who}, but there are no dependencies; pass dependencies= to the workflow or the engine"
+                    )
                 if name not in dependencies.graph.nodes:
                     known = ", ".join(dependencies.graph.order) or "none"
                     raise InvalidDefinition(f"{who}, which is not declared; there are {known}")

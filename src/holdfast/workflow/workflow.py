@@ -13,6 +13,7 @@ from holdfast.clock import parse_duration_s
 from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import InvalidDefinition
 from holdfast.limits.rules import Limit
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.workflow.build import Built, build
 from holdfast.workflow.definition import (
     ChildSpec,
@@ -29,6 +30,7 @@ from holdfast.workflow.definition import (
     limits_of,
     seconds_of,
 )
+from holdfast.workflow.run import queue_of
 from holdfast.workflow.schedule import Missed, Overlap, Policy, Schedule, Timing
 from holdfast.workflow.scheduling import check_schedule
 
@@ -46,7 +48,8 @@ class Workflow:
     take; past it the run is escalated. `escalate_to`: the state that a run passes to when error handling gives up
     (without one it stops there as *failed*, to be retried by hand). `cancel_to`: the clean-up state of a
     cancelled run; without one it ends in a final state named `cancelled`. `limits`: what each attempt of each working
-    state takes a place of, beside its own.
+    state takes a place of, beside its own. `dependencies`: what its states need; an engine takes them from here, so that
+    workers which only know the workflow have them, too.
 
     Example::
 
@@ -70,6 +73,7 @@ class Workflow:
         cancel_to: str | None = None,
         retry: Retry | None = None,
         limits: Limit | Sequence[Limit] = (),
+        dependencies: Dependencies | None = None,
     ) -> None:
         if not name or any(sign in name for sign in "@#/ \n"):
             raise InvalidDefinition(f'workflow: expected a name without space, "@", "#" or "/", saw {name!r}')
@@ -81,6 +85,7 @@ class Workflow:
         self.deadline_s = seconds_of(deadline)
         self.escalate_to = escalate_to
         self.cancel_to = cancel_to
+        self.dependencies = dependencies
         self.migrations: dict[int, dict[str, str]] = {}
         self.schedules: list[Schedule] = []
         self._retry = retry or Retry()
@@ -326,3 +331,14 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, version={self.version}, states={len(self.states)})"
+
+
+def by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
+    """The compiled workflows by "name@version". Raises InvalidDefinition where one is given twice."""
+    found: dict[str, Built] = {}
+    for workflow in workflows:
+        queue = queue_of(workflow.name, workflow.version)
+        if queue in found:
+            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
+        found[queue] = workflow.build()
+    return found

@@ -196,6 +196,10 @@ class CircuitBreaker:
         """Open it for what was learned elsewhere, for `wait_s` seconds or its own wait."""
         self._do(lambda machine, now: machine.open(now, reason, wait_s=wait_s))
 
+    def close(self, reason: str) -> None:
+        """Close an open one for what was learned elsewhere: it lets calls in by and by, as after probes of its own."""
+        self._do(lambda machine, now: machine.close(now, reason))
+
     def force(self, state: Forced, *, reason: str) -> None:
         """Force it open ("forced_open"), let everybody pass and count nothing ("disabled"), or count and let everybody
         pass ("metrics_only"), until `release`."""

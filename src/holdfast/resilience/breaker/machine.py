@@ -28,6 +28,8 @@ from holdfast.resilience.breaker.rules import (
 from holdfast.resilience.breaker.window import window_of
 
 Forced = Literal["forced_open", "disabled", "metrics_only"]
+UNPROBED = "nobody came to probe it"
+"""Why a half-open breaker is open again without having learned anything."""
 THRESHOLD_STEP = 0.01
 """How far a learned threshold must move to be worth telling."""
 
@@ -185,6 +187,11 @@ class BreakerMachine:
         if self.state in ("closed", "half_open"):
             self._open(now, reason, wait_s=wait_s)
 
+    def close(self, now: float, reason: str) -> None:
+        """Close it for what was learned elsewhere: it lets calls in by and by, as after probes of its own."""
+        if self.state in ("open", "half_open"):
+            self._move(now, "closed", reason)
+
     def force(self, now: float, state: Forced, reason: str) -> None:
         """Put it into a state that only `release` ends. Raises InvalidInput for another."""
         if state not in get_args(Forced):
@@ -204,7 +211,7 @@ class BreakerMachine:
     def rest(self, now: float) -> bool:
         """Open, and due, instead of half-open where no probe is under way; False where one is."""
         if self.state == "half_open" and not self._probes:
-            self._move(now, "open", "nobody came to probe it")
+            self._move(now, "open", UNPROBED)
             self.open_until = now
         return self.state != "half_open"
 
@@ -383,7 +390,7 @@ class BreakerMachine:
         if state not in ("open", "half_open"):
             self._window.clear()
             self._empty_since = now
-            self.held = ""
+            self.held = ""  # there is nothing to probe
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None
         self._plain_door = None
         if state == "closed" and self.attempt:
