@@ -60,8 +60,8 @@ class Engine:
     `durable=False` says that this is known.
     `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
     by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
-    `dependencies`: what states need (`needs=`), if their workflows do not say so. They heal while the engine is open, and
-    share their breakers with other processes on the store.
+    `dependencies`: what states need (`needs=`), if their workflows do not say so. They heal while the engine is open,
+    and share their breakers with other processes on the store.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::

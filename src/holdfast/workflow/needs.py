@@ -67,8 +67,8 @@ class Needs:
 
 
 def dependencies_of(declared: Iterable[Dependencies | None], given: Dependencies | None) -> Dependencies | None:
-    """What an engine was `given`, else what its workflows declare. Raises InvalidDefinition where they differ: who is to
-    blame, and who is probed, must be known in one place."""
+    """What an engine was `given`, else what its workflows declare. Raises InvalidDefinition where they differ: who is
+    to blame, and who is probed, must be known in one place."""
     found = {id(one): one for one in (given, *declared) if one is not None}
     if len(found) > 1:
         raise InvalidDefinition(

@@ -48,8 +48,8 @@ class Workflow:
     take; past it the run is escalated. `escalate_to`: the state that a run passes to when error handling gives up
     (without one it stops there as *failed*, to be retried by hand). `cancel_to`: the clean-up state of a
     cancelled run; without one it ends in a final state named `cancelled`. `limits`: what each attempt of each working
-    state takes a place of, beside its own. `dependencies`: what its states need; an engine takes them from here, so that
-    workers which only know the workflow have them, too.
+    state takes a place of, beside its own. `dependencies`: what its states need; an engine takes them from here, so
+    that workers which only know the workflow have them, too.
 
     Example::
 
