@@ -47,6 +47,8 @@ CASES = [
     Case("no place", {"free_places": 0}, Status.DEGRADED, "places"),
     Case("a model down", {"dependencies": {"llm": "ill; failed"}}, Status.DEGRADED, "dependency llm"),
     Case("others up", {"dependencies_well": 2}, Status.GREEN),
+    Case("a clock ahead", {"clock_ahead_s": 5.1}, Status.DEGRADED, "clock"),
+    Case("a clock behind", {"clock_ahead_s": -3600.0}, Status.DEGRADED, "clock"),
     Case("a run stopped", {"problems": {"run 1": "OSError"}}, Status.DEGRADED, "run 1"),
 ]
 
@@ -66,6 +68,13 @@ def test_the_line_on_recovery_tells_what_it_did_and_what_it_cannot() -> None:
     facts = Facts(**fields | {"recovered": "3 runs recovered", "suspects_here": "no such module"})
     (seen,) = [check.seen for check in judge(facts).checks if check.name == "recovery"]
     assert seen == "sweeps; 3 runs recovered; suspects are tried in this process: no such module"
+
+
+def test_clocks_far_apart_are_told_with_the_mend() -> None:
+    facts = Facts(**{name: getattr(WELL, name) for name in WELL.__struct_fields__} | {"clock_ahead_s": -61.25})
+    (clock,) = [check for check in judge(facts).checks if check.name == "clock"]
+    assert clock.seen == "61.2 s behind the store's"
+    assert "let NTP set it" in clock.advice
 
 
 def test_the_verdict_is_as_bad_as_the_worst_check() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from holdfast.errors import BreakerOpen, InvalidInput
-from holdfast.resilience.breaker import Adaptive, BreakerEvent, BreakerOptions, CircuitBreaker, Kind, Outcome
+from holdfast.resilience.breaker import BreakerEvent, BreakerOptions, CircuitBreaker, Kind, Outcome
 from tests.resilience.stage import Boom, Hands, a_breaker, fails, tried, works
 
 
@@ -232,13 +232,29 @@ class TestRamp:
         assert breaker.look().attempt == 0
 
     async def test_the_share_is_kept(self) -> None:
-        breaker, _ = await a_ramping_breaker(Hands())
+        """Of the calls a second that were usual: one at a time is never refused, a flood gets its share."""
+        clock = Hands()
+        breaker, _ = await a_ramping_breaker(clock, ramp_s=100.0, ramp_rate_min=20.0)
         admitted = 0
-        for _ in range(100):
+        for _ in range(1000):  # a hundred a second, for ten seconds of the ramp
+            clock.pass_s(0.01)
             with suppress(BreakerOpen):
                 await breaker.call(works)
                 admitted += 1
-        assert admitted == 10
+        assert admitted == pytest.approx(20 * 10 * 0.145, abs=3)
+        clock.pass_s(1)
+        assert await breaker.call(works) == "fine"
+
+    async def test_what_was_usual_is_measured(self) -> None:
+        clock = Hands()
+        breaker, _ = a_breaker(clock, ramp_s=10.0, probes=1, window_s=10.0)
+        for _ in range(1000):
+            clock.pass_s(0.01)
+            await breaker.call(works)
+        breaker.open("planted")
+        clock.pass_s(30)
+        await tried(breaker, True)
+        assert breaker.look().pace == pytest.approx(10, abs=1), "a tenth of a hundred a second"
 
     async def test_a_failure_in_it_opens_it_for_longer(self) -> None:
         clock = Hands()
@@ -411,60 +427,6 @@ class TestWaysToCall:
         assert breaker.look().counts == (6_000, 2_000, 0)
 
 
-class TestSnapshots:
-    async def test_restored_open_it_keeps_its_wait_and_attempt(self) -> None:
-        clock, wall = Hands(), Hands(1_700_000_000.0)
-        breaker, _ = await an_open_breaker(clock, probes=1)
-        clock.pass_s(30)
-        await tried(breaker, False)
-        clock.pass_s(20)
-        before = breaker.snapshot()
-        wall.now = before.taken_at_s + 15
-        again = CircuitBreaker("llm", breaker.options, clock=Hands(5.0), epoch_s=wall)
-        again.restore(before)
-        view = again.look()
-        assert (view.state, view.attempt, view.retry_after_s) == ("open", 2, pytest.approx(25))
-
-    async def test_a_wall_clock_that_was_set_lengthens_no_wait(self) -> None:
-        breaker, _ = await an_open_breaker(Hands())
-        snapshot = breaker.snapshot()
-        for wall_s, left in ((0.0, 30.0), (4e9, 0.0)):
-            again = CircuitBreaker("llm", breaker.options, clock=Hands(5.0), epoch_s=Hands(wall_s))
-            again.restore(snapshot)
-            assert again.look().retry_after_s == pytest.approx(left)
-
-    async def test_restored_half_open_it_is_open_and_due(self) -> None:
-        clock = Hands()
-        breaker, _ = await an_open_breaker(clock, probes=1)
-        clock.pass_s(30)
-        breaker.acquire()
-        again, _ = a_breaker(clock, probes=1)
-        again.restore(breaker.snapshot())
-        assert (again.state, again.look().retry_after_s) == ("open", 0)
-        assert await again.call(works) == "fine"
-
-    async def test_what_was_learned_is_kept(self) -> None:
-        breaker, again = (a_breaker(Hands(), adaptive=an_adaptive())[0] for _ in range(2))
-        await tried(breaker, *[True, True, True, True, True, True, True, True, True, False] * 3)
-        again.restore(breaker.snapshot())
-        assert again.look().opens_at == breaker.look().opens_at == pytest.approx(0.3)
-
-
-class TestAdapting:
-    async def test_it_learns_what_is_usual_and_says_so(self) -> None:
-        breaker, events = a_breaker(Hands(), adaptive=an_adaptive())
-        assert breaker.look().opens_at == 0.2
-        await tried(breaker, *[True] * 9, False)
-        assert breaker.look().opens_at == pytest.approx(0.3)
-        assert [event.reason for event in events] == ["opens at 30% failed, before at 20%, for 10.0% is usual"]
-        await tried(breaker, *[True] * 7, False, False)
-        assert breaker.state == "open"
-
-
-def an_adaptive() -> Adaptive:
-    return Adaptive(rate_min=0.2, rate_max=0.6, times=3.0, weight=0.5)
-
-
 async def an_open_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:
     breaker, events = a_breaker(clock, **options)  # type: ignore[arg-type]
     await tried(breaker, *[False] * 5) if "classify" not in options else breaker.open("planted")
@@ -472,8 +434,8 @@ async def an_open_breaker(clock: Hands, **options: object) -> tuple[CircuitBreak
     return breaker, events
 
 
-async def a_ramping_breaker(clock: Hands) -> tuple[CircuitBreaker, list[BreakerEvent]]:
-    breaker, events = await an_open_breaker(clock, probes=1, ramp_s=15.0)
+async def a_ramping_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:
+    breaker, events = await an_open_breaker(clock, **{"probes": 1, "ramp_s": 15.0, **options})
     clock.pass_s(30)
     await tried(breaker, True)
     assert breaker.state == "closed"

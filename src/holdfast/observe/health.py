@@ -28,6 +28,7 @@ def health_of(engine: Engine) -> Health:
             suspects_here=inside.recovery.quarantine.why_not if inside.recovery.quarantine is not None else None,
             dependencies=ailing,
             dependencies_well=well,
+            clock_ahead_s=inside.runtime.clock.time_s() - inside.runtime.store.now_s(),
             problems=dict(inside.problems),
         )
     )

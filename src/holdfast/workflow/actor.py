@@ -27,10 +27,11 @@ from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.family import occurrence_of
-from holdfast.workflow.inbox import answer, refuse_rest, waiting_signals
+from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
-from holdfast.workflow.locking import holder_of, look_at_locks
+from holdfast.workflow.locking import holder_of
 from holdfast.workflow.memos import Memos
+from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
@@ -173,10 +174,13 @@ class Actor:
         Python's lock back from a busy writer took 68 us each time, twice a run."""
         if isinstance(due, on.AttemptOverdue):
             return replace(due, draw=self._runtime.randomness.random())
+        if isinstance(due, on.Unparked):
+            return self._runtime.needs.stop_alone(self._built, due.leaf, self.run.leaves[due.leaf]) or due
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
-        found, self._lock_due = await look_at_locks(self._runtime.store, self.run)
+        limits = None if self._runtime.is_draining else self._runtime.placer.limits
+        found, self._lock_due = await look_at_waits(self._runtime.store, self.run, limits)
         if found is not None:
             return found
         is_still = self.run.status not in RUNNABLE
@@ -213,7 +217,7 @@ class Actor:
 
     async def _judge(self, occurrence: on.Occurrence) -> None:
         if self._runtime.is_cold:
-            self._stored = await self._reread()
+            self._stored = await self._runtime.reread(self._stored)
         now = self._runtime.store.now_s()
         decision = mishaps.judged(self._built, self.run, occurrence, now=now)
         if not decision.reason:
@@ -224,7 +228,7 @@ class Actor:
             except (InvalidInput, WorkflowError) as error:  # it cannot be stored, or a child begun, however often tried
                 decision = mishaps.failed_by(self._built, self.run, occurrence, failure_of(error), now=now)
         if decision.reason:
-            await self._refuse(occurrence, decision.reason)
+            await tell_refused(self._runtime, self.run, occurrence, decision.reason)
         else:
             await self._carry_out(decision)
 
@@ -235,6 +239,7 @@ class Actor:
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
+            asks=self._may_work(decision.run),
             blobless=[path for path, leaf in decision.left if self._is_blobless(path, leaf)],
         )
         self._act(decision)
@@ -269,7 +274,8 @@ class Actor:
         for path in decision.stopped:
             self._stop(path)
         for path in tuple(self._visits):
-            if self._visits[path].task.done() and (path not in decision.entered or self._runtime.is_draining):
+            is_anew = path in decision.entered and path in self.run.leaves and self.run.leaves[path].phase != "queuing"
+            if self._visits[path].task.done() and (not is_anew or self._runtime.is_draining):
                 del self._visits[path]
         for path in decision.entered:
             leaf = self.run.leaves.get(path)
@@ -294,6 +300,8 @@ class Actor:
             found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
             if self._origin is Origin.RECOVERED:
                 await self._judge_death(memos=sum(found))
+        if self.run.status in RUNNABLE and not self._runtime.is_draining:
+            self._queue.extend(self._runtime.needs.news(self._built, self.run))
         if not self._can_work():
             return
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
@@ -301,6 +309,10 @@ class Actor:
         for path, leaf in self.run.leaves.items():
             if leaf.locks and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
+            elif leaf.phase == "asking":
+                self._queue.append(on.PlaceAsked(leaf=path, visit=leaf.visit))
+            elif self._must_ask_anew(leaf) and self._built.spec_of(path).limits:
+                self._queue.append(on.PlaceLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
             elif leaf.phase == "locking":
@@ -320,9 +332,12 @@ class Actor:
 
     def _can_work(self) -> bool:
         """Whether handlers may begin here. While the process drains, those at work end and no others begin."""
+        return self._may_work(self.run)
+
+    def _may_work(self, run: Run) -> bool:
         if self._runtime.is_draining:
             return False
-        return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+        return run.status == "running" or (run.status == "suspect" and self._origin is Origin.SUSPECT)
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
         """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""
@@ -355,6 +370,10 @@ class Actor:
         return known is not None and known[0] == leaf.visit and not known[1].may_have_blobs
 
     def _start(self, path: str, leaf: Leaf) -> None:
+        if (parked := self._runtime.needs.stop(self._built, path, leaf)) is not None:
+            self._queue.append(parked)
+            self._wake.set()
+            return
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
         if is_new:
@@ -394,7 +413,7 @@ class Actor:
             if isinstance(error, Fenced) and error.facts.get("key") == run.key:
                 self.lose()
                 return
-            occurrence = on.Failed(
+            occurrence = self._runtime.needs.stop(self._built, path, leaf, error) or on.Failed(
                 leaf=path, visit=leaf.visit, failure=failure_of(error), draw=self._runtime.randomness.random()
             )
         visit = self._visits.get(path)
@@ -432,24 +451,6 @@ class Actor:
         for path in (*self._visits, *self._watched):
             self._stop(path)
 
-    async def _refuse(self, occurrence: on.Occurrence, reason: str) -> None:
-        """A refusal changes nothing; a signal is told so, anything else was only late."""
-        if isinstance(occurrence, on.Signalled):
-            for waiting in await waiting_signals(self._runtime, self.run):
-                if waiting.signal.id == occurrence.signal.id:
-                    text = (
-                        f"run {self.run.id} is in {where_of(self.run)} and refuses {occurrence.signal.name!r}: {reason}"
-                    )
-                    await answer(self._runtime, self.run, waiting, REFUSED, text)
-
-    async def _reread(self) -> Stored:
-        stored = await self._runtime.load(Scope.of_user(self.run.tenant, self.run.user), self.run.key)
-        if stored.epoch > self.epoch:
-            raise Fenced(f"run {self.run.id}: expected epoch {self.epoch}, found {stored.epoch}", run=self.run.id)
-        if stored.version < self._stored.version:
-            raise Conflict(f"run {self.run.id}: expected version {self._stored.version}, read the old {stored.version}")
-        return stored
-
     async def _give_back(self) -> None:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
@@ -475,7 +476,7 @@ class Actor:
 
 
 def _is_result_of(occurrence: on.Occurrence, path: str) -> bool:
-    return isinstance(occurrence, on.Finished | on.Failed) and occurrence.leaf == path
+    return isinstance(occurrence, on.Finished | on.Failed | on.Parked) and occurrence.leaf == path
 
 
 def _is_being_cancelled() -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Rejected, Unavailable
+from holdfast.errors import Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockName, Mode, requests_of
 from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
@@ -23,24 +23,23 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
 from holdfast.tasks import Supervisor
 from holdfast.workflow.board import open_board
+from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
-from holdfast.workflow.crew import Crew
-from holdfast.workflow.dealing import Deal, Dealer, TakenUp, UnclaimedRun, unclaimed
+from holdfast.workflow.dealing import Deal, TakenUp, UnclaimedRun
 from holdfast.workflow.family import check_children
 from holdfast.workflow.handle import RunHandle
-from holdfast.workflow.handover import Handover
-from holdfast.workflow.keeper import Keeper
-from holdfast.workflow.messenger import Messenger
+from holdfast.workflow.inside import Inside
+from holdfast.workflow.needs import check_needs
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.recovery import RecoveryManager, Suspects
+from holdfast.workflow.recovery import Suspects
 from holdfast.workflow.retention import Retention
-from holdfast.workflow.runtime import Runtime, Stored, knows
-from holdfast.workflow.scheduler import Scheduler
+from holdfast.workflow.run import queue_of
+from holdfast.workflow.runtime import Runtime, knows
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
-from holdfast.workflow.workflow import Workflow, by_queue
+from holdfast.workflow.workflow import Workflow
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3
@@ -63,8 +62,9 @@ class Engine:
     `durable=False` says that this is known.
     `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
     by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
+    `dependencies`: what states need (`needs=`); it is entered here, heals while the engine works, and shares its
+    breakers with other processes on the store.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
-    `dependencies` heal while the engine is open, and share their breakers with other processes on the store.
 
     Example::
 
@@ -116,10 +116,10 @@ class Engine:
         self._executor = executor
         self._retention = retention
         self._dependencies = dependencies
-        self._workflows = by_queue(workflows)
+        self._workflows = _by_queue(workflows)
         self._given = workflows
         self._exit = AsyncExitStack()
-        self._inside: _Inside | None = None
+        self._inside: Inside | None = None
 
     async def __aenter__(self) -> Engine:
         if self._inside is not None:
@@ -167,12 +167,10 @@ class Engine:
         await self.close()
         return cut_off
 
-    async def _open(self, store: Store) -> _Inside:
+    async def _open(self, store: Store) -> Inside:
         await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
-        if self._dependencies is not None and not self._dependencies.is_healing:
-            await self._exit.enter_async_context(self._dependencies)
         randomness = self._randomness or system_randomness()  # drawn here: a fork before would draw the same
         ownership = Ownership(
             store,
@@ -193,9 +191,10 @@ class Engine:
             is_cold=self._is_cold,
             executor=self._executor,
             heartbeat_s=self._heartbeat_s,
+            dependencies=self._dependencies,
         )
         runs_max = self._runs_max if self._works else 0
-        inside = _Inside(
+        inside = Inside(
             runtime,
             ownership,
             runs_max=runs_max,
@@ -207,6 +206,9 @@ class Engine:
         )
         ownership.count_runs = lambda: len(inside.crew)
         if self._works:
+            check_needs(self._workflows.values(), self._dependencies)
+            if self._dependencies is not None and not self._dependencies.is_healing:
+                await self._exit.enter_async_context(self._dependencies)
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
             self._exit.push_async_callback(tasks.stop)
@@ -380,7 +382,7 @@ class Engine:
         return self._dependencies
 
     @property
-    def inside(self) -> _Inside:
+    def inside(self) -> Inside:
         """The parts, for health, tests and the rooms above. Not for everyday use."""
         return self._open_inside()
 
@@ -405,7 +407,7 @@ class Engine:
         """The workflows known here, as "name@version"."""
         return tuple(self._workflows)
 
-    def _open_inside(self) -> _Inside:
+    def _open_inside(self) -> Inside:
         if self._inside is None:
             raise Unavailable("engine: it is not open; use `async with Engine(...) as engine`")
         return self._inside
@@ -422,76 +424,11 @@ class Engine:
         return f"Engine({', '.join(self._workflows)}; {state})"
 
 
-class _Inside:
-    """What lives while an engine is open."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        ownership: Ownership,
-        *,
-        runs_max: int,
-        deaths_max: int,
-        retention: Retention | None,
-        suspects: Suspects,
-        quarantine: Quarantine | None,
-        deal: Deal | None,
-    ) -> None:
-        self.runtime = runtime
-        self.ownership = ownership
-        self.problems: dict[str, str] = {}
-        self.crew = Crew(
-            runtime,
-            runs_max=runs_max,
-            deaths_max=deaths_max,
-            on_released=self._released,
-            on_crashed=self._crashed,
-            on_lost=lambda: self.recovery.strayed(),
-        )
-        self.recovery = RecoveryManager(
-            runtime,
-            self.crew,
-            ownership,
-            suspects=suspects,
-            quarantine=quarantine,
-            deal=(lambda run: deal(unclaimed(run))) if deal is not None else None,
-        )
-        self.dealer = Dealer(runtime, self.crew, ownership, self.recovery)
-        self.scheduler = Scheduler(runtime, Handover(runtime, self.crew, self.recovery), self.problems)
-        runtime.on_told = Messenger(runtime, self.crew, self.recovery).tell
-        self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
-
-    def begin(self) -> None:
-        """Start recovery, retention and, on a shared store, the heartbeat and the look-out for peers."""
-        self.runtime.tasks.start(self.recovery.keep(), name="recovery")
-        if self.keeper is not None:
-            self.runtime.tasks.start(self.keeper.keep(), name="retention")
-        if self.ownership.is_shared:
-            self.runtime.tasks.start(
-                self.ownership.keep(self._lease_lost, self.recovery.watch.trouble), name="heartbeat"
-            )
-            self.runtime.tasks.start(self.recovery.listen(), name="listen")
-
-    def _released(self, stored: Stored) -> None:
-        self.recovery.released(stored)
-        self.dealer.freed()
-
-    def _lease_lost(self) -> None:
-        log.warning("lease lost: others may have taken runs over", process=self.ownership.process_id)
-        self.runtime.tasks.start(self._after_lost_lease(), name="lost lease")
-
-    async def _after_lost_lease(self) -> None:
-        lost = await self.crew.check_epochs()
-        log.warning("runs lost to other processes", runs=lost)
-        self.recovery.nudge()
-
-    def _crashed(self, run_id: str, error: BaseException) -> None:
-        if isinstance(error, Unavailable | CommitUnknown | Conflict):
-            log.warning("run is taken up anew", run=run_id, error=repr(error))
-            if isinstance(error, Conflict):
-                self.recovery.strayed()
-            else:
-                self.recovery.gave_up()
-            return
-        log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
-        self.problems[f"run {run_id}"] = repr(error)
+def _by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
+    found: dict[str, Built] = {}
+    for workflow in workflows:
+        queue = queue_of(workflow.name, workflow.version)
+        if queue in found:
+            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
+        found[queue] = workflow.build()
+    return found

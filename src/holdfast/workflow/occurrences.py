@@ -32,6 +32,24 @@ class Failed(Occurrence, frozen=True, kw_only=True):
     draw: float = 0.0
 
 
+class Parked(Occurrence, frozen=True, kw_only=True):
+    """What a leaf needs is not well: `on` is to blame. It is looked at again at `look_at` (epoch seconds) at the
+    latest."""
+
+    leaf: str
+    visit: int
+    on: str
+    reason: str
+    look_at: float
+
+
+class Unparked(Occurrence, frozen=True, kw_only=True):
+    """A parked leaf is to be tried again."""
+
+    leaf: str
+    visit: int
+
+
 class Signalled(Occurrence, frozen=True, kw_only=True):
     """A signal was taken from the inbox, where its record stands at `record_version` (0: not stored yet)."""
 
@@ -87,6 +105,20 @@ class LockGranted(Occurrence, frozen=True, kw_only=True):
 
 class LockLost(Occurrence, frozen=True, kw_only=True):
     """The locks must be asked for again: after a recovery, or because their places in line are gone."""
+
+    leaf: str
+    visit: int
+
+
+class PlaceAsked(Occurrence, frozen=True, kw_only=True):
+    """Whoever owns the run is ready to begin the leaf's handler, and there may be room for it under its limits."""
+
+    leaf: str
+    visit: int
+
+
+class PlaceLost(Occurrence, frozen=True, kw_only=True):
+    """The attempt that had the places is none any more, or may be somebody else's: another is to be begun."""
 
     leaf: str
     visit: int

@@ -19,6 +19,7 @@ from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.admission import calls_for_owner, reads_inbox
 from holdfast.workflow.alarm import Appointment
+from holdfast.workflow.calling import Dealt, called
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.line import Line
@@ -83,7 +84,9 @@ class RecoveryManager:
         self.is_sweeping = False
         self._sweep_problem: str | None = None
         self._listen_problem: str | None = None
+        self._dealt = Dealt()
         self.line = Line(runtime)
+        runtime.on_room = self._wake_at
         self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
@@ -233,6 +236,8 @@ class RecoveryManager:
                 yield run_id
         async for run_id in self._own(queues):
             yield run_id
+        async for run_id in self._called(queues):
+            yield run_id
         async for run_id in self._turns(queues):
             yield run_id
         if not await self._are_tried_apart(queues):
@@ -247,8 +252,9 @@ class RecoveryManager:
             await self._plan(queues)
 
     async def _sweep_own(self) -> AsyncRuns:
-        """Where work is dealt out: only what is ours already is looked for here."""
+        """Where work is dealt out: only what is ours already is looked for here, and whose turn it is for a place."""
         await self._ownership.dead()
+        await self._deal_called()
         async for run_id in self._own(knows(self._runtime.workflows)):
             yield run_id
 
@@ -260,6 +266,34 @@ class RecoveryManager:
         if self._has_strays:
             for run_id in await self._strays(queues):
                 yield run_id
+
+    async def _called(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """Those who stand in line for a place that can be had: for at most half of the places here, so that neither
+        they nor the others starve."""
+        half = -(-self._crew.free // 2)
+        calls = await called(self._runtime, queues, everywhere=self.sweeps == 0)
+        if calls.again_at is not None:
+            self._wake_at(calls.again_at)
+        for actor in filter(None, (self._crew.find(run_id) for run_id in calls.at_work)):
+            actor.poke()
+        if calls.unowned and half:
+            claim = Claim(
+                kind=RUN, owner=self._runtime.process_id, from_owners=("",), limit=half, statuses=("waiting",),
+                ids=tuple(key.id for key in calls.unowned[:half]),
+            )  # fmt: skip
+            for run_id in self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.CLAIMED):
+                yield run_id
+
+    async def _deal_called(self) -> None:
+        """Say once of each place in line that its turn has come; what gets lost on the way `unclaimed` tells again."""
+        calls = await called(self._runtime, knows(self._runtime.workflows))
+        if calls.again_at is not None:
+            self._wake_at(calls.again_at)
+        for actor in filter(None, (self._crew.find(run_id) for run_id in calls.at_work)):
+            actor.poke()
+        for run in await self._dealt.new(self._runtime, calls):
+            assert self._deal is not None
+            self._deal(run)
 
     async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:
         """The line, and the waiting runs whose time has come. Neither can starve the other: one of them gets half of

@@ -5,11 +5,13 @@ What a server says of one key opens that key's breaker; what says that the serve
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
 from holdfast.clock import Randomness, monotonic_s, system_randomness
+from holdfast.errors import InvalidInput
 from holdfast.resilience.breaker.breaker import CircuitBreaker
 from holdfast.resilience.breaker.options import BreakerOptions
 from holdfast.resilience.breaker.outcomes import IGNORED, SUCCESS, Classify, Kind, Outcome
@@ -21,7 +23,7 @@ KEYS_MAX = 10_000
 
 class KeyedBreakers:
     """A provider's breaker, and one for each of its keys. At most `keys_max` are kept: whoever was not asked for
-    longest is forgotten, an open one last."""
+    longest is forgotten, one that still refuses calls last."""
 
     def __init__(
         self,
@@ -32,24 +34,28 @@ class KeyedBreakers:
         clock: Callable[[], float] = monotonic_s,
         randomness: Randomness | None = None,
     ) -> None:
+        if keys_max < 1:
+            raise InvalidInput(f"breakers of {name}: expected keys_max 1 or more, saw {keys_max!r}")
         self.provider = CircuitBreaker(name, options, clock=clock, randomness=randomness)
         self._options = options.but(throttle_opens=True, classify=_only_throttled(options.classify), ramp_s=0.0)
         self._keys_max = keys_max
         self._clock = clock
         self._randomness = randomness or system_randomness()
+        self._lock = threading.Lock()
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
 
     def of(self, key: str) -> CircuitBreaker:
         """The breaker of one key."""
-        breaker = self._breakers.get(key)
-        if breaker is None:
-            while len(self._breakers) >= self._keys_max:
-                self._forget_one()
-            name = f"{self.provider.name}/{key}"
-            breaker = CircuitBreaker(name, self._options, clock=self._clock, randomness=self._randomness)
-            self._breakers[key] = breaker
-        self._breakers.move_to_end(key)
-        return breaker
+        with self._lock:
+            breaker = self._breakers.get(key)
+            if breaker is None:
+                while len(self._breakers) >= self._keys_max:
+                    self._forget_one()
+                name = f"{self.provider.name}/{key}"
+                breaker = CircuitBreaker(name, self._options, clock=self._clock, randomness=self._randomness)
+                self._breakers[key] = breaker
+            self._breakers.move_to_end(key)
+            return breaker
 
     async def call(self, key: str, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """The call through the key's breaker and the provider's. Raises BreakerOpen of the one that is open."""
@@ -71,7 +77,7 @@ class KeyedBreakers:
 
     def _forget_one(self) -> None:
         for key, breaker in self._breakers.items():
-            if breaker.state == "closed":
+            if not breaker.is_shut:
                 del self._breakers[key]
                 return
         self._breakers.popitem(last=False)

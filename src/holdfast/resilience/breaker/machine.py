@@ -77,7 +77,7 @@ class BreakerSnapshot(msgspec.Struct, frozen=True, omit_defaults=True):
 class BreakerMachine:
     """The state of one breaker. `now` is seconds of any clock that is never set; `draw` gives numbers in [0, 1)."""
 
-    def __init__(self, options: BreakerOptions, *, draw: Callable[[], float]) -> None:
+    def __init__(self, options: BreakerOptions, *, now: float, draw: Callable[[], float]) -> None:
         self.options = options
         self.state: State = "closed"
         self.generation = 0
@@ -100,14 +100,19 @@ class BreakerMachine:
         self._slow_s = options.slow_s
         self._calls_needed = calls_needed(options)
         self._is_learning = options.adaptive is not None
+        self._plain_door = None if self._is_learning else self.door
+        """The door, while it is closed and a success means no more than one more call."""
         self._learned_at = 0.0
         self._since_learned = 0
         self._ramp_began: float | None = None
-        self._credit = 0.0
+        self._credit = self._credited_at = 0.0
+        self._usual_rate = options.ramp_rate_min
+        self._empty_since = now
         self._probes: list[Pass] = []
         self._probed = Counts()
         self._probing_since = 0.0
-        self._moves: list[Move] = []
+        self.moves: list[Move] = []
+        """What happened and was not taken yet."""
 
     # -- who may pass -------------------------------------------------------------------------------------------
 
@@ -164,12 +169,14 @@ class BreakerMachine:
 
     def succeeded(self, given: Pass, now: float, took_s: float) -> None:
         """`settle` of a success, short where the breaker is closed and well."""
-        if given is self.door and self.state == "closed" and not self._is_learning:
+        if given is self._plain_door:
             window = self._window
-            window.record(now, False, took_s > self._slow_s)
-            if not (window.failures or window.slow):
-                return
-            self._judge(now)
+            if took_s > self._slow_s:
+                window.record(now, False, True)
+            else:
+                window.record_success(now)
+            if window.failures or window.slow:
+                self._judge(now)
         else:
             self.settle(given, SUCCESS, now, took_s)
 
@@ -225,12 +232,20 @@ class BreakerMachine:
             self._end_ramp()
         return self.state
 
+    def is_shut(self, now: float) -> bool:
+        """Whether it has calls to refuse: not closed and well, nor open with its wait over and nobody to probe it."""
+        return self.door is None and (self.state != "open" or now < self.open_until)
+
     def counts(self, now: float) -> Counts:
         """What its window has now."""
         return self._window.counts(now)
 
+    def pace(self, now: float) -> float | None:
+        """How many calls a second it lets in while it ramps, None where it does not."""
+        return None if self._ramp_began is None else self.share(now) * self._usual_rate
+
     def share(self, now: float) -> float:
-        """The share of all calls that it lets in: 0 open, 1 closed, between them while it probes or ramps."""
+        """The share of its usual calls that it lets in: 0 open, 1 closed, between them while it probes or ramps."""
         if self.door is not None:
             return 1.0
         if self.state == "closed" and self._ramp_began is not None:
@@ -239,12 +254,8 @@ class BreakerMachine:
 
     def take_moves(self) -> list[Move]:
         """What happened since the last time, in order."""
-        moves, self._moves = self._moves, []
+        moves, self.moves = self.moves, []
         return moves
-
-    @property
-    def has_moves(self) -> bool:
-        return bool(self._moves)
 
     def snapshot(self, now: float, *, epoch_s: float) -> BreakerSnapshot:
         """What a new process needs to go on where this one is."""
@@ -282,7 +293,8 @@ class BreakerMachine:
             ends = [each.expires_at for each in self._probes if each.expires_at is not None]
             return Refusal("half_open", self.held or "probes are under way", max(0.0, min(ends, default=now) - now))
         if self.state == "closed":
-            return Refusal("closed", f"lets in {self.share(now):.0%} of all calls after {self.reason}", 0.0)
+            pace = self.share(now) * self._usual_rate
+            return Refusal("closed", f"lets in {pace:.2g} calls a second after {self.reason}", 1 / pace)
         return Refusal(self.state, self.reason, None)
 
     def _probe(self, now: float) -> Pass | Refusal:
@@ -309,7 +321,9 @@ class BreakerMachine:
         if share >= 1:
             self._end_ramp()
             return self._pass
-        self._credit = min(1.0 + share, self._credit + share)
+        pace = share * self._usual_rate
+        self._credit = min(max(1.0, pace), self._credit + (now - self._credited_at) * pace)
+        self._credited_at = now
         if self._credit < 1:
             return self._refuse(now)
         self._credit -= 1
@@ -317,6 +331,7 @@ class BreakerMachine:
 
     def _end_ramp(self) -> None:
         self._ramp_began, self.door, self.attempt = None, self._pass, 0
+        self._plain_door = None if self._is_learning else self.door
 
     def _count(self, now: float, has_failed: bool, is_slow: bool) -> None:
         if self.state == "disabled":
@@ -333,7 +348,7 @@ class BreakerMachine:
         if self.state == "metrics_only":
             if reason and not self.reason.startswith("would open"):
                 self.reason = f"would open, {reason}"
-                self._moves.append(Move("would_open", self.state, self.state, reason, self.generation))
+                self.moves.append(Move("would_open", self.state, self.state, reason, self.generation))
             return False
         if reason:
             self._open(now, reason)
@@ -366,20 +381,27 @@ class BreakerMachine:
 
     def _move(self, now: float, state: State, reason: str) -> None:
         before, self.state, self.reason = self.state, state, reason
+        if before == "closed" and self._ramp_began is None:
+            self._usual_rate = max(self.options.ramp_rate_min, self._window.rate(now, self._empty_since))
         self.generation += 1
         self._pass = Pass(self.generation)
         self._probes, self._probed, self._probing_since = [], Counts(), now
         self._ramp_began = None
         if state not in ("open", "half_open"):
             self._window.clear()
-            self.held = ""  # there is nothing to probe
+            self._empty_since = now
+            self.held = ""
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None
+        self._plain_door = None
         if state == "closed" and self.attempt:
             if self.options.ramp_s > 0:
-                self._ramp_began, self.door, self._credit = now, None, 1.0
+                self._ramp_began, self.door = now, None
+                self._credit, self._credited_at = 1.0, now
             else:
                 self.attempt = 0
-        self._moves.append(Move("moved", before, state, reason, self.generation))
+        if state == "closed" and not self._is_learning:
+            self._plain_door = self.door
+        self.moves.append(Move("moved", before, state, reason, self.generation))
 
     def _learn(self, now: float) -> None:
         """One more healthy window has passed: its failures are what is usual."""
@@ -398,7 +420,7 @@ class BreakerMachine:
         self.failure_rate = rate
         if abs(rate - before) >= THRESHOLD_STEP:
             reason = f"opens at {rate:.0%} failed, before at {before:.0%}, for {self.usual:.1%} is usual"
-            self._moves.append(Move("threshold", self.state, self.state, reason, self.generation))
+            self.moves.append(Move("threshold", self.state, self.state, reason, self.generation))
 
     def _learn_from(self, usual: float | None) -> None:
         adaptive = self.options.adaptive

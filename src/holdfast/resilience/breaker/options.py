@@ -41,8 +41,8 @@ class BreakerOptions:
 
     Open, it waits `open_s` seconds, each time in a row `open_factor` times as long up to `open_max_s`, less a drawn
     part of at most `jitter` of it. Then `probes` calls may try, each with `probe_ttl_s` to come back; when none has
-    decided within `probing_max_s`, a new round begins. Closed again, it lets in `ramp_from` of all calls at first and
-    all of them after `ramp_s`.
+    decided within `probing_max_s`, a new round begins. Closed again, it lets in `ramp_from` of the calls a second
+    that were usual before it opened, or of `ramp_rate_min` where these were fewer, and all of them after `ramp_s`.
 
     `throttle_opens`: whether a throttled call opens it, for as long as the server says and at most `throttle_max_s`;
     for breakers of one key. `classify` says what an exception counts as.
@@ -64,6 +64,7 @@ class BreakerOptions:
     probing_max_s: float = 60.0
     ramp_s: float = 0.0
     ramp_from: float = 0.1
+    ramp_rate_min: float = 10.0
     throttle_opens: bool = False
     throttle_max_s: float = 300.0
     classify: Classify = classify_any
@@ -73,7 +74,15 @@ class BreakerOptions:
             _share(name, getattr(self, name))
         for name in ("calls_min", "window_calls", "probes", "open_factor"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("slow_s", "open_s", "open_max_s", "probe_ttl_s", "probing_max_s", "throttle_max_s"):
+        for name in (
+            "slow_s",
+            "open_s",
+            "open_max_s",
+            "probe_ttl_s",
+            "probing_max_s",
+            "throttle_max_s",
+            "ramp_rate_min",
+        ):
             _above_zero(name, getattr(self, name))
         if self.window_s is not None:
             _above_zero("window_s", self.window_s)
@@ -105,4 +114,4 @@ def _at_least(name: str, value: float, least: int) -> None:
 
 def _above_zero(name: str, value: float) -> None:
     if not 0 < value < float("inf"):
-        raise InvalidInput(f"{name}: expected a number of seconds above 0, saw {value!r}")
+        raise InvalidInput(f"{name}: expected a number above 0, saw {value!r}")

@@ -73,10 +73,11 @@ def open_wait_s(attempt: int, options: BreakerOptions, *, draw: float) -> float:
 
 
 def ramp_share(elapsed_s: float, options: BreakerOptions) -> float:
-    """The share of all calls that are let in `elapsed_s` seconds after closing: from `ramp_from` up to 1."""
-    if elapsed_s >= options.ramp_s:
+    """The share of its usual calls that are let in `elapsed_s` seconds after closing: from `ramp_from` up to 1."""
+    passed_s = max(0.0, elapsed_s)
+    if passed_s >= options.ramp_s:
         return 1.0
-    return options.ramp_from + (1 - options.ramp_from) * max(0.0, elapsed_s) / options.ramp_s
+    return options.ramp_from + (1 - options.ramp_from) * passed_s / options.ramp_s
 
 
 class Learned(NamedTuple):
