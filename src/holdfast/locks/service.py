@@ -217,7 +217,7 @@ class LockService:
 
     async def _hint(self, tick: int, seconds: float) -> int:
         """Until somebody committed something, or `seconds` passed."""
-        changed = self._tasks.start(self._store.wait(tick), name="lock hint")
+        changed = self._tasks.start(self._heard(tick, seconds), name="lock hint")
         slept = self._tasks.start(self._clock.sleep(seconds), name="lock poll")
         try:
             await asyncio.wait([changed, slept], return_when=asyncio.FIRST_COMPLETED)
@@ -225,6 +225,14 @@ class LockService:
         finally:
             changed.cancel()
             slept.cancel()
+
+    async def _heard(self, tick: int, seconds: float) -> int:
+        """A hint, or none where the store cannot give one: what that means the next look at the lock tells."""
+        try:
+            return await self._store.wait(tick)
+        except HoldfastError:
+            await self._clock.sleep(seconds)
+            return tick
 
     async def _expire(self, term: Term) -> None:
         """Tell the holder when its lease has run out, whatever its renewal hangs on."""

@@ -26,6 +26,7 @@ from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
 from holdfast.workflow.failure import failure_of
+from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, waiting_signals
 from holdfast.workflow.large import whole
@@ -80,6 +81,7 @@ class Actor:
         self._is_inbox_due = origin is not Origin.STARTED
         self._is_lost = False
         self._is_resting = False
+        self._steps_aside = False
         self.has_progressed = asyncio.Event()
 
     @property
@@ -113,6 +115,17 @@ class Actor:
     def poke(self) -> None:
         """Something may have changed outside: look at the inbox and the locks again."""
         self._is_inbox_due = True
+        self._wake.set()
+
+    @property
+    def waits_for_locks(self) -> bool:
+        """Whether no handler works here, or will before a lock is granted."""
+        leaves = self.run.leaves.values()
+        return not self._visits and any(leaf.phase == "locking" for leaf in leaves)
+
+    def step_aside(self) -> None:
+        """Somebody who has no place is waited for here: let the run go, behind all who stand in line."""
+        self._steps_aside = True
         self._wake.set()
 
     def lose(self) -> None:
@@ -196,7 +209,8 @@ class Actor:
         return None
 
     def _is_idle(self) -> bool:
-        return not self._visits and not (self._can_work() and self.run.has_work) and not self._queue
+        has_work = self._can_work() and self.run.has_work and not (self._steps_aside and self.waits_for_locks)
+        return not self._visits and not has_work and not self._queue
 
     def _set_alarm(self) -> None:
         due = min((at for at in (self.run.due, self._lock_due) if at is not None), default=None)
@@ -454,7 +468,9 @@ class Actor:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
             return
-        self._stored = await self._runtime.give_back(self._stored)
+        place = self._runtime.store.now_s() if self._steps_aside else BEGUN
+        self._steps_aside = False
+        self._stored = await self._runtime.give_back(self._stored, place=place)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""

@@ -22,6 +22,7 @@ from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.line import Line
+from holdfast.workflow.locking import is_blocked_in_line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
@@ -35,6 +36,8 @@ CLAIM_FIRST = 16
 CLAIM_BATCH = 200
 """Runs claimed by the first commit and by a later one: each twice the one before, so that the first progress does not
 wait for many others to be taken up."""
+ASIDE_MAX = 16
+"""How many runs that wait for locks are looked at in one sweep while there is no place."""
 HINT_PAUSE_S = 0.05
 """Hints of other processes' commits are answered at most this often."""
 
@@ -79,6 +82,7 @@ class RecoveryManager:
         self._is_inbox_due = True
         self._has_strays = False
         self._was_full = False
+        self._is_way_watched = False
         self.sweeps = 0
         self.is_sweeping = False
         self._sweep_problem: str | None = None
@@ -243,8 +247,26 @@ class RecoveryManager:
             for run_id in await self._signalled(queues):
                 yield run_id
         self._was_full = self._crew.free == 0
-        if not self._was_full:  # while there is no place, what is overdue can only wait for one
+        if self._was_full:
+            await self._make_way()
+        else:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
+
+    async def _make_way(self) -> None:
+        """All places are taken. Where a run in a place waits for a lock that one in line has, neither would ever go on:
+        it steps aside. Whoever comes to wait so later is looked at then."""
+        waiting = self._crew.waiting_for_locks()
+        first = self.sweeps * ASIDE_MAX % max(1, len(waiting))
+        for actor in (waiting[first:] + waiting[:first])[:ASIDE_MAX]:
+            if await is_blocked_in_line(self._runtime.store, actor.run, dead=self._dead):
+                actor.step_aside()
+        if waiting and not self._is_way_watched:
+            self._is_way_watched = True
+            self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self._look_at_way)
+
+    def _look_at_way(self) -> None:
+        self._is_way_watched = False
+        self.nudge()
 
     async def _sweep_own(self) -> AsyncRuns:
         """Where work is dealt out: only what is ours already is looked for here."""
@@ -376,6 +398,7 @@ class RecoveryManager:
                     if run_id not in taken and await self._claim_signalled(record, run_id):
                         taken.append(run_id)
                 except Corrupt as error:  # one unreadable signal or run must not keep the others from being judged
+                    self._is_inbox_due = True  # somebody may repair it
                     log.error("signal cannot be judged", run=run_id, error=error.message)
             if page.next is None:
                 return taken

@@ -16,6 +16,7 @@ from holdfast import codec, patch
 from holdfast.chart import Timer as ChartTimer
 from holdfast.chart import accepts_timer, shown, step
 from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.store.rules import moment
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import (
     ERROR_STATE,
@@ -63,20 +64,25 @@ def backoff_s(retry: Retry, attempt: int, *, draw: float) -> float:
 
 
 def due_now(run: Run, now: float, *, draw: float = 0.0) -> on.Occurrence | None:
-    """The earliest thing whose time has come, or None."""
+    """The earliest thing whose time has come, or None. To the microsecond, as the store tells what is due: a run that
+    was claimed for its time is not found to be early, let go and claimed again."""
     found: list[tuple[float, int, on.Occurrence]] = [
-        (timer.due, 0, on.TimerDue(timer=timer)) for timer in run.timers if timer.due <= now
+        (timer.due, 0, on.TimerDue(timer=timer)) for timer in run.timers if _has_come(timer.due, now)
     ]
     for path, leaf in run.leaves.items():
-        if leaf.sla_at is not None and leaf.sla_at <= now:
+        if leaf.sla_at is not None and _has_come(leaf.sla_at, now):
             found.append((leaf.sla_at, 1, on.SlaBreached(leaf=path, visit=leaf.visit)))
-        if leaf.retry_at is not None and leaf.retry_at <= now:
+        if leaf.retry_at is not None and _has_come(leaf.retry_at, now):
             found.append((leaf.retry_at, 2, on.RetryDue(leaf=path, visit=leaf.visit)))
-        if leaf.deadline_at is not None and leaf.deadline_at <= now:
+        if leaf.deadline_at is not None and _has_come(leaf.deadline_at, now):
             found.append((leaf.deadline_at, 3, on.AttemptOverdue(leaf=path, visit=leaf.visit, draw=draw)))
-    if run.timeout_at is not None and run.timeout_at <= now and not run.escalated:
+    if run.timeout_at is not None and _has_come(run.timeout_at, now) and not run.escalated:
         found.append((run.timeout_at, 4, on.RunOverdue()))
     return min(found, key=lambda item: item[:2])[2] if found else None
+
+
+def _has_come(due: float, now: float) -> bool:
+    return moment(due) <= moment(now)
 
 
 # -- the judges -------------------------------------------------------------------------------------------------
