@@ -23,7 +23,7 @@ from holdfast.workflow.scheduling import ticket_of
 
 STEPS_MAX = 2
 """So many events one decision may take: approving what was not looked at yet is two."""
-LATE_S_MAX = 15.0
+LATE_S_MAX = 30.0
 """How late a healed world may be for a due time."""
 
 

@@ -313,9 +313,7 @@ class _Simulation:
     def _person(self, number: int) -> Person:
         beginning = self._plan.beginnings[number]
         children = {spec.child.workflow for each in self._built.values() for spec in each.specs.values() if spec.child}
-        names = sorted(
-            {each.name for each in self._built.values() if not each.schedules and each.name not in children}
-        )
+        names = sorted({each.name for each in self._built.values() if not each.schedules and each.name not in children})
         return Person(
             beginning,
             f"T-{number}",
