@@ -131,7 +131,7 @@ class Node:
         if process is None or life is None:
             return
         self._wants_end.set()
-        while not (life.done() or process.is_dead):
+        while not (life.done() or process.is_dead):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
         if self._process is process:
             self._over()

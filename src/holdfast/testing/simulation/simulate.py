@@ -15,6 +15,7 @@ from holdfast.chart import Chart
 from holdfast.clock import Randomness, seeded_randomness
 from holdfast.errors import HoldfastError
 from holdfast.locks.records import LOCK, decode_tree
+from holdfast.locks.rules import LockTree
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Page, Query, Scope
 from holdfast.tasks import Supervisor
@@ -85,6 +86,11 @@ async def _runs_of(user: str, engine: Engine) -> list[str]:
 def _is_minded(run: Run, healed_at: float) -> bool:
     """Whether a run is to end: what a schedule begins goes on for ever, and where it fails nobody resumes it."""
     return SCHEDULE not in run.labels or (run.created_at < healed_at and run.status not in STILL)
+
+
+def _is_held(tree: LockTree, now_s: float) -> bool:
+    """Whether somebody has a ticket, or nobody has one of a lock that is said to be held: leases lapse by themselves."""
+    return not tree.queue or not all(ticket.is_lapsed(now_s) for ticket in tree.queue)
 
 
 def _runs_in(page: Page) -> list[Run]:
@@ -298,7 +304,7 @@ class _Simulation:
         runs = _runs_in(page)
         if all(run.is_ended or SCHEDULE in run.labels for run in runs):
             locks = await self._store.scan(Scope.system(), Query(kind=LOCK, statuses=("held", "queued")), limit=1000)
-            held = [r for r in locks.records if not all(each.is_lapsed(now_s) for each in decode_tree(r).queue)]
+            held = [r for r in locks.records if _is_held(decode_tree(r), now_s)]
             self.problems += [f"{record!r}: held, though all runs have ended" for record in held]
         schedules = await self._store.scan(Scope.system(), Query(kind=SCHEDULE), limit=1000)
         self.problems += missing_turns(schedules.records, runs, now_s)
