@@ -19,13 +19,15 @@ from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
 from holdfast.locks import lock_key
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
-from holdfast.workflow import mishaps, rules
+from holdfast.workflow import mishaps
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit, calls_for_owner, is_active, reads_inbox
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
+from holdfast.workflow.due import due_now
 from holdfast.workflow.failure import failure_of
+from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
@@ -81,6 +83,7 @@ class Actor:
         self._is_inbox_due = origin is not Origin.STARTED
         self._is_lost = False
         self._is_resting = False
+        self._steps_aside = False
         self.has_progressed = asyncio.Event()
 
     @property
@@ -114,6 +117,17 @@ class Actor:
     def poke(self) -> None:
         """Something may have changed outside: look at the inbox and the locks again."""
         self._is_inbox_due = True
+        self._wake.set()
+
+    @property
+    def waits_for_locks(self) -> bool:
+        """Whether no handler works here, or will before a lock is granted."""
+        leaves = self.run.leaves.values()
+        return not self._visits and any(leaf.phase == "locking" for leaf in leaves)
+
+    def step_aside(self) -> None:
+        """Somebody who has no place is waited for here: let the run go, behind all who stand in line."""
+        self._steps_aside = True
         self._wake.set()
 
     def lose(self) -> None:
@@ -152,7 +166,7 @@ class Actor:
         while not self._is_lost:
             if self._queue:
                 return self._queue.popleft()
-            due = rules.due_now(self.run, self._runtime.store.now_s())
+            due = due_now(self.run, self._runtime.store.now_s())
             if due is not None and (self.run.status in RUNNABLE or self._can_work()):
                 return self._drawn(due)
             if self._is_inbox_due:
@@ -200,7 +214,8 @@ class Actor:
         return None
 
     def _is_idle(self) -> bool:
-        return not self._visits and not (self._can_work() and self.run.has_work) and not self._queue
+        has_work = self._can_work() and self.run.has_work and not (self._steps_aside and self.waits_for_locks)
+        return not self._visits and not has_work and not self._queue
 
     def _set_alarm(self) -> None:
         due = min((at for at in (self.run.due, self._lock_due) if at is not None), default=None)
@@ -426,7 +441,7 @@ class Actor:
         visit = self._visits.pop(path, None)
         if visit is not None:
             visit.task.cancel()
-            self._queue = deque(item for item in self._queue if not _is_result_of(item, path))
+            self._queue = deque(item for item in self._queue if not on.is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
         keys = dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks)
@@ -455,7 +470,9 @@ class Actor:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
             return
-        self._stored = await self._runtime.give_back(self._stored)
+        place = self._runtime.store.now_s() if self._steps_aside else BEGUN
+        self._steps_aside = False
+        self._stored = await self._runtime.give_back(self._stored, place=place)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
@@ -473,10 +490,6 @@ class Actor:
         self._stored = Stored.of(taken[0])
         self._is_inbox_due = True
         return True
-
-
-def _is_result_of(occurrence: on.Occurrence, path: str) -> bool:
-    return isinstance(occurrence, on.Finished | on.Failed | on.Parked) and occurrence.leaf == path
 
 
 def _is_being_cancelled() -> bool:

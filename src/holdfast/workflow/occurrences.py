@@ -173,3 +173,8 @@ class Moved(Occurrence, frozen=True, kw_only=True):
 
     version: int
     states: dict[str, str]
+
+
+def is_result_of(occurrence: Occurrence, path: str) -> bool:
+    """Whether it is what came of an attempt of that leaf's handler."""
+    return isinstance(occurrence, Finished | Failed | Parked) and occurrence.leaf == path

@@ -30,6 +30,7 @@ from holdfast.workflow.run import RUN, SIGNAL, STILL, Run, decode_signal
 from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.signals import EARLY, NEW
 from holdfast.workflow.watch import StoreWatch
+from holdfast.workflow.way import Way
 
 AsyncRuns = AsyncIterator[str]
 CLAIM_FIRST = 16
@@ -80,6 +81,7 @@ class RecoveryManager:
         self._is_inbox_due = True
         self._has_strays = False
         self._was_full = False
+        self._way = Way(runtime, crew, sweep_s=sweep_s, on_due=self.nudge)
         self.sweeps = 0
         self.is_sweeping = False
         self._sweep_problem: str | None = None
@@ -234,12 +236,9 @@ class RecoveryManager:
         if dead:
             async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
                 yield run_id
-        async for run_id in self._own(queues):
-            yield run_id
-        async for run_id in self._called(queues):
-            yield run_id
-        async for run_id in self._turns(queues):
-            yield run_id
+        for found in (self._own, self._called, self._turns):
+            async for run_id in found(queues):
+                yield run_id
         if not await self._are_tried_apart(queues):
             async for run_id in self._suspects(queues):
                 yield run_id
@@ -248,7 +247,9 @@ class RecoveryManager:
             for run_id in await self._signalled(queues):
                 yield run_id
         self._was_full = self._crew.free == 0
-        if not self._was_full:  # while there is no place, what is overdue can only wait for one
+        if self._was_full:
+            await self._way.make(dead=self._dead, round_=self.sweeps)
+        else:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
 
     async def _sweep_own(self) -> AsyncRuns:
@@ -410,6 +411,7 @@ class RecoveryManager:
                     if run_id not in taken and await self._claim_signalled(record, run_id):
                         taken.append(run_id)
                 except Corrupt as error:  # one unreadable signal or run must not keep the others from being judged
+                    self._is_inbox_due = True  # somebody may repair it
                     log.error("signal cannot be judged", run=run_id, error=error.message)
             if page.next is None:
                 return taken

@@ -66,24 +66,6 @@ def backoff_s(retry: Retry, attempt: int, *, draw: float) -> float:
     return wait if attempt == 1 else min(retry.cap_s, wait * (1 + retry.jitter * draw))
 
 
-def due_now(run: Run, now: float, *, draw: float = 0.0) -> on.Occurrence | None:
-    """The earliest thing whose time has come, or None."""
-    found: list[tuple[float, int, on.Occurrence]] = [
-        (timer.due, 0, on.TimerDue(timer=timer)) for timer in run.timers if timer.due <= now
-    ]
-    for path, leaf in run.leaves.items():
-        if leaf.sla_at is not None and leaf.sla_at <= now:
-            found.append((leaf.sla_at, 1, on.SlaBreached(leaf=path, visit=leaf.visit)))
-        if leaf.retry_at is not None and leaf.retry_at <= now:
-            over = on.Unparked if leaf.phase == "parked" else on.RetryDue
-            found.append((leaf.retry_at, 2, over(leaf=path, visit=leaf.visit)))
-        if leaf.deadline_at is not None and leaf.deadline_at <= now:
-            found.append((leaf.deadline_at, 3, on.AttemptOverdue(leaf=path, visit=leaf.visit, draw=draw)))
-    if run.timeout_at is not None and run.timeout_at <= now and not run.escalated:
-        found.append((run.timeout_at, 4, on.RunOverdue()))
-    return min(found, key=lambda item: item[:2])[2] if found else None
-
-
 # -- the judges -------------------------------------------------------------------------------------------------
 
 

@@ -322,16 +322,16 @@ class Runtime:
         for at in places.queued:
             self.on_room(at)
 
-    async def give_back(self, stored: Stored) -> Stored:
-        """Let go of a run that this process owns, undecided; the run as it stands then. One that has work is next in
-        line."""
+    async def give_back(self, stored: Stored, *, place: float = BEGUN) -> Stored:
+        """Let go of a run that this process owns, undecided; the run as it stands then. One that has work stands in
+        line at `place`, the next one unless said otherwise."""
         run = stored.run
         claim = Claim(
             kind=RUN,
             owner="",
             from_owners=(self.process_id,),
             ids=(run.id,),
-            due_after=BEGUN if run.status == "running" else None,
+            due_after=place if run.status == "running" else None,
             limit=1,
         )
         taken = await self.store.claim(Scope.of_user(run.tenant, run.user), claim)

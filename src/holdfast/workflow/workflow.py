@@ -30,6 +30,7 @@ from holdfast.workflow.definition import (
     limits_of,
     seconds_of,
 )
+from holdfast.workflow.run import queue_of
 from holdfast.workflow.schedule import Missed, Overlap, Policy, Schedule, Timing
 from holdfast.workflow.scheduling import check_schedule
 
@@ -330,3 +331,14 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, version={self.version}, states={len(self.states)})"
+
+
+def by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
+    """The compiled workflows by "name@version". Raises InvalidDefinition where one is given twice."""
+    found: dict[str, Built] = {}
+    for workflow in workflows:
+        queue = queue_of(workflow.name, workflow.version)
+        if queue in found:
+            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
+        found[queue] = workflow.build()
+    return found
