@@ -15,20 +15,20 @@ from contextlib import suppress
 from holdfast import faults
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store.records import Claim, Key, Query, Record, Scope
+from holdfast.store.records import Claim, Query, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.admission import calls_for_owner, reads_inbox
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.calling import Dealt, called
 from holdfast.workflow.crew import Crew
-from holdfast.workflow.inbox import refuse_rest, waiting_signals
+from holdfast.workflow.inbox import waiting_signals
+from holdfast.workflow.left import LeftSignals
 from holdfast.workflow.line import Line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.run import RUN, SIGNAL, STILL, Run, decode_signal
+from holdfast.workflow.run import RUN, STILL, Run
 from holdfast.workflow.runtime import Runtime, Stored, knows
-from holdfast.workflow.signals import EARLY, NEW
 from holdfast.workflow.watch import StoreWatch
 from holdfast.workflow.way import Way
 
@@ -81,6 +81,7 @@ class RecoveryManager:
         self._is_inbox_due = True
         self._has_strays = False
         self._was_full = False
+        self._left = LeftSignals(runtime, self.claim_one)
         self._way = Way(runtime, crew, sweep_s=sweep_s, on_due=self.nudge)
         self.sweeps = 0
         self.is_sweeping = False
@@ -244,8 +245,9 @@ class RecoveryManager:
                 yield run_id
         if self._is_inbox_due and self._crew.free > 0:
             self._is_inbox_due = False  # before the look: what comes up during it is looked for again
-            for run_id in await self._signalled(queues):
+            async for run_id in self._left.find(queues):
                 yield run_id
+            self._is_inbox_due = self._is_inbox_due or self._left.is_due_again
         self._was_full = self._crew.free == 0
         if self._was_full:
             await self._way.make(dead=self._dead, round_=self.sweeps)
@@ -397,40 +399,6 @@ class RecoveryManager:
         claim = Claim(kind=RUN, owner="", from_owners=(me,), ids=(actor.run.id,), limit=1)
         for record in await self._runtime.store.claim(Scope.system(), claim):
             self._crew.lose(record.key.id, epoch=record.epoch)
-
-    async def _signalled(self, queues: tuple[str, ...]) -> list[str]:
-        """Runs that were let go while a signal lay in their inbox, by a process that died just then."""
-        taken: list[str] = []
-        after: str | None = None
-        query = Query(kind=SIGNAL, statuses=(NEW, EARLY), queues=queues)
-        while True:
-            page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=500)
-            for record in page.records:
-                run_id = record.key.id.partition("/")[0]
-                try:
-                    if run_id not in taken and await self._claim_signalled(record, run_id):
-                        taken.append(run_id)
-                except Corrupt as error:  # one unreadable signal or run must not keep the others from being judged
-                    self._is_inbox_due = True  # somebody may repair it
-                    log.error("signal cannot be judged", run=run_id, error=error.message)
-            if page.next is None:
-                return taken
-            after = page.next
-
-    async def _claim_signalled(self, record: Record, run_id: str) -> bool:
-        key = Key(record.key.tenant, record.key.user, RUN, run_id)
-        found = (await self._runtime.store.read(Scope.system(), [key]))[0]
-        if found is None or found.owner:
-            return False
-        run = Stored.of(found).run
-        if run.queue not in knows(self._runtime.workflows):
-            return False  # migrated since the signal was sent, to a version that this process does not know
-        if run.is_ended:  # and whoever ended it did not come to say so
-            await refuse_rest(self._runtime, run)
-            return False
-        if not calls_for_owner(self._runtime.built(run), run, decode_signal(record.body)):
-            return False
-        return await self.claim_one(run)
 
     async def look_into_inbox(self, run: Run) -> bool:
         """Take up an unowned run if a signal that was kept can be judged now; False where there is none."""
