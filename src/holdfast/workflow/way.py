@@ -21,14 +21,21 @@ class Way:
         self._sweep_s = sweep_s
         self._on_due = on_due
         self._is_watched = False
+        self._aside: dict[str, float] = {}
+        """When each run stepped aside last. One that is taken up again at once, for nobody else could be, stays for a
+        while: else it would come and go without end."""
 
     async def make(self, *, dead: Container[str], round_: int) -> None:
         """All places are taken. Where a run in a place waits for a lock that one in line has, neither would ever go on:
         it steps aside. Whoever comes to wait so later is looked at then. `dead`: processes that will not go on."""
-        waiting = self._crew.waiting_for_locks()
+        waiting, now = self._crew.waiting_for_locks(), self._runtime.store.now_s()
+        self._aside = {run_id: at for run_id, at in self._aside.items() if at > now - self._sweep_s}
         first = round_ * ASIDE_MAX % max(1, len(waiting))
         for actor in (waiting[first:] + waiting[:first])[:ASIDE_MAX]:
+            if actor.run.id in self._aside:
+                continue
             if await is_blocked_in_line(self._runtime.store, actor.run, dead=dead):
+                self._aside[actor.run.id] = now
                 actor.step_aside()
         if waiting and not self._is_watched:
             self._is_watched = True
