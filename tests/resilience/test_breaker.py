@@ -38,6 +38,14 @@ class TestOpening:
         await tried(breaker, *[True, False] * 3)
         assert breaker.state == "open"
 
+    async def test_so_many_failures_in_a_row_open_it_whatever_was_before(self) -> None:
+        """A busy minute of successes does not hide an outage."""
+        breaker, events = a_breaker(Hands(), window_calls=1000, failures_in_row=10)
+        await tried(breaker, *[True] * 900, *[False] * 9, True, *[False] * 9)
+        assert breaker.state == "closed"
+        await tried(breaker, False)
+        assert (breaker.state, events[-1].reason) == ("open", "failed: 10 calls in a row")
+
     async def test_a_success_that_completes_the_minimum_opens_it(self) -> None:
         breaker, _ = a_breaker(Hands())
         await tried(breaker, False, False, False, False, True)

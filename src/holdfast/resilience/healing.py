@@ -18,8 +18,8 @@ SHARE_MIN: Mapping[Class, float] = {"people": 0.0, "remediation": 0.3, "backgrou
 """The share of its calls that a dependency must let in again before each class of load goes to it."""
 PROBING_MAX = 2
 """How many dependencies may be probed at once."""
-ROUNDS_MAX = 100
-"""After how many openings in a row probing is left to people: half an hour of a database, hours of a model."""
+ROUNDS_MAX = 1000
+"""After how many openings in a row probing is left to people: an hour of a cache, most of a day of a model."""
 
 
 class Ill(NamedTuple):

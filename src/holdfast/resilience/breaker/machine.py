@@ -102,6 +102,7 @@ class BreakerMachine:
         self._is_learning = options.adaptive is not None
         self._plain_door = None if self._is_learning else self.door
         """The door, while it is closed and a success means no more than one more call."""
+        self._in_row = 0
         self._learned_at = 0.0
         self._since_learned = 0
         self._ramp_began: float | None = None
@@ -171,6 +172,8 @@ class BreakerMachine:
         """`settle` of a success, short where the breaker is closed and well."""
         if given is self._plain_door:
             window = self._window
+            if self._in_row:
+                self._in_row = 0
             if took_s > self._slow_s:
                 window.record(now, False, True)
             else:
@@ -337,6 +340,7 @@ class BreakerMachine:
         if self.state == "disabled":
             return
         self._window.record(now, has_failed, is_slow)
+        self._in_row = self._in_row + 1 if has_failed else 0
         if not self._judge(now) and self._is_learning:
             self._learn(now)
 
@@ -344,7 +348,7 @@ class BreakerMachine:
         """Open if the window says so."""
         needed = self._calls_needed if self._ramp_began is None else min(self._calls_needed, self.options.probes)
         counts = self._window.counts(now)
-        reason = why_open(counts, self.options, failure_rate=self.failure_rate, calls_min=needed)
+        reason = why_open(counts, self.options, failure_rate=self.failure_rate, calls_min=needed, in_row=self._in_row)
         if self.state == "metrics_only":
             if reason and not self.reason.startswith("would open"):
                 self.reason = f"would open, {reason}"
@@ -389,6 +393,7 @@ class BreakerMachine:
         self._ramp_began = None
         if state not in ("open", "half_open"):
             self._window.clear()
+            self._in_row = 0
             self._empty_since = now
             self.held = ""  # there is nothing to probe
         self.door = self._pass if state in ("closed", "disabled", "metrics_only") else None

@@ -37,7 +37,8 @@ class BreakerOptions:
 
     It looks at the last `window_calls` calls, or where `window_s` is given at those of the last so many seconds. Once
     there are `calls_min` it opens when the share that failed is at least `failure_rate`, or when the share that took
-    longer than `slow_s` seconds is at least `slow_rate`. `adaptive` learns the failure rate instead.
+    longer than `slow_s` seconds is at least `slow_rate`. `adaptive` learns the failure rate instead. It also
+    opens after `failures_in_row` with no success between them, however many good calls the window still has.
 
     Open, it waits `open_s` seconds, each time in a row `open_factor` times as long up to `open_max_s`, less a drawn
     part of at most `jitter` of it. Then `probes` calls may try, each with `probe_ttl_s` to come back; when none has
@@ -55,6 +56,7 @@ class BreakerOptions:
     window_calls: int = 100
     window_s: float | None = None
     adaptive: Adaptive | None = None
+    failures_in_row: int | None = None
     open_s: float = 30.0
     open_factor: float = 2.0
     open_max_s: float = 300.0
@@ -84,6 +86,8 @@ class BreakerOptions:
             "ramp_rate_min",
         ):
             _above_zero(name, getattr(self, name))
+        if self.failures_in_row is not None:
+            _at_least("failures_in_row", self.failures_in_row, 1)
         if self.window_s is not None:
             _above_zero("window_s", self.window_s)
         if self.open_max_s < self.open_s:

@@ -14,6 +14,7 @@ PRESETS: Mapping[str, BreakerOptions] = MappingProxyType(
     {
         # Slow and often wrong: one call in ten may fail on a usual day, and a call of half a minute is no news.
         "llm": BreakerOptions(
+            failures_in_row=10,
             adaptive=Adaptive(rate_min=0.3, rate_max=0.7),
             slow_s=60.0,
             slow_rate=0.8,
@@ -29,6 +30,7 @@ PRESETS: Mapping[str, BreakerOptions] = MappingProxyType(
         ),
         # Quick and rarely away; what it refuses shows that it is there.
         "database": BreakerOptions(
+            failures_in_row=8,
             failure_rate=0.5,
             slow_s=5.0,
             slow_rate=0.8,
@@ -44,6 +46,7 @@ PRESETS: Mapping[str, BreakerOptions] = MappingProxyType(
         ),
         # What stands in front of the truth: given up soon, asked again soon.
         "redis": BreakerOptions(
+            failures_in_row=8,
             failure_rate=0.5,
             slow_s=0.5,
             slow_rate=0.5,
@@ -58,6 +61,7 @@ PRESETS: Mapping[str, BreakerOptions] = MappingProxyType(
             classify=classify_connection,
         ),
         "http": BreakerOptions(
+            failures_in_row=10,
             failure_rate=0.5,
             slow_s=10.0,
             slow_rate=0.8,

@@ -23,8 +23,11 @@ class Counts(NamedTuple):
     slow: int = 0
 
 
-def why_open(counts: Counts, options: BreakerOptions, *, failure_rate: float, calls_min: int) -> str:
-    """The reason to open a closed breaker, "" for none. `failure_rate`: the one that holds now, learned or given."""
+def why_open(counts: Counts, options: BreakerOptions, *, failure_rate: float, calls_min: int, in_row: int = 0) -> str:
+    """The reason to open a closed breaker, "" for none. `failure_rate`: the one that holds now, learned or given;
+    `in_row`: how many calls have failed since the last success."""
+    if options.failures_in_row is not None and in_row >= options.failures_in_row:
+        return f"failed: {in_row} calls in a row"
     if counts.calls < calls_min:
         return ""
     if _reaches(counts.failures, failure_rate * counts.calls):
