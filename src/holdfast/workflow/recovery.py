@@ -81,6 +81,7 @@ class RecoveryManager:
         self._is_inbox_due = True
         self._has_strays = False
         self._was_full = False
+        self._is_turn_of_line = True
         self._left = LeftSignals(runtime, self.claim_one)
         self._way = Way(runtime, crew, sweep_s=sweep_s, on_due=self.nudge)
         self.sweeps = 0
@@ -300,13 +301,15 @@ class RecoveryManager:
 
     async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:
         """The line, and the waiting runs whose time has come. Neither can starve the other: one of them gets half of
-        the places first, the other what it wants of the rest, and at the next sweep it is the other way round."""
+        the places first, the other what it wants of the rest, and once it got some it is the other way round."""
         half = -(-self._crew.free // 2)
-        first, second = ("running", "waiting") if self.sweeps % 2 == 0 else ("waiting", "running")
+        first, second = ("running", "waiting") if self._is_turn_of_line else ("waiting", "running")
         taken = 0
         async for run_id in self._unowned(first, queues, at_most=half):
             taken += 1
             yield run_id
+        if taken:  # not at each sweep: there may be a place at each second one alone
+            self._is_turn_of_line = not self._is_turn_of_line
         async for run_id in self._unowned(second, queues):
             yield run_id
         if taken >= half:
