@@ -35,6 +35,8 @@ KNOWN_FOR_S = 1.0
 more, and a version from before must not be taken for that of another tree."""
 LOOK_MAX = 1000
 """How many trees one read asks for."""
+HINT_PAUSE_S = 0.01
+"""Hints are answered at most this often: a busy store has one for each commit of anybody."""
 
 AnswerT = TypeVar("AnswerT")
 Decision = Callable[[LockBook], AnswerT]
@@ -231,9 +233,12 @@ class Desk:
     async def _watch(self) -> None:
         """While somebody waits: read, at each hint, the trees in which it may have come to be somebody's turn; and all
         of them now and then, for a hint may be lost and a holder may be dead."""
-        tick, looked_at = 0, float("-inf")
+        tick, looked_at, hinted_at = 0, float("-inf"), float("-inf")
         while self._waiting:
             tick = await self._hint(tick)
+            if (early_s := hinted_at + HINT_PAUSE_S - _loop_s()) > 0:
+                await self._clock.sleep(early_s)
+            hinted_at = _loop_s()
             self._look_now.clear()
             is_due = self._store.now_s() - looked_at >= self._poll_s
             if is_due:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 
@@ -20,6 +20,19 @@ _AT_WORK = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND backend_type = 'client backend' AND state = 'active'
         AND pid <> pg_backend_pid()"""
+
+_IN_TRANSACTION = _AT_WORK.replace("state = 'active'", "state <> 'idle'")
+STOPS_MAX = 20
+STOPPED_S = 1.0
+"""How long a server may need to finish what was sent to it just before."""
+
+
+class Rival(Protocol):
+    """A process that can be stopped."""
+
+    def stop(self) -> None: ...
+
+    def go_on(self) -> None: ...
 
 
 class Told(NamedTuple):
@@ -129,13 +142,27 @@ async def all_runs(store: Store) -> list[Record]:
         after = page.next
 
 
-async def _until_idle(url: str) -> None:
+def stop_outside_a_commit(rival: Rival, url: str) -> None:
+    """SIGSTOP, where the server has nothing under way for anybody: else it goes on, and is stopped anew."""
+    for _ in range(STOPS_MAX):
+        rival.stop()
+        if url.startswith(FILE):
+            return
+        try:
+            asyncio.run(_until_idle(url, limit_s=STOPPED_S, query=_IN_TRANSACTION))
+            return
+        except TimeoutError:
+            rival.go_on()
+    raise AssertionError(f"expected to be stopped outside a commit, saw {STOPS_MAX} times one under way")
+
+
+async def _until_idle(url: str, *, limit_s: float = LIMIT_S, query: str = _AT_WORK) -> None:
     """Until the server has nothing to do for anybody else on this database."""
     connection = await asyncpg.connect(url.removeprefix("hybrid+").partition("?")[0])
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             while True:
-                if not await connection.fetchval(_AT_WORK):
+                if not await connection.fetchval(query):
                     return
                 await asyncio.sleep(LOOK_S)
     finally:

@@ -14,7 +14,7 @@ from holdfast.store.records import Claim, Query, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S
 from holdfast.workflow.run import PROCESS, RUN
-from tests.engine.crash.findings import examine, found_in, memo_names, reading
+from tests.engine.crash.findings import examine, found_in, memo_names, reading, stop_outside_a_commit
 from tests.engine.crash.processes import ON_SQLITE, Stage, until
 
 RUNS = 20
@@ -61,7 +61,7 @@ def test_a_peer_takes_the_runs_of_an_owner_that_stands_still_and_fences_it(stage
     up returns, and neither its memo nor anything after it is written."""
     owner = stage.start("line", starts=1, awaits=1, holds=("b",), engine=QUICK)
     owner.until_line("b")
-    owner.stop()
+    stop_outside_a_commit(owner, stage.url)
     stage.run("line", awaits=1, engine=QUICK)
     before = examine(stage.url)["T-0"]
     assert before.run.status == "done"
