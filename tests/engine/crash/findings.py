@@ -145,6 +145,8 @@ async def all_runs(store: Store) -> list[Record]:
 def stop_outside_a_commit(rival: Rival, url: str) -> None:
     """SIGSTOP, where the server has nothing under way for anybody: else it goes on, and is stopped anew."""
     for _ in range(STOPS_MAX):
+        if not url.startswith(FILE):
+            asyncio.run(_until_idle(url, query=_IN_TRANSACTION))
         rival.stop()
         if url.startswith(FILE):
             return
