@@ -100,7 +100,7 @@ async def test_no_secret_of_a_run_reaches_the_disk(tmp_path: Path) -> None:
     async def fetch(text: str) -> str:
         return text * 100_000
 
-    @wf.state("write", to="sent", start=True, retry=Retry(attempts=1), on_error="failed")
+    @wf.state("write", to="sent", start=True, retry=Retry(attempts_max=1), on_error="failed")
     async def write(ctx: Any) -> None:
         ctx.data["copy"] = ctx.input["text"]
         await ctx.step(fetch, ctx.input["text"])
