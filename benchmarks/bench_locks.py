@@ -24,7 +24,7 @@ from holdfast import Engine
 from holdfast.testing.servers import ValkeyServer
 
 CONTENDERS = (1, 50)
-STORES = ("sqlite", "postgres", "hybrid")
+STORES = ("sqlite", "postgres", "hybrid", "redis")
 SECONDS, QUICK_SECONDS = 3.0, 0.3
 TTL_S = 30.0
 ADVISORY_KEY = 7

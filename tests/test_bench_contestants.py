@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bench_breakers import CONTESTANTS as BREAKERS
 from benchmarks.bench_sequential import CONTESTANTS
 from benchmarks.contestants.process import Size, measure, sync_calls
 from benchmarks.contestants.recovery import Counts
@@ -91,3 +92,13 @@ async def test_a_first_step_that_runs_again_after_recovery_is_found() -> None:
 def test_syncs_are_read_from_the_table_of_strace() -> None:
     assert sync_calls(STRACE_TABLE) == 27
     assert sync_calls("") == 0
+
+
+@pytest.mark.parametrize("name", BREAKERS)
+async def test_each_breaker_lets_calls_through(name: str) -> None:
+    make, package = BREAKERS[name]
+    if package:
+        pytest.importorskip(package, reason=f"needs {package}, of the dependency group bench")
+    call = make()
+    for _ in range(3):
+        assert await call() is None

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import assert_type
 
 from holdfast import (
+    BreakerOpen,
+    BulkheadFull,
+    CircuitBreaker,
     CommitUnknown,
     Conflict,
     Corrupt,
+    Deadline,
+    DeadlineExceeded,
     ErrorSeverity,
     ErrorType,
     Fenced,
     FieldConflict,
     FieldPolicy,
+    Guard,
     HoldfastError,
     InvalidDefinition,
     InvalidInput,
@@ -22,6 +28,7 @@ from holdfast import (
     NotFound,
     Nothing,
     Rejected,
+    RetryBudget,
     Stamp,
     SyncFigures,
     SyncManager,
@@ -30,6 +37,7 @@ from holdfast import (
     WorkflowError,
     WrongContext,
     merge,
+    retry,
 )
 
 
@@ -76,3 +84,15 @@ async def writers_are_kept_apart(sync: SyncManager, context: UserExecutionContex
     assert_type(sync.figures(), SyncFigures)
     assert_type(sync.figures().lag_s, float)
     assert_type((await sync.read(context, "plan")).version, int)
+
+
+async def a_guarded_call_gives_what_it_gives(guard: Guard, breaker: CircuitBreaker, budget: RetryBudget) -> None:
+    async def ask() -> int:
+        return 1
+
+    assert_type(await guard.call(ask, user="ana", load="people", deadline=Deadline(1.0)), int)
+    assert_type(await breaker.call(ask), int)
+    assert_type(await retry(ask, budget=budget), int)
+    refusals: tuple[type[Unavailable], ...] = (BreakerOpen, BulkheadFull, DeadlineExceeded)
+    timeouts: tuple[type[TimeoutError], ...] = (DeadlineExceeded,)
+    del refusals, timeouts

@@ -4,9 +4,12 @@ from holdfast.chart import to_mermaid, to_svg
 from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
+    BreakerOpen,
+    BulkheadFull,
     CommitUnknown,
     Conflict,
     Corrupt,
+    DeadlineExceeded,
     Deadlock,
     ErrorSeverity,
     ErrorType,
@@ -23,10 +26,21 @@ from holdfast.errors import (
     WorkflowError,
     WrongContext,
 )
+from holdfast.limits import Limit
 from holdfast.locks import Lease
 from holdfast.loops import LoopBound
 from holdfast.merge import FieldConflict, FieldPolicy, Merged, Nothing, Stamp, merge
 from holdfast.observe import Check, Health, Status, health_of, set_up_logs
+from holdfast.resilience import (
+    BreakerOptions,
+    CircuitBreaker,
+    Dependencies,
+    Dependency,
+    DependencyEvent,
+    KeyedBreakers,
+    preset,
+)
+from holdfast.resilience.traffic import AdaptiveLimit, Backoff, Bulkhead, Deadline, Guard, RetryBudget, retry
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -55,14 +69,26 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "AdaptiveLimit",
+    "Backoff",
     "BlobRef",
+    "BreakerOpen",
+    "BreakerOptions",
+    "Bulkhead",
+    "BulkheadFull",
     "Check",
     "Checkpoint",
+    "CircuitBreaker",
     "Client",
     "CommitUnknown",
     "Conflict",
     "Corrupt",
+    "Deadline",
+    "DeadlineExceeded",
     "Deadlock",
+    "Dependencies",
+    "Dependency",
+    "DependencyEvent",
     "DetailedState",
     "Engine",
     "ErrorSeverity",
@@ -71,13 +97,16 @@ __all__ = [
     "FieldConflict",
     "FieldPolicy",
     "Forward",
+    "Guard",
     "Health",
     "HoldfastError",
     "InvalidDefinition",
     "InvalidInput",
     "InvalidTransition",
     "Join",
+    "KeyedBreakers",
     "Lease",
+    "Limit",
     "LoopBound",
     "MainState",
     "MergeConflict",
@@ -89,6 +118,7 @@ __all__ = [
     "Rejected",
     "Retention",
     "Retry",
+    "RetryBudget",
     "RunContext",
     "RunHandle",
     "Stamp",
@@ -113,6 +143,8 @@ __all__ = [
     "health_of",
     "merge",
     "open_store",
+    "preset",
+    "retry",
     "set_up_logs",
     "to_mermaid",
     "to_svg",

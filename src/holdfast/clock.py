@@ -11,6 +11,7 @@ import random
 import re
 import time
 import zoneinfo
+from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 
@@ -36,9 +37,9 @@ class Randomness(Protocol):
     def getrandbits(self, k: int, /) -> int: ...
 
 
-def monotonic_s() -> float:
-    """Seconds of a clock that is never set, for durations outside a loop and between loops."""
-    return time.monotonic()
+monotonic_s: Callable[[], float] = time.monotonic
+"""Seconds of a clock that is never set, for durations outside a loop and between loops. No function of ours around it:
+a breaker reads it twice a call, and the wrapper cost 35 ns each time."""
 
 
 def system_time_s() -> float:

@@ -83,6 +83,20 @@ class Unavailable(HoldfastError):
     """It cannot be done now (locked, full, away, closed); the same call may work later."""
 
 
+class BreakerOpen(Unavailable):
+    """A breaker refuses calls to something that is not well; nothing was called. `breaker` names it, `retry_after_s`
+    says in how many seconds it is worth asking again, None where only a person releases it."""
+
+
+class BulkheadFull(Unavailable):
+    """All places of a bulkhead are taken, and so are those in its queue; nothing was called. `bulkhead` names it; send
+    less, or give it more places. `reason` is "queue" or "user", where one user already has its share of the queue."""
+
+
+class DeadlineExceeded(Unavailable, TimeoutError):
+    """The time that a call was given is over, before it began or while it ran. `what` says what it was given to."""
+
+
 class CommitUnknown(HoldfastError):
     """The answer to a commit was lost. The work may have happened: look its `change_id` up before trying again."""
 

@@ -15,6 +15,7 @@ STREET: tuple[frozenset[str], ...] = tuple(
         "chart resilience",
         "store",
         "locks",
+        "limits",
         "state",
         "workflow",
         "agents",

@@ -145,6 +145,11 @@ def test_doctor_judges(facts: StoreFacts, check: str, status: Status, seen: str)
     assert bool(found.advice) or status is Status.GREEN
 
 
+def test_doctor_names_the_workflow_version_that_no_worker_knows() -> None:
+    (check,) = [each for each in diagnose(replace(WELL, runs=(STUCK,))).checks if each.name == "progress"]
+    assert check.advice.startswith("start an engine that knows shop@1")
+
+
 def test_a_command_that_sends_names_what_was_looked_at() -> None:
     assert rules.signal_command("T-1", "approve", visit=2, about="") == ("holdfast", "approve", "T-1", "--visit", "2")
     assert rules.signal_command("T-1", "go", visit=2, about="3f")[-4:] == ("T-1", "go", "--about", "3f")

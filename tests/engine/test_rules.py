@@ -17,6 +17,7 @@ from holdfast.workflow.admission import Verdict, admit, expectation
 from holdfast.workflow.begin import begin, first_data, forked
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision
+from holdfast.workflow.due import due_now
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.run import Failure, Leaf, Run, Signal, Timer, decode_run, encode_run
 from tests.engine.labs import nothing
@@ -93,14 +94,14 @@ def test_the_earliest_comes_first_and_a_timer_before_the_rest() -> None:
         timers=(Timer("hall", "/after/hall/0", 1, NOW + 2),),
         timeout_at=NOW + 3,
     )
-    assert rules.due_now(run, NOW) is None
-    assert isinstance(rules.due_now(run, NOW + 2), on.AttemptOverdue)
+    assert due_now(run, NOW) is None
+    assert isinstance(due_now(run, NOW + 2), on.AttemptOverdue)
     later = replace(run, leaves={"hall": replace(run.leaves["hall"], deadline_at=None)})
-    assert isinstance(rules.due_now(later, NOW + 2), on.TimerDue)
-    assert isinstance(rules.due_now(replace(later, timers=()), NOW + 2), on.SlaBreached)
+    assert isinstance(due_now(later, NOW + 2), on.TimerDue)
+    assert isinstance(due_now(replace(later, timers=()), NOW + 2), on.SlaBreached)
     bare = due_at(NOW)
-    assert isinstance(rules.due_now(replace(bare, timeout_at=NOW + 3), NOW + 3), on.RunOverdue)
-    assert rules.due_now(replace(bare, timeout_at=NOW + 3, escalated=True), NOW + 9) is None
+    assert isinstance(due_now(replace(bare, timeout_at=NOW + 3), NOW + 3), on.RunOverdue)
+    assert due_now(replace(bare, timeout_at=NOW + 3, escalated=True), NOW + 9) is None
 
 
 @pytest.mark.parametrize("status", ["paused", "failed", "poisoned"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from holdfast import Engine, RunContext, Status, Unavailable, Workflow, health_of
+from holdfast import Engine, Retry, RunContext, Status, Unavailable, Workflow, health_of
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Commit, Key, Page, Put, Query, Record, Scope
 from holdfast.store.sqlite.store import SqliteStore
@@ -256,3 +256,30 @@ async def overwrite(store: MemoryStore | OddStore, key: Key, change: object) -> 
     )
     await store.commit(Scope.system(), Change(change_id=f"overwrite {key.id}", writes=(put,)))
     assert key.kind == RUN
+
+
+async def test_runs_that_are_tried_again_and_again_do_not_starve_the_line() -> None:
+    """One place, and always somebody whose back-off is over: who stands in line gets his turn all the same, though
+    there may be a place at every second sweep alone."""
+    workflow = Workflow("busy", data=dict, retry=Retry(attempts_max=1000, first_s=0.5, cap_s=0.5, jitter=0))
+    lab = Lab(workflow, runs_max=1)
+    begun: list[str] = []
+
+    @workflow.state("work", start=True, to="end")
+    async def work(ctx: RunContext) -> None:
+        begun.append(ctx.ticket_id)
+        await lab.clock.sleep(1.0)
+        raise ConnectionError("not yet")
+
+    workflow.final("end")
+    async with lab:
+        for number in range(4):
+            await lab.start("busy", id=f"old-{number}")
+            await lab.skip(1.5)
+        for _ in range(2):  # whichever way the count of sweeps goes
+            lab.engine.inside.recovery.sweeps += 1
+            await lab.start("busy", id=f"new-{len(begun)}")
+            before = len(begun)
+            await lab.skip(12)
+            assert any(ticket.startswith("new") for ticket in begun[before:]), begun[before:]
+            begun.clear()

@@ -17,6 +17,8 @@ from holdfast.locks.rules import (
     ask,
     blockers,
     conflict,
+    is_up_to_others,
+    next_token,
     release,
     requests_of,
     standing,
@@ -113,6 +115,17 @@ class Line(RuleBasedStateMachine):
                 assert bool(where.tokens) == bool(each.token)
 
     @invariant()
+    def where_it_is_not_up_to_others_they_can_grant_nothing(self) -> None:
+        if any(each.is_lapsed(self.now) for each in self.tree.queue):
+            return
+        ours, after = HOLDERS[:2], self.tree
+        for other in HOLDERS[2:]:
+            after = release(after, other, now=self.now)
+        waiting = {(each.holder, each.name) for each in self.tree.queue if each.holder in ours and not each.token}
+        granted = [each for each in after.queue if (each.holder, each.name) in waiting and each.token]
+        assert not granted or is_up_to_others(self.tree, ours)
+
+    @invariant()
     def operators_see_everybody_who_is_there(self) -> None:
         views = views_of(self.tree, now=self.now)
         shown = sum(len(view.holders) + len(view.waiters) for view in views)
@@ -146,6 +159,19 @@ def test_tokens_of_one_commit_differ() -> None:
     tree = queue_of(ticket("w", "company"), ticket("a", "company", "shared"), ticket("b", "company/cart", "shared"))
     tree = release(tree, "w", now=0.0)
     assert [each.token for each in tree.queue] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "token"), [(0, 0.0, 1), (7, 0.0, 8), (7, 2.5, 2_500_000), (10**16, 2.5, 10**16 + 1)]
+)
+def test_a_token_is_higher_than_the_last_and_no_less_than_the_time(last: int, now: float, token: int) -> None:
+    assert next_token(last, now) == token
+
+
+def test_a_tree_that_was_set_back_grants_no_token_of_before() -> None:
+    tree = LockTree("repository", "company")
+    granted = [ask(tree, [ticket("a", "company")], now=now).tokens for now in (1_800_000_000.0, 1_800_000_001.0)]
+    assert granted[0] < granted[1] < 2**53, "and JSON carries them"
 
 
 def test_a_former_self_gives_nothing_back_that_is_not_its_own() -> None:

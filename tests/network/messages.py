@@ -80,6 +80,9 @@ def listening(
         sessions = dict[asyncio.Task[None], asyncio.StreamWriter]()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if may_end.is_set():  # accepted before the listener closed, and told of only now
+                writer.transport.abort()
+                return
             task = asyncio.get_running_loop().create_task(_served(serve, reader, writer))
             sessions[task] = writer
             task.add_done_callback(sessions.pop)
@@ -93,8 +96,9 @@ def listening(
         for task, writer in tuple(sessions.items()):
             writer.transport.abort()  # one that has not begun yet will not do it
             task.cancel()
-        await asyncio.gather(*sessions, return_exceptions=True)
         close()
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:  # those that are just being accepted, too
+            await asyncio.wait(others)
         await asyncio.sleep(0)  # transports close their sockets in the next turn
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), name="network", daemon=True)

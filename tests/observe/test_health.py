@@ -14,6 +14,8 @@ from holdfast import Check, Engine, Health, InvalidInput, Status, Workflow, heal
 from holdfast.logs import get_logger
 from holdfast.observe.logs import LOGGERS
 from holdfast.observe.rules import Facts, judge, worst
+from holdfast.resilience.dependencies import Dependencies
+from holdfast.resilience.graph import Dependency
 
 WELL = Facts(
     store_ailment=None,
@@ -43,6 +45,10 @@ CASES = [
     Case("no recovery", {"is_recovery_running": False}, Status.RED, "recovery"),
     Case("store away", {"sweep_problem": "locked"}, Status.DEGRADED, "recovery"),
     Case("no place", {"free_places": 0}, Status.DEGRADED, "places"),
+    Case("a clock ahead", {"clock_ahead_s": 5.1}, Status.DEGRADED, "clock"),
+    Case("a clock behind", {"clock_ahead_s": -3600.0}, Status.DEGRADED, "clock"),
+    Case("a model down", {"dependencies": {"llm": "ill; failed"}}, Status.DEGRADED, "dependency llm"),
+    Case("others up", {"dependencies_well": 2}, Status.GREEN),
     Case("a run stopped", {"problems": {"run 1": "OSError"}}, Status.DEGRADED, "run 1"),
 ]
 
@@ -62,6 +68,13 @@ def test_the_line_on_recovery_tells_what_it_did_and_what_it_cannot() -> None:
     facts = Facts(**fields | {"recovered": "3 runs recovered", "suspects_here": "no such module"})
     (seen,) = [check.seen for check in judge(facts).checks if check.name == "recovery"]
     assert seen == "sweeps; 3 runs recovered; suspects are tried in this process: no such module"
+
+
+def test_clocks_far_apart_are_told_with_the_mend() -> None:
+    facts = Facts(**{name: getattr(WELL, name) for name in WELL.__struct_fields__} | {"clock_ahead_s": -61.25})
+    (clock,) = [check for check in judge(facts).checks if check.name == "clock"]
+    assert clock.seen == "61.2 s behind the store's"
+    assert "let NTP set it" in clock.advice
 
 
 def test_the_verdict_is_as_bad_as_the_worst_check() -> None:
@@ -128,3 +141,19 @@ def test_without_any_set_up_nothing_is_written_to_stdout(capsys: pytest.CaptureF
 def test_an_unknown_log_level_is_named() -> None:
     with pytest.raises(InvalidInput, match="loud"):
         set_up_logs(level="loud")
+
+
+async def test_dependencies_that_are_not_well_show_by_name() -> None:
+    nodes = [Dependency(name="llm", kind="llm"), Dependency(name="agent", kind="agent", needs=["llm"])]
+    dependencies = Dependencies(*nodes, Dependency(name="db", kind="database"))
+    async with Engine("memory:", dependencies=dependencies) as engine:
+        assert health_of(engine).status is Status.GREEN
+        dependencies.breaker("llm").open("planted", wait_s=60)
+        health = health_of(engine)
+        seen = {check.name: check.seen for check in health.checks if "depend" in check.name}
+        assert seen == {
+            "dependency llm": "ill; planted; for 0 s, its objective is 120 s",
+            "dependency agent": "blocked by llm",
+            "dependencies": "1 well",
+        }
+        assert health.status is Status.DEGRADED

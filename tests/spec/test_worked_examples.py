@@ -116,6 +116,7 @@ async def test_w9_the_second_ticket_waits_for_the_repository_of_the_first(
 async def test_w9_acquire_resource_lock_lets_the_second_wait_for_the_first(tmp_path: Path, place: str) -> None:
     url = "memory:" if place == "memory" else f"sqlite:///{tmp_path / 'runs.db'}"
     order: list[str] = []
+    tokens: list[int] = []
     async with Engine(url, idle_workflow()) as engine:
         managers = [
             WorkflowStateManager(engine, UserExecutionContext(user=user), workflow="idle") for user in ("ana", "bob")
@@ -125,7 +126,8 @@ async def test_w9_acquire_resource_lock_lets_the_second_wait_for_the_first(tmp_p
         async def first() -> None:
             async with managers[0].acquire_resource_lock("repository", "company/microservice-x") as lease:
                 assert isinstance(lease, Lease)
-                order.append(f"first in {lease.token}")
+                order.append("first in")
+                tokens.append(lease.token)
                 inside.set()
                 await leave.wait()
                 order.append("first out")
@@ -133,15 +135,17 @@ async def test_w9_acquire_resource_lock_lets_the_second_wait_for_the_first(tmp_p
         async def second() -> None:
             await inside.wait()
             async with managers[1].acquire_resource_lock("repository", "company/microservice-x") as lease:
-                order.append(f"second in {lease.token}")
+                order.append("second in")
+                tokens.append(lease.token)
 
         tasks = [asyncio.ensure_future(first()), asyncio.ensure_future(second())]
         await inside.wait()
         await until_waiting(engine)
-        assert order == ["first in 1"]
+        assert order == ["first in"]
         leave.set()
         await asyncio.gather(*tasks)
-    assert order == ["first in 1", "first out", "second in 2"]
+    assert order == ["first in", "first out", "second in"]
+    assert tokens[0] < tokens[1]
 
 
 async def test_w10_a_transient_error_is_retried_by_itself_after_two_seconds(host: RepositoryHost) -> None:

@@ -14,6 +14,7 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.cli import rules
 from holdfast.clock import utc
+from holdfast.limits.records import slot_of
 from holdfast.locks import LockView, TicketView
 from holdfast.observe.rules import Health
 from holdfast.store.records import Event, Record
@@ -42,6 +43,7 @@ class RunLine(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     owner: str
     version: int
+    priority: str
 
 
 class LockOfLeaf(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,8 @@ class LockOfLeaf(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeafDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """An active state. `phase`: working, waiting, locking, failing. `child`: the run that it waits for."""
+    """An active state. `phase`: working, waiting, locking, asking, queuing, failing. `child`: the run that it waits
+    for. `places`: the limits under which it has a place; `queues_for`: the one for which it stands in line, or ""."""
 
     state: str
     phase: str
@@ -65,6 +68,8 @@ class LeafDocument(msgspec.Struct, frozen=True, kw_only=True):
     sla_at: str | None
     about: str
     locks: tuple[LockOfLeaf, ...]
+    places: tuple[str, ...]
+    queues_for: str
     failure: dict[str, Any] | None
     child: str
 
@@ -231,6 +236,7 @@ def run_line(record: Record) -> RunLine:
         reason=run.reason,
         owner=record.owner,
         version=record.version,
+        priority=run.priority,
     )
 
 
@@ -358,6 +364,8 @@ def _leaf(path: str, leaf: Leaf) -> LeafDocument:
         sla_at=iso_or_none(leaf.sla_at),
         about=leaf.about,
         locks=tuple(LockOfLeaf(lock=str(lock), mode=lock.mode, token=lock.token) for lock in leaf.locks),
+        places=leaf.places,
+        queues_for=slot_of(leaf.line),
         failure=msgspec.to_builtins(leaf.failure) if leaf.failure else None,
         child=leaf.child.id if leaf.child else "",
     )

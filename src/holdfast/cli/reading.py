@@ -1,4 +1,4 @@
-"""Commands that read runs: ps, show, locks, history, events, checkpoints."""
+"""Commands that read runs: ps, show, locks, limits, history, events, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from holdfast.cli import documents, tables
 from holdfast.cli.command import command
 from holdfast.cli.examination import locks_of
 from holdfast.cli.feed import open_feed
+from holdfast.cli.limited import limits_of
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput
 from holdfast.store.records import Position, Query, Record
@@ -27,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     command(app, "ps")(ps)
     command(app, "show")(show)
     command(app, "locks")(locks)
+    command(app, "limits")(limits)
     command(app, "history")(history)
     command(app, "events")(events)
     command(app, "checkpoints", acts=True)(checkpoints)
@@ -77,6 +79,17 @@ async def locks(
         found = [line for line in await locks_of(session.store, session.scope) if line.lock.startswith(lock or "")]
         now = session.now_s
         desk.output.lines(found, lambda lines: tables.locks_table(lines, now=now))
+
+
+async def limits(
+    desk: Desk,
+    limit: Annotated[str | None, typer.Argument(help='Only what begins so, such as "llm" or "runs/ana".')] = None,
+) -> None:
+    """List the limits that were ever used: who has a place since when, who waits, and when there is room next."""
+    async with desk.runs() as session:
+        found = await limits_of(session.store, session.scope, begins=limit or "")
+        now = session.now_s
+        desk.output.lines(found, lambda lines: tables.limits_table(lines, now=now))
 
 
 async def history(desk: Desk, run: RunRef) -> None:

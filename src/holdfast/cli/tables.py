@@ -33,6 +33,7 @@ from holdfast.cli.kept import (
     TrimDocument,
     VerificationDocument,
 )
+from holdfast.cli.limited import LimitLine
 from holdfast.cli.scheduled import ScheduleLine
 
 STATUS_STYLE = {
@@ -84,6 +85,7 @@ def run_page(document: RunDocument, *, now: float) -> RenderableType:
         ("deadline", _when(document.timeout_at, now)),
         ("retries", f"{document.retry_count} of {document.max_retries}" if document.retry_count else ""),
         ("owner", f"process {line.owner}" if line.owner else ""),
+        ("priority", line.priority if line.priority != "normal" else ""),
         ("labels", ", ".join(f"{name}={value}" for name, value in document.labels.items())),
     )
     parts: list[RenderableType] = [head]
@@ -341,6 +343,24 @@ def locks_table(lines: Sequence[rules.LockLine], *, now: float) -> RenderableTyp
     return table
 
 
+def limits_table(lines: Sequence[LimitLine], *, now: float) -> RenderableType:
+    """`limits`: each limit with how it stands, then who has a place and who waits, in order."""
+    if not lines:
+        return Text("no limit was ever used", style="dim")
+    table = _table("limit", "", "by", "holder", "since", "until")
+    for line in lines:
+        next_at = _ago(line.next_at, now) if line.next_at else "when a place is given back"
+        how = f"room for {line.room}" if line.room else f"room {next_at}"
+        table.add_row(Text(line.limit, style="bold"), how, f"{line.waiting} waiting", line.rule, "", "")
+        for place in line.places:
+            until = _when(place.until, now) if place.until else "its attempt ends"
+            table.add_row("", "held", place.by, Text(place.holder, overflow="fold"), _ago(place.since, now), until)
+        for number, one in enumerate(line.waiters, start=1):
+            holder = Text(one.holder, overflow="fold")
+            table.add_row("", f"{number}. in line", one.by, holder, _ago(one.since, now), "")
+    return table
+
+
 def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
     cells: dict[str, Callable[[LeafDocument], str]] = {
         "state": lambda leaf: leaf.state,
@@ -350,6 +370,7 @@ def _leaves_table(leaves: Sequence[LeafDocument], now: float) -> Table:
         "failures": lambda leaf: str(leaf.attempts or ""),
         "next": lambda leaf: _next(leaf, now),
         "locks": _locks,
+        "places": lambda leaf: "\n".join([*leaf.places, *([f"{leaf.queues_for}, in line"] if leaf.queues_for else [])]),
         "about": lambda leaf: leaf.about,
         "child": lambda leaf: leaf.child,
         "failure": lambda leaf: _failure(leaf.failure),

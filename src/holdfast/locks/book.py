@@ -5,35 +5,33 @@ Several locks are asked for and given back together: what is decided over all th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from holdfast.locks.records import LockChange, lock_change, lock_key, lock_tree
+from holdfast.locks.records import KnownTree, LockChange, known_tree, lock_change, lock_key
 from holdfast.locks.rules import LockRequest, LockTree, Standing, Ticket, ask, release, standing
 from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Record, Scope
+from holdfast.store.records import Key, Scope
 
 
 class LockBook:
-    """`now`: the store's time, at which everything is judged. See `read`."""
+    """`known`: the trees as they are believed to be; a commit of the `change` confirms it. `now`: the store's time, at
+    which everything is judged. See `read`."""
 
-    def __init__(self, tenant: str, records: dict[Key, Record | None], *, now: float) -> None:
+    def __init__(self, tenant: str, known: Mapping[Key, KnownTree], *, now: float) -> None:
         self.now = now
         self._tenant = tenant
-        self._records = records
-        self._read: dict[Key, LockTree] = {}
-        for key, record in records.items():
-            kind, _, root = key.id.partition("/")
-            self._read[key] = lock_tree(kind, root, record)
-        self._trees = dict(self._read)
+        self._known = known
+        self._trees = {key: each.tree for key, each in known.items()}
 
     @classmethod
     async def read(cls, store: Store, tenant: str, requests: Iterable[LockRequest]) -> LockBook:
         """The book of all trees that `requests` are in."""
-        keys = sorted({lock_key(tenant, request.kind, request.name) for request in requests})
+        keys = keys_of(tenant, requests)
         records = await store.read(Scope.of_tenant(tenant), keys)
-        return cls(tenant, dict(zip(keys, records, strict=True)), now=store.now_s())
+        known = {key: known_tree(key, record) for key, record in zip(keys, records, strict=True)}
+        return cls(tenant, known, now=store.now_s())
 
     def standing(self, requests: Sequence[LockRequest], holder: str) -> Standing:
         """Where `holder` stands with each of `requests`."""
@@ -53,12 +51,16 @@ class LockBook:
 
     def change(self) -> LockChange:
         """What makes it true; nothing where nothing is different."""
-        parts = [
-            lock_change(self._tenant, self._records[key], self._read[key], self._trees[key]) for key in self._trees
-        ]
+        parts = [lock_change(self._tenant, known, self._trees[key]) for key, known in self._known.items()]
         return LockChange(
             tuple(put for part in parts for put in part.puts), tuple(each for part in parts for each in part.removes)
         )
+
+    def committed(self, versions: Mapping[Key, int]) -> dict[Key, KnownTree]:
+        """The trees as they are known once the change was committed and gave these `versions`."""
+        return {
+            key: KnownTree(self._trees[key], versions.get(key, known.version)) for key, known in self._known.items()
+        }
 
     def trees_but(self, others: Iterable[LockTree]) -> list[LockTree]:
         """These trees, and those of `others` that are not among them."""
@@ -73,3 +75,8 @@ class LockBook:
 
     def _key(self, request: LockRequest) -> Key:
         return lock_key(self._tenant, request.kind, request.name)
+
+
+def keys_of(tenant: str, requests: Iterable[LockRequest]) -> tuple[Key, ...]:
+    """The keys of the trees that `requests` are in, sorted."""
+    return tuple(sorted({lock_key(tenant, request.kind, request.name) for request in requests}))

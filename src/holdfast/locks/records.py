@@ -20,6 +20,13 @@ LEASE = "lease"
 _decoder = msgspec.json.Decoder(LockTree)
 
 
+class KnownTree(NamedTuple):
+    """A tree as it was read or committed last, with the version of its record; ABSENT where there is none."""
+
+    tree: LockTree
+    version: int
+
+
 class LockChange(NamedTuple):
     """What a store's change must do to make a decision true, if the trees are still as they were read."""
 
@@ -52,14 +59,21 @@ def decode_tree(record: Record) -> LockTree:
     return _decoder.decode(record.body)
 
 
-def lock_change(tenant: str, record: Record | None, before: LockTree, after: LockTree) -> LockChange:
-    """What makes `after` of `before`, which was read in `record`."""
+def known_tree(key: Key, record: Record | None) -> KnownTree:
+    """What is known of the tree under `key` by its record."""
+    kind, _, root = key.id.partition("/")
+    return KnownTree(lock_tree(kind, root, record), ABSENT if record is None else record.version)
+
+
+def lock_change(tenant: str, known: KnownTree, after: LockTree) -> LockChange:
+    """What makes `after` of the tree that is known."""
+    before = known.tree
     if after == before:
         return LockChange()
     put = Put(
         key=lock_key(tenant, after.kind, after.root),
         body=codec.encode(after, what=f"locks {after.kind}/{after.root}"),
-        expect=ABSENT if record is None else record.version,
+        expect=known.version,
         status=after.status,
         labels={"lock": after.kind},
     )

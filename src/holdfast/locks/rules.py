@@ -141,7 +141,7 @@ def ask(tree: LockTree, tickets: Sequence[Ticket], *, now: float, anew: bool = F
             token = 0 if anew else old.token
             queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party))
             del mine[(old.holder, old.name)]
-    return _settled(tree, (*queue, *mine.values()))
+    return _settled(tree, (*queue, *mine.values()), now)
 
 
 def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] | None = None) -> LockTree:
@@ -152,7 +152,7 @@ def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] 
         is_his = ticket.holder == holder and (tokens is None or ticket.token in tokens)
         return is_his or ticket.is_lapsed(now)
 
-    return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)))
+    return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)), now)
 
 
 def standing(trees: Sequence[LockTree], requests: Sequence[LockRequest], holder: str, *, now: float) -> Standing:
@@ -178,6 +178,18 @@ def blockers(tree: LockTree, ticket: Ticket, *, now: float) -> list[Ticket]:
     """The tickets that must go before `ticket` of the tree can be granted: earlier ones that conflict and live."""
     ahead = tree.queue[: tree.queue.index(ticket)]
     return [other for other in ahead if conflict(other, ticket) and not other.is_lapsed(now)]
+
+
+def is_up_to_others(tree: LockTree, ours: Collection[str]) -> bool:
+    """Whether somebody among `ours`, the holders of one process, waits behind none of them: only others can grant that
+    one its place, so their commits are worth a look. Any other one waits for a commit of our own first."""
+    ahead: list[Ticket] = []
+    for ticket in tree.queue:
+        if ticket.holder in ours:
+            if not ticket.token and not any(conflict(earlier, ticket) for earlier in ahead):
+                return True
+            ahead.append(ticket)
+    return False
 
 
 def conflict(one: Ticket, other: Ticket) -> bool:
@@ -216,7 +228,13 @@ def _request(given: Any) -> LockRequest:
     return LockRequest(kind, name, mode)
 
 
-def _settled(tree: LockTree, queue: tuple[Ticket, ...]) -> LockTree:
+def next_token(last: int, now: float) -> int:
+    """The fencing token after `last`: one higher, or the store's time in microseconds where that is more. So tokens
+    rise even where the store forgot the last ones, as one does that was set back to an older copy."""
+    return max(last + 1, int(now * 1_000_000))
+
+
+def _settled(tree: LockTree, queue: tuple[Ticket, ...], now: float) -> LockTree:
     """The tree with that queue, and with all granted that can be. Who has a token keeps it: nobody before it can come
     to conflict with it, for new ones come behind."""
     tokens = tree.tokens
@@ -225,6 +243,6 @@ def _settled(tree: LockTree, queue: tuple[Ticket, ...]) -> LockTree:
         if ticket.token or any(conflict(earlier, ticket) for earlier in settled):
             settled.append(ticket)
         else:
-            tokens += 1
+            tokens = next_token(tokens, now)
             settled.append(replace(ticket, token=tokens))
     return replace(tree, queue=tuple(settled), tokens=tokens)

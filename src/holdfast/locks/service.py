@@ -15,20 +15,19 @@ from weakref import WeakKeyDictionary
 
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
-from holdfast.errors import Conflict, Deadlock, HoldfastError, InvalidInput, Unavailable
+from holdfast.errors import Deadlock, HoldfastError, InvalidInput, Unavailable
 from holdfast.ids import uuid7
-from holdfast.locks.book import LockBook
+from holdfast.locks.book import LockBook, keys_of
+from holdfast.locks.desk import Desk
 from holdfast.locks.lease import Lease, Term
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockRequest, LockTree, Mode, Standing, Ticket, clash, requests_of
 from holdfast.locks.waits import cycle, in_words, victim, waits
 from holdfast.logs import get_logger
 from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Key, Query, Scope
+from holdfast.store.records import Key, Query, Scope
 from holdfast.tasks import Supervisor
 
-ATTEMPTS_MAX = 10_000
-"""Bound on re-reads of contended locks: each lost race means that somebody else moved on."""
 HEARTBEATS_MIN = 3
 """How many renewals must fit into a lease, so that one that is late loses nothing."""
 LEASE_TTL_S = 30.0
@@ -45,6 +44,10 @@ class Asked(NamedTuple):
     holder: str
     party: str
     ttl_s: float
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return keys_of(self.context.tenant, self.requests)
 
     def ticket(self, now: float) -> Ticket:
         return Ticket(self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s)
@@ -81,7 +84,7 @@ class LockService:
         self._clock = clock
         self._randomness = randomness
         self._tasks = tasks
-        self._on_changed = on_changed
+        self._desk = Desk(store, clock, randomness, tasks, on_changed=on_changed, poll_s=poll_s)
         self._party = party
         self._heartbeat_s = heartbeat_s
         self._poll_s = poll_s
@@ -122,20 +125,18 @@ class LockService:
         if wait_max_s != 0:
             _refuse_twice(asked, inside)
         term: Term | None = None
+        if not holder:
+            self._desk.ours.add(own)
         try:
             leases, term = await self._acquire(asked, wait_max_s, may_close_a_cycle=bool(inside or self._party()))
             block = Block(asked, term)
             inside.append(block)
-            helpers = [
-                self._tasks.start(self._renew(asked, leases, term), name=f"renew {asked}"),
-                self._tasks.start(self._expire(term), name=f"expire {asked}"),
-            ]
+            minded = self._tasks.start(self._mind(asked, leases, term), name=f"mind {asked}")
             try:
                 yield leases
             finally:
                 inside.remove(block)
-                for helper in helpers:
-                    helper.cancel()
+                minded.cancel()
         finally:
             tokens = None if term is None else [lease.token for lease in leases]
             await asyncio.shield(self._tasks.start(self._give_back(asked, tokens), name=f"release {asked}"))
@@ -160,36 +161,35 @@ class LockService:
     async def _acquire(
         self, asked: Asked, wait_max_s: float | None, *, may_close_a_cycle: bool
     ) -> tuple[tuple[Lease, ...], Term]:
-        """Stand in line until all is ours. The tickets are written again only when a third of their life is over: each
-        write wakes everybody who waits, its writer too."""
-        began_at = self._store.now_s()
-        fresh_until = looked_at = float("-inf")
-        tick = races = 0
-        anew = True  # what a former self of this holder had, it has no more
-        while races < ATTEMPTS_MAX:
-            book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
+        """Stand in line until all is ours. The tickets are written again only when a third of their life is over."""
+        began_at, looked_at = self._store.now_s(), float("-inf")
+        asked_at = await self._ask(asked, anew=True)  # what a former self of this holder had, it has no more
+        while True:
+            book = await self._desk.book(asked.keys)
             place = book.standing(asked.requests, asked.holder)
-            if anew or place.must_ask or book.now >= fresh_until:
-                book.ask(asked.requests, asked.ticket(book.now), anew=anew)
-                if not await self._write(asked.context, book):
-                    races += 1
-                    continue
-                anew = False
-                fresh_until = book.now + asked.ttl_s / 3
-                place = book.standing(asked.requests, asked.holder)
+            if place.must_ask or book.now >= asked_at + asked.ttl_s / 3:
+                asked_at = await self._ask(asked)
+                continue
             if place.tokens:
-                return self._leased(asked, place, book, fresh_until + asked.ttl_s * 2 / 3)
-            if wait_max_s is not None and book.now - began_at >= wait_max_s:
-                raise _waited_too_long(asked, place, wait_max_s)
+                return self._leased(asked, place, asked_at + asked.ttl_s)
+            wait_left_s = float("inf") if wait_max_s is None else began_at + wait_max_s - book.now
+            if wait_max_s == 0 or wait_left_s <= 0:  # a server's clock, read twice, may be a little behind itself
+                raise _waited_too_long(asked, place, wait_max_s or 0.0)
             if may_close_a_cycle and book.now - looked_at >= self._poll_s:
                 looked_at = book.now
                 await self._refuse_cycle(asked, book)
-            tick = await self._hint(tick, min(self._poll_s, asked.ttl_s / 3))
-        raise Unavailable(f"{asked}: lost {ATTEMPTS_MAX} races; try again later")
+            await self._desk.wait(asked.keys, asked.holder, min(self._poll_s, asked.ttl_s / 3, wait_left_s))
 
-    def _leased(
-        self, asked: Asked, place: Standing, book: LockBook, good_until: float
-    ) -> tuple[tuple[Lease, ...], Term]:
+    async def _ask(self, asked: Asked, *, anew: bool = False) -> float:
+        """Stand in line, or keep the place; when that was, which is when the lease's time began."""
+
+        def decision(book: LockBook) -> float:
+            book.ask(asked.requests, asked.ticket(book.now), anew=anew)
+            return book.now
+
+        return await self._desk.decide(asked.keys, decision)
+
+    def _leased(self, asked: Asked, place: Standing, good_until: float) -> tuple[tuple[Lease, ...], Term]:
         term = Term(good_until)
         pairs = zip(asked.requests, place.tokens, strict=True)
         return tuple(Lease(asked.context.tenant, request, token, term) for request, token in pairs), term
@@ -215,68 +215,48 @@ class LockService:
                 return found
             after = page.next
 
-    async def _hint(self, tick: int, seconds: float) -> int:
-        """Until somebody committed something, or `seconds` passed."""
-        changed = self._tasks.start(self._store.wait(tick), name="lock hint")
-        slept = self._tasks.start(self._clock.sleep(seconds), name="lock poll")
+    async def _mind(self, asked: Asked, leases: tuple[Lease, ...], term: Term) -> None:
+        """Renew the leases from a third of their life on, and tell the holder when their time has run out, whatever the
+        renewal hangs on."""
+        await self._clock.sleep(asked.ttl_s / 3)
+        renewal = self._tasks.start(self._renew(asked, leases, term), name=f"renew {asked}")
         try:
-            await asyncio.wait([changed, slept], return_when=asyncio.FIRST_COMPLETED)
-            return changed.result() if changed.done() else tick
+            while (left := term.good_until - self._store.now_s()) > 0:
+                await self._clock.sleep(left)
+            term.lost.set()
         finally:
-            changed.cancel()
-            slept.cancel()
-
-    async def _expire(self, term: Term) -> None:
-        """Tell the holder when its lease has run out, whatever its renewal hangs on."""
-        while (left := term.good_until - self._store.now_s()) > 0:
-            await self._clock.sleep(left)
-        term.lost.set()
+            renewal.cancel()
 
     async def _renew(self, asked: Asked, leases: tuple[Lease, ...], term: Term) -> None:
-        """Renew at each third of the lease's life. What fails is tried again at the next: `_expire` minds the end."""
+        """Renew now and at each third of the lease's life. What fails is tried again at the next."""
         tokens = tuple(lease.token for lease in leases)
-        while not term.lost.is_set():
-            await self._clock.sleep(asked.ttl_s / 3)
-            with suppress(HoldfastError):
-                while not await self._is_renewed(asked, tokens, term):
-                    continue  # a race that was lost is no failure: somebody else moved on
 
-    async def _is_renewed(self, asked: Asked, tokens: tuple[int, ...], term: Term) -> bool:
-        """Renew, or tell that it is lost; False where a tree was changed meanwhile."""
-        book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
-        if book.standing(asked.requests, asked.holder).tokens != tokens:
-            term.lost.set()
-            return True
-        book.ask(asked.requests, asked.ticket(book.now))
-        if not await self._write(asked.context, book):
-            return False
-        term.good_until = book.now + asked.ttl_s
-        return True
+        def decision(book: LockBook) -> float | None:
+            if book.standing(asked.requests, asked.holder).tokens != tokens:
+                return None
+            book.ask(asked.requests, asked.ticket(book.now))
+            return book.now
+
+        while not term.lost.is_set():
+            with suppress(HoldfastError):
+                if (renewed_at := await self._desk.decide(asked.keys, decision)) is None:
+                    term.lost.set()
+                    return
+                term.good_until = renewed_at + asked.ttl_s
+            await self._clock.sleep(asked.ttl_s / 3)
 
     async def _give_back(self, asked: Asked, tokens: Sequence[int] | None) -> None:
         """Give back what was granted, or the places in line. Where the store is away the lease ends by itself."""
+
+        def decision(book: LockBook) -> None:
+            book.release(asked.requests, asked.holder, tokens=tokens)
+
         try:
-            for _ in range(ATTEMPTS_MAX):
-                book = await LockBook.read(self._store, asked.context.tenant, asked.requests)
-                book.release(asked.requests, asked.holder, tokens=tokens)
-                if await self._write(asked.context, book):
-                    return
+            await self._desk.decide(asked.keys, decision)
         except HoldfastError as error:
             log.warning("lock not given back, it lapses", lock=str(asked), ttl_s=asked.ttl_s, error=repr(error))
-
-    async def _write(self, context: UserExecutionContext, book: LockBook) -> bool:
-        """Make it true; False where a tree was changed meanwhile."""
-        puts, removes = book.change()
-        if not puts:
-            return True
-        change = Change(change_id=uuid7(self._clock, self._randomness), writes=puts, removes=removes)
-        try:
-            await self._store.commit(Scope.of_tenant(context.tenant), change)
-        except Conflict:
-            return False
-        for put in puts:
-            self._on_changed(put.key)
-        return True
+        finally:
+            self._desk.ours.discard(asked.holder)
 
 
 def _refuse_twice(asked: Asked, inside: Sequence[Block]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from holdfast.observe.rules import Facts, Health, judge
+from holdfast.resilience.dependencies import Dependencies, DependencyView
+from holdfast.resilience.rules import in_words
 from holdfast.store.recent import weakness_of
 from holdfast.workflow.engine import Engine
 
@@ -10,6 +12,7 @@ from holdfast.workflow.engine import Engine
 def health_of(engine: Engine) -> Health:
     """The health of an open engine. No I/O: cheap enough for every probe. Raises Unavailable if it is closed."""
     inside = engine.inside
+    ailing, well = _dependencies(engine.dependencies)
     names = inside.runtime.tasks.names()
     return judge(
         Facts(
@@ -23,6 +26,27 @@ def health_of(engine: Engine) -> Health:
             free_places=inside.crew.free,
             recovered=str(inside.runtime.silences.spread() or ""),
             suspects_here=inside.recovery.quarantine.why_not if inside.recovery.quarantine is not None else None,
+            clock_ahead_s=inside.runtime.clock.time_s() - inside.runtime.store.now_s(),
+            dependencies=ailing,
+            dependencies_well=well,
             problems=dict(inside.problems),
         )
     )
+
+
+def _dependencies(dependencies: Dependencies | None) -> tuple[dict[str, str], int]:
+    """How those are that are not well, in words; and how many are."""
+    views = [] if dependencies is None else dependencies.look()
+    ailing = {view.dependency.name: _words(view) for view in views if view.standing.health != "well"}
+    if dependencies is not None and dependencies.is_self_suspect:
+        ailing["all"] = "so much is ill at once that it is likelier this process, or its network"
+    return ailing, sum(view.standing.health == "well" for view in views)
+
+
+def _words(view: DependencyView) -> str:
+    words = [in_words(view.standing.health, view.standing.by)]
+    if view.standing.health == "ill":
+        words.append(view.breaker.reason)
+    if view.ill_for_s is not None:
+        words.append(f"for {view.ill_for_s:.0f} s, its objective is {view.dependency.objective_s:g} s")
+    return "; ".join(words)

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+CLOCK_APART_MAX_S = 5.0
+"""How far this machine's clock may be from the store's. Nothing depends on it but what people make of two times."""
+
 
 class Status(enum.Enum):
     """`GREEN` works; `DEGRADED` works with something missing; `RED` cannot do what it is for."""
@@ -34,7 +37,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What health is judged from. Seconds; counts of runs of this process. `recovered`: in words, how long runs had
-    nobody; `suspects_here`: why suspects are not tried in a process of their own, None where they are."""
+    nobody; `suspects_here`: why suspects are not tried in a process of their own, None where they are; `clock_ahead_s`:
+    this machine's clock less the store's; `dependencies`: how each of them is that is not well, in words, and how many
+    `dependencies_well` are."""
 
     store_ailment: str | None
     store_weakness: str | None = None
@@ -46,12 +51,23 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     free_places: int
     recovered: str = ""
     suspects_here: str | None = None
+    clock_ahead_s: float = 0.0
+    dependencies: dict[str, str] = {}
+    dependencies_well: int = 0
     problems: dict[str, str] = {}
 
 
 def judge(facts: Facts) -> Health:
     """The health that `facts` mean."""
-    checks = (_store(facts), _lease(facts), _recovery(facts), _places(facts), *_problems(facts))
+    checks = (
+        _store(facts),
+        _lease(facts),
+        _recovery(facts),
+        _places(facts),
+        _clock(facts),
+        *_dependencies(facts),
+        *_problems(facts),
+    )
     return Health(status=worst([check.status for check in checks]), checks=checks)
 
 
@@ -103,6 +119,31 @@ def _places(facts: Facts) -> Check:
             advice="runs wait in line; raise runs_max or add processes",
         )
     return Check(name="places", status=Status.GREEN, seen=seen)
+
+
+def _clock(facts: Facts) -> Check:
+    apart_s = abs(facts.clock_ahead_s)
+    if apart_s > CLOCK_APART_MAX_S:
+        side = "ahead of" if facts.clock_ahead_s > 0 else "behind"
+        advice = (
+            "let NTP set it (`timedatectl set-ntp true`). Locks, leases and due times go by the store's clock and are "
+            "right; the times in this machine's log are not"
+        )
+        seen = f"{apart_s:.1f} s {side} the store's"
+        return Check(name="clock", status=Status.DEGRADED, seen=seen, advice=advice)
+    return Check(name="clock", status=Status.GREEN, seen=f"within {CLOCK_APART_MAX_S:g} s of the store's")
+
+
+def _dependencies(facts: Facts) -> list[Check]:
+    """One check for each that is not well; the rest are one together, where there are any."""
+    advice = "it is probed by itself once its roots are well; `holdfast breakers` shows who is to blame, and since when"
+    found = [
+        Check(name=f"dependency {name}", status=Status.DEGRADED, seen=words, advice=advice)
+        for name, words in facts.dependencies.items()
+    ]
+    if facts.dependencies_well:
+        found.append(Check(name="dependencies", status=Status.GREEN, seen=f"{facts.dependencies_well} well"))
+    return found
 
 
 def _problems(facts: Facts) -> list[Check]:

@@ -19,18 +19,21 @@ from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
 from holdfast.locks import lock_key
 from holdfast.store.records import Claim, Delete, Key, Put, Scope
-from holdfast.workflow import mishaps, rules
+from holdfast.workflow import mishaps
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit, calls_for_owner, is_active, reads_inbox
 from holdfast.workflow.alarm import Appointment
 from holdfast.workflow.decision import Decision, Row
 from holdfast.workflow.definition import DONE
+from holdfast.workflow.due import due_now
 from holdfast.workflow.failure import failure_of
+from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import occurrence_of
-from holdfast.workflow.inbox import answer, refuse_rest, waiting_signals
+from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
-from holdfast.workflow.locking import holder_of, look_at_locks
+from holdfast.workflow.locking import holder_of
 from holdfast.workflow.memos import Memos
+from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
@@ -80,6 +83,7 @@ class Actor:
         self._is_inbox_due = origin is not Origin.STARTED
         self._is_lost = False
         self._is_resting = False
+        self._steps_aside = False
         self.has_progressed = asyncio.Event()
 
     @property
@@ -113,6 +117,17 @@ class Actor:
     def poke(self) -> None:
         """Something may have changed outside: look at the inbox and the locks again."""
         self._is_inbox_due = True
+        self._wake.set()
+
+    @property
+    def waits_for_locks(self) -> bool:
+        """Whether no handler works here, or will before a lock is granted."""
+        leaves = self.run.leaves.values()
+        return not self._visits and any(leaf.phase == "locking" for leaf in leaves)
+
+    def step_aside(self) -> None:
+        """Somebody who has no place is waited for here: let the run go, behind all who stand in line."""
+        self._steps_aside = True
         self._wake.set()
 
     def lose(self) -> None:
@@ -151,7 +166,7 @@ class Actor:
         while not self._is_lost:
             if self._queue:
                 return self._queue.popleft()
-            due = rules.due_now(self.run, self._runtime.store.now_s())
+            due = due_now(self.run, self._runtime.store.now_s())
             if due is not None and (self.run.status in RUNNABLE or self._can_work()):
                 return self._drawn(due)
             if self._is_inbox_due:
@@ -173,10 +188,13 @@ class Actor:
         Python's lock back from a busy writer took 68 us each time, twice a run."""
         if isinstance(due, on.AttemptOverdue):
             return replace(due, draw=self._runtime.randomness.random())
+        if isinstance(due, on.Unparked):
+            return self._runtime.needs.stop_alone(self._built, due.leaf, self.run.leaves[due.leaf]) or due
         return due
 
     async def _look_outside(self) -> on.Occurrence | None:
-        found, self._lock_due = await look_at_locks(self._runtime.store, self.run)
+        limits = None if self._runtime.is_draining else self._runtime.placer.limits
+        found, self._lock_due = await look_at_waits(self._runtime.store, self.run, limits)
         if found is not None:
             return found
         is_still = self.run.status not in RUNNABLE
@@ -196,7 +214,8 @@ class Actor:
         return None
 
     def _is_idle(self) -> bool:
-        return not self._visits and not (self._can_work() and self.run.has_work) and not self._queue
+        has_work = self._can_work() and self.run.has_work and not (self._steps_aside and self.waits_for_locks)
+        return not self._visits and not has_work and not self._queue
 
     def _set_alarm(self) -> None:
         due = min((at for at in (self.run.due, self._lock_due) if at is not None), default=None)
@@ -213,7 +232,7 @@ class Actor:
 
     async def _judge(self, occurrence: on.Occurrence) -> None:
         if self._runtime.is_cold:
-            self._stored = await self._reread()
+            self._stored = await self._runtime.reread(self._stored)
         now = self._runtime.store.now_s()
         decision = mishaps.judged(self._built, self.run, occurrence, now=now)
         if not decision.reason:
@@ -224,7 +243,7 @@ class Actor:
             except (InvalidInput, WorkflowError) as error:  # it cannot be stored, or a child begun, however often tried
                 decision = mishaps.failed_by(self._built, self.run, occurrence, failure_of(error), now=now)
         if decision.reason:
-            await self._refuse(occurrence, decision.reason)
+            await tell_refused(self._runtime, self.run, occurrence, decision.reason)
         else:
             await self._carry_out(decision)
 
@@ -235,6 +254,7 @@ class Actor:
             owner="" if self._must_wait_alone(decision) else self._runtime.process_id,
             guard=True,
             extra=extra,
+            asks=self._may_work(decision.run),
             blobless=[path for path, leaf in decision.left if self._is_blobless(path, leaf)],
         )
         self._act(decision)
@@ -269,7 +289,8 @@ class Actor:
         for path in decision.stopped:
             self._stop(path)
         for path in tuple(self._visits):
-            if self._visits[path].task.done() and (path not in decision.entered or self._runtime.is_draining):
+            is_anew = path in decision.entered and path in self.run.leaves and self.run.leaves[path].phase != "queuing"
+            if self._visits[path].task.done() and (not is_anew or self._runtime.is_draining):
                 del self._visits[path]
         for path in decision.entered:
             leaf = self.run.leaves.get(path)
@@ -294,6 +315,8 @@ class Actor:
             found = [await self._memos_of(path, leaf).load() for path, leaf in self.run.leaves.items()]
             if self._origin is Origin.RECOVERED:
                 await self._judge_death(memos=sum(found))
+        if self.run.status in RUNNABLE and not self._runtime.is_draining:
+            self._queue.extend(self._runtime.needs.news(self._built, self.run))
         if not self._can_work():
             return
         if self._origin is not Origin.STARTED and any(leaf.deadline_at for leaf in self.run.leaves.values()):
@@ -301,6 +324,10 @@ class Actor:
         for path, leaf in self.run.leaves.items():
             if leaf.locks and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
+            elif leaf.phase == "asking":
+                self._queue.append(on.PlaceAsked(leaf=path, visit=leaf.visit))
+            elif self._must_ask_anew(leaf) and self._built.spec_of(path).limits:
+                self._queue.append(on.PlaceLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":
                 self._start(path, leaf)
             elif leaf.phase == "locking":
@@ -320,9 +347,12 @@ class Actor:
 
     def _can_work(self) -> bool:
         """Whether handlers may begin here. While the process drains, those at work end and no others begin."""
+        return self._may_work(self.run)
+
+    def _may_work(self, run: Run) -> bool:
         if self._runtime.is_draining:
             return False
-        return self.run.status == "running" or (self.run.status == "suspect" and self._origin is Origin.SUSPECT)
+        return run.status == "running" or (run.status == "suspect" and self._origin is Origin.SUSPECT)
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
         """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""
@@ -355,6 +385,10 @@ class Actor:
         return known is not None and known[0] == leaf.visit and not known[1].may_have_blobs
 
     def _start(self, path: str, leaf: Leaf) -> None:
+        if (parked := self._runtime.needs.stop(self._built, path, leaf)) is not None:
+            self._queue.append(parked)
+            self._wake.set()
+            return
         is_new = self._origin is Origin.STARTED or leaf.visit != self._first_visits.get(path)
         memos = self._memos_of(path, leaf)
         if is_new:
@@ -394,7 +428,7 @@ class Actor:
             if isinstance(error, Fenced) and error.facts.get("key") == run.key:
                 self.lose()
                 return
-            occurrence = on.Failed(
+            occurrence = self._runtime.needs.stop(self._built, path, leaf, error) or on.Failed(
                 leaf=path, visit=leaf.visit, failure=failure_of(error), draw=self._runtime.randomness.random()
             )
         visit = self._visits.get(path)
@@ -407,7 +441,7 @@ class Actor:
         visit = self._visits.pop(path, None)
         if visit is not None:
             visit.task.cancel()
-            self._queue = deque(item for item in self._queue if not _is_result_of(item, path))
+            self._queue = deque(item for item in self._queue if not on.is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
         keys = dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks)
@@ -432,29 +466,13 @@ class Actor:
         for path in (*self._visits, *self._watched):
             self._stop(path)
 
-    async def _refuse(self, occurrence: on.Occurrence, reason: str) -> None:
-        """A refusal changes nothing; a signal is told so, anything else was only late."""
-        if isinstance(occurrence, on.Signalled):
-            for waiting in await waiting_signals(self._runtime, self.run):
-                if waiting.signal.id == occurrence.signal.id:
-                    text = (
-                        f"run {self.run.id} is in {where_of(self.run)} and refuses {occurrence.signal.name!r}: {reason}"
-                    )
-                    await answer(self._runtime, self.run, waiting, REFUSED, text)
-
-    async def _reread(self) -> Stored:
-        stored = await self._runtime.load(Scope.of_user(self.run.tenant, self.run.user), self.run.key)
-        if stored.epoch > self.epoch:
-            raise Fenced(f"run {self.run.id}: expected epoch {self.epoch}, found {stored.epoch}", run=self.run.id)
-        if stored.version < self._stored.version:
-            raise Conflict(f"run {self.run.id}: expected version {self._stored.version}, read the old {stored.version}")
-        return stored
-
     async def _give_back(self) -> None:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
             return
-        self._stored = await self._runtime.give_back(self._stored)
+        place = self._runtime.store.now_s() if self._steps_aside else BEGUN
+        self._steps_aside = False
+        self._stored = await self._runtime.give_back(self._stored, place=place)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
@@ -472,10 +490,6 @@ class Actor:
         self._stored = Stored.of(taken[0])
         self._is_inbox_due = True
         return True
-
-
-def _is_result_of(occurrence: on.Occurrence, path: str) -> bool:
-    return isinstance(occurrence, on.Finished | on.Failed) and occurrence.leaf == path
 
 
 def _is_being_cancelled() -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from holdfast.chart import Step, shown, step
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
 from holdfast.locks.rules import requests_of
+from holdfast.workflow import occurrences as on
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import StateSpec
@@ -113,16 +114,23 @@ def enter(spec: StateSpec, data: Any, visit: int, now: float) -> Leaf:
 
 
 def begin_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
-    """The leaf with a new attempt of its handler under way, or waiting again where it has none."""
+    """The leaf with a new attempt of its handler under way, or asking for the places that it needs under limits, or
+    waiting again where it has none."""
     if spec.kind != "work":
         return replace(leaf, phase="waiting", retry_at=None)
+    anew = replace(leaf, retry_at=None, places=(), line="")
+    return replace(anew, phase="asking", deadline_at=None) if spec.limits else start_attempt(spec, anew, now)
+
+
+def start_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
+    """The leaf with its handler at work, all that it needs being had."""
     deadline_at = None if spec.timeout_s is None else now + spec.timeout_s
-    return replace(leaf, phase="working", retry_at=None, deadline_at=deadline_at)
+    return replace(leaf, phase="working", deadline_at=deadline_at)
 
 
 def fresh_attempt(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
     """The leaf resumed by hand: no failures counted, its lock to be asked for again."""
-    clean = replace(leaf, attempts=0, failure=None, retry_at=None)
+    clean = replace(leaf, attempts=0, failure=None, retry_at=None, parked=None)
     if spec.lock is not None and not leaf.locks:
         return clean if spec.kind == "wait" else begin_attempt(spec, clean, now)
     return ask_again(clean) if clean.locks else begin_attempt(spec, clean, now)
@@ -155,6 +163,32 @@ def without_locks(run: Run) -> tuple[Run, tuple[tuple[str, Leaf], ...]]:
     held = tuple((path, leaf) for path, leaf in run.leaves.items() if leaf.locks)
     without = {path: leaf.without_tokens() if leaf.phase == "failing" else ask_again(leaf) for path, leaf in held}
     return replace(run, leaves={**run.leaves, **without}), held
+
+
+def with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
+    """The decision, which gives back the locks of these leaves as well."""
+    known = {path for path, _ in decision.released}
+    return replace(decision, released=decision.released + tuple(pair for pair in released if pair[0] not in known))
+
+
+def place_asked(built: Built, run: Run, event: on.PlaceAsked, now: float) -> Decision:
+    """Ask for what the leaf's attempt needs; whether there is room the commit decides."""
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.phase not in ("asking", "queuing"):
+        return refused(run, f"{shown(event.leaf)} #{event.visit} does not wait for a place")
+    spec = built.spec_of(event.leaf)
+    asking = replace(leaf, phase="asking") if spec.limits else begin_attempt(spec, leaf, now)
+    return decided(replace(run, leaves={**run.leaves, event.leaf: asking}), (), entered=(event.leaf,))
+
+
+def place_lost(built: Built, run: Run, event: on.PlaceLost, now: float) -> Decision:
+    """End the attempt, and ask for what another one needs."""
+    leaf = run.leaves.get(event.leaf)
+    if leaf is None or leaf.visit != event.visit or leaf.phase != "working":
+        return refused(run, f"{shown(event.leaf)} #{event.visit} is not working any more")
+    again = begin_attempt(built.spec_of(event.leaf), leaf, now)
+    after = replace(run, leaves={**run.leaves, event.leaf: again})
+    return decided(after, (), stopped=(event.leaf,), entered=(event.leaf,))
 
 
 def ended(run: Run, final: str) -> Run:

@@ -14,6 +14,7 @@ from holdfast.store.records import ABSENT, Put
 from holdfast.workflow.advance import enter, with_shown
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row
+from holdfast.workflow.fairness import NORMAL, Priority
 from holdfast.workflow.run import Run, Timer, spec_text, ticket_key
 
 
@@ -53,6 +54,7 @@ def begin(
     by: str,
     labels: Mapping[str, str],
     now: float,
+    priority: Priority = NORMAL,
 ) -> Decision:
     """The decision that starts a run: entered where the chart starts, one journal row. Its input is put in later."""
     first = chart.start(built.chart)
@@ -84,6 +86,7 @@ def begin(
         timeout_at=None if built.deadline_s is None else now + built.deadline_s,
         started_by=by,
         labels=dict(labels),
+        priority=priority,
     )
     run = with_shown(replace(run, status="running" if run.has_work else "waiting"))
     row = Row(to_state="|".join(spec_text(path) for path in leaves), trigger="start", agent=by)

@@ -20,6 +20,7 @@ from holdfast import codec
 from holdfast.chart import Chart, ChartDef, Configuration, StateDef, TimerDef, TransitionDef, shown
 from holdfast.chart import Join as ChartJoin
 from holdfast.errors import HoldfastError, InvalidDefinition
+from holdfast.limits.rules import Limit
 from holdfast.workflow.definition import DONE, LEAF_KINDS, Forward, StateSpec
 from holdfast.workflow.run import Run, Timer
 from holdfast.workflow.schedule import Schedule
@@ -89,6 +90,11 @@ class Built:
     def has_children(self) -> bool:
         """Whether some state starts a run of its own."""
         return any(spec.child is not None for spec in self.specs.values())
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What its states take places of."""
+        return tuple(dict.fromkeys(limit for spec in self.specs.values() for limit in spec.limits))
 
     def leaf_of(self, path: str) -> str:
         """The chart leaf of a declared state, or `path` itself where it is one."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from holdfast import codec
 from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import Conflict, Fenced, InvalidInput, InvalidTransition, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid, uuid7
+from holdfast.limits import Limit
+from holdfast.limits.service import PLACE_TTL_S
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow import begin, past, rules
@@ -23,6 +26,7 @@ from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.build import Built
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
+from holdfast.workflow.fairness import NORMAL, Priority, priority_of
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
 from holdfast.workflow.large import has_input_of, with_data, with_input
@@ -69,12 +73,14 @@ class Client:
         data: Any = None,
         labels: Mapping[str, str] | None = None,
         version: int | None = None,
+        priority: Priority = NORMAL,
     ) -> RunHandle:
         """Start a run, durably: it exists and will be worked on once this returns.
 
         `id` is the user's own (the ticket's), unique for the user and workflow: the same id and input gives the run
         that exists, another input is a Conflict. Once retention removed that run, the id is free and starts a new one.
-        `data`: the run's first data, else its type's defaults.
+        `data`: the run's first data, else its type's defaults. `priority`: "urgent" passes what the user has in line
+        already, "background" is passed by it; the shares of other users are the same. Its child runs have it too.
         """
         if self._context is None:
             raise Rejected("an operator cannot start runs; use a client of the user they are for")
@@ -90,6 +96,7 @@ class Client:
             data=begin.first_data(built, data),
             by=self.by,
             labels=labels or {},
+            priority=priority_of(priority),
             now=self.runtime.store.now_s(),
         )
         body = codec.encode(input, what=f"input of workflow {workflow}", bytes_max=BLOB_BYTES_MAX)
@@ -198,6 +205,22 @@ class Client:
                 for event in page:
                     yield event
                 after = page[-1].position
+
+    # -- places -------------------------------------------------------------------------------------------------
+
+    def place(
+        self, limit: Limit, *, ttl_s: float = PLACE_TTL_S, wait_max_s: float | None = None, holder: str = ""
+    ) -> AbstractAsyncContextManager[None]:
+        """Take a place under a limit for a block outside of runs, and a token of its rate with it:
+        `async with engine.client("ana").place(LLM)`.
+
+        `holder` names who asks across restarts: what its former self still had is given back at once. Raises
+        Unavailable after `wait_max_s` seconds; InvalidInput for a `ttl_s` shorter than three heartbeats.
+        """
+        if self._context is None:
+            raise Rejected("an operator takes no places; use a client of the user they are for")
+        name = f"block:{self._context.user}/{holder}" if holder else ""
+        return self.runtime.places.hold(self._context, limit, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=name)
 
     # -- telling ------------------------------------------------------------------------------------------------
 

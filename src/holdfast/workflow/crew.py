@@ -98,6 +98,10 @@ class Crew:
         if actor is not None and actor.epoch < epoch:
             actor.lose()
 
+    def waiting_for_locks(self) -> list[Actor]:
+        """The actors that hold a place and only wait for locks."""
+        return [actor for actor in self._actors.values() if actor.waits_for_locks and not actor.is_lost]
+
     async def check_epochs(self) -> int:
         """Lose every run that somebody claimed away, waiting for the store if it is away; how many these were. A run
         that cannot be read keeps its actor: its next commit tells."""

@@ -18,9 +18,11 @@ from holdfast.logs import get_logger
 from holdfast.store.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actor import Origin
 from holdfast.workflow.admission import Verdict, admit
+from holdfast.workflow.calling import called
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.ownership import Ownership
+from holdfast.workflow.placing import look_at_places
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.run import ENDED, RUN, SIGNAL, Run
 from holdfast.workflow.runtime import Runtime, Stored, knows, run_key
@@ -41,7 +43,7 @@ class UnclaimedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     `is_new`: it was let go a moment ago, at `since`, by somebody who may have sent word of it; else nobody can have,
     for its time came, its owner died, or a signal was left with it. `since`: epoch seconds on the store's clock.
-    `mark` changes whenever anybody did something with the run.
+    `mark` changes whenever anybody did something with the run. `is_suspect`: it may be killing whoever works on it.
     """
 
     id: str
@@ -51,6 +53,7 @@ class UnclaimedRun(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     labels: Mapping[str, str] = {}
     is_new: bool = True
+    is_suspect: bool = False
     since: float = 0.0
     mark: str = ""
 
@@ -126,6 +129,8 @@ class Dealer:
             return False
         if run.status != "waiting":
             return run.status in WORKABLE
+        if (await look_at_places(self._runtime.store, run, self._runtime.placer.limits)).occurrence is not None:
+            return True
         is_due = run.due is not None and run.due <= self._runtime.store.now_s()
         return is_due or await self._has_word(run)
 
@@ -173,6 +178,10 @@ class Dealer:
         due = Query(kind=RUN, statuses=("waiting",), queues=queues, owner="", due_until=now, by_due=True)
         async for record in self._all(due):
             yield record, record.due or now, False
+        calls = await called(self._runtime, queues, everywhere=is_thorough)
+        for place in await self._runtime.store.read(Scope.system(), calls.unowned) if calls.unowned else ():
+            if place is not None and not place.owner:
+                yield place, now, False
         signals = Query(kind=SIGNAL, statuses=(NEW, EARLY) if is_thorough else (NEW,), queues=queues)
         async for signal in self._all(signals):
             key = run_key(signal.key.tenant, signal.key.user, signal.key.id.partition("/")[0])
@@ -216,4 +225,5 @@ def unclaimed(run: Run) -> UnclaimedRun:
         workflow=run.workflow,
         version=run.version,
         labels=run.labels,
+        is_suspect=run.status == "suspect",
     )

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from holdfast.clock import parse_duration_s
 from holdfast.errors import InvalidDefinition
+from holdfast.limits.rules import Limit, declared_once
 from holdfast.locks.rules import LockName
 
 Handler = Callable[[Any], Awaitable[str | None]]
@@ -87,6 +88,8 @@ class StateSpec:
     after: tuple[tuple[float, str], ...] = ()
     retry: Retry = Retry()
     lock: Locking | None = None
+    needs: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
     about: Callable[[Any], str] | None = None
     timeout_s: float | None = None
     sla_s: float | None = None
@@ -117,6 +120,11 @@ class Declaration:
         self.states[spec.path] = spec
 
     def work(self, path: str, handler: Handler, **options: Any) -> None:
+        if isinstance(options.get("needs"), str):
+            raise InvalidDefinition(
+                f"workflow {self._name}: state {path!r}: expected needs to be names of dependencies, such as "
+                f'["{options["needs"]}"], saw one text'
+            )
         if not inspect.iscoroutinefunction(handler):
             raise InvalidDefinition(
                 f"workflow {self._name}: the handler of {path!r} must be an async function, saw {handler!r}; "
@@ -135,6 +143,28 @@ def edges_of(to: str | Mapping[str, str] | None) -> dict[str, str]:
 def after_of(after: Mapping[str, str] | None) -> tuple[tuple[float, str], ...]:
     """The timers that `after=` declares: seconds and target, shortest first."""
     return tuple(sorted((parse_duration_s(text), target) for text, target in (after or {}).items()))
+
+
+def limits_of(state: str, given: Limit | Sequence[Limit]) -> tuple[Limit, ...]:
+    """The limits that `limits=` declares, in the order in which everybody asks for them: by name, one with a rate last.
+
+    Of those a state has one at most: a token that is spent while the other is awaited would not be one of its time.
+    Raises InvalidDefinition.
+    """
+    several: Sequence[Any] = given if isinstance(given, list | tuple) else [given]
+    for each in several:
+        if not isinstance(each, Limit):
+            raise InvalidDefinition(
+                f'state {state}: expected limits= as Limit("llm", places=10) or several of them, saw {each!r:.80}'
+            )
+    found = declared_once(list(several)).values()
+    rated = [limit.name for limit in found if limit.rate is not None]
+    if len(rated) > 1:
+        raise InvalidDefinition(
+            f"state {state}: expected at most one limit with a rate, saw {', '.join(rated)}; take the other by "
+            "ctx.place around the call that it is about"
+        )
+    return tuple(sorted(found, key=lambda limit: (limit.rate is not None, limit.name)))
 
 
 def seconds_of(text: str | float | None) -> float | None:

@@ -12,35 +12,32 @@ from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidDefinition, InvalidInput, Rejected, Unavailable
+from holdfast.errors import Fenced, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockName, Mode, requests_of
 from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
 from holdfast.tasks import Supervisor
-from holdfast.workflow.build import Built
+from holdfast.workflow.board import open_board
 from holdfast.workflow.client import Client
-from holdfast.workflow.crew import Crew
-from holdfast.workflow.dealing import Deal, Dealer, TakenUp, UnclaimedRun, unclaimed
+from holdfast.workflow.dealing import Deal, TakenUp, UnclaimedRun
 from holdfast.workflow.family import check_children
 from holdfast.workflow.handle import RunHandle
-from holdfast.workflow.handover import Handover
-from holdfast.workflow.keeper import Keeper
-from holdfast.workflow.messenger import Messenger
+from holdfast.workflow.inside import Inside
+from holdfast.workflow.needs import check_needs, dependencies_of
 from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.recovery import RecoveryManager, Suspects
+from holdfast.workflow.recovery import Suspects
 from holdfast.workflow.retention import Retention
-from holdfast.workflow.run import queue_of
-from holdfast.workflow.runtime import Runtime, Stored, knows
-from holdfast.workflow.scheduler import Scheduler
+from holdfast.workflow.runtime import Runtime, knows
 from holdfast.workflow.silence import Spread
 from holdfast.workflow.sync import SyncEngine
 from holdfast.workflow.versions import keep_charts, reconcile
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.workflow import Workflow, by_queue
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3
@@ -63,6 +60,8 @@ class Engine:
     `durable=False` says that this is known.
     `deal`: a queue outside deals the work out. The engine then looks for none, but works on the runs that it is handed
     by `take_up`; `deal` is called on its loop with each run that it leaves for somebody to work on, and must not block.
+    `dependencies`: what states need (`needs=`), if their workflows do not say so. They heal while the engine is open,
+    and share their breakers with other processes on the store.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
 
     Example::
@@ -90,6 +89,7 @@ class Engine:
         durable: bool = True,
         executor: Executor | None = None,
         retention: Retention | None = None,
+        dependencies: Dependencies | None = None,
     ) -> None:
         if retention is not None and not works:
             raise InvalidInput("engine: expected no retention with works=False: what works on nothing removes nothing")
@@ -113,10 +113,11 @@ class Engine:
         self._must_be_durable = durable and works
         self._executor = executor
         self._retention = retention
-        self._workflows = _by_queue(workflows)
+        self._dependencies = dependencies_of((workflow.dependencies for workflow in workflows), dependencies)
+        self._workflows = by_queue(workflows)
         self._given = workflows
         self._exit = AsyncExitStack()
-        self._inside: _Inside | None = None
+        self._inside: Inside | None = None
 
     async def __aenter__(self) -> Engine:
         if self._inside is not None:
@@ -164,7 +165,7 @@ class Engine:
         await self.close()
         return cut_off
 
-    async def _open(self, store: Store) -> _Inside:
+    async def _open(self, store: Store) -> Inside:
         await refuse_unfinished(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
@@ -188,9 +189,10 @@ class Engine:
             is_cold=self._is_cold,
             executor=self._executor,
             heartbeat_s=self._heartbeat_s,
+            dependencies=self._dependencies,
         )
         runs_max = self._runs_max if self._works else 0
-        inside = _Inside(
+        inside = Inside(
             runtime,
             ownership,
             runs_max=runs_max,
@@ -202,6 +204,10 @@ class Engine:
         )
         ownership.count_runs = lambda: len(inside.crew)
         if self._works:
+            if self._suspects is not Suspects.ONLY:  # who tries suspects may know the workflows alone
+                check_needs(self._workflows.values(), self._dependencies)
+            if self._dependencies is not None and not self._dependencies.is_healing:
+                await self._exit.enter_async_context(self._dependencies)
             await ownership.begin()
             self._exit.push_async_callback(ownership.end)
             self._exit.push_async_callback(tasks.stop)
@@ -210,6 +216,7 @@ class Engine:
             await reconcile(runtime)
             if not inside.recovery.is_for_suspects:
                 await inside.scheduler.begin()
+            await open_board(runtime, ownership, self._dependencies, inside.problems, self._exit)
             inside.begin()
             self._exit.callback(inside.crew.close)
         elif ownership.is_shared:
@@ -369,7 +376,12 @@ class Engine:
         return self._open_inside().runtime.store
 
     @property
-    def inside(self) -> _Inside:
+    def dependencies(self) -> Dependencies | None:
+        """What its `dependencies=` are."""
+        return self._dependencies
+
+    @property
+    def inside(self) -> Inside:
         """The parts, for health, tests and the rooms above. Not for everyday use."""
         return self._open_inside()
 
@@ -394,7 +406,7 @@ class Engine:
         """The workflows known here, as "name@version"."""
         return tuple(self._workflows)
 
-    def _open_inside(self) -> _Inside:
+    def _open_inside(self) -> Inside:
         if self._inside is None:
             raise Unavailable("engine: it is not open; use `async with Engine(...) as engine`")
         return self._inside
@@ -409,88 +421,3 @@ class Engine:
     def __repr__(self) -> str:
         state = "closed" if self._inside is None else f"{len(self._inside.crew)} active runs"
         return f"Engine({', '.join(self._workflows)}; {state})"
-
-
-class _Inside:
-    """What lives while an engine is open."""
-
-    def __init__(
-        self,
-        runtime: Runtime,
-        ownership: Ownership,
-        *,
-        runs_max: int,
-        deaths_max: int,
-        retention: Retention | None,
-        suspects: Suspects,
-        quarantine: Quarantine | None,
-        deal: Deal | None,
-    ) -> None:
-        self.runtime = runtime
-        self.ownership = ownership
-        self.problems: dict[str, str] = {}
-        self.crew = Crew(
-            runtime,
-            runs_max=runs_max,
-            deaths_max=deaths_max,
-            on_released=self._released,
-            on_crashed=self._crashed,
-            on_lost=lambda: self.recovery.strayed(),
-        )
-        self.recovery = RecoveryManager(
-            runtime,
-            self.crew,
-            ownership,
-            suspects=suspects,
-            quarantine=quarantine,
-            deal=(lambda run: deal(unclaimed(run))) if deal is not None else None,
-        )
-        self.dealer = Dealer(runtime, self.crew, ownership, self.recovery)
-        self.scheduler = Scheduler(runtime, Handover(runtime, self.crew, self.recovery), self.problems)
-        runtime.on_told = Messenger(runtime, self.crew, self.recovery).tell
-        self.keeper = Keeper(runtime, retention, self.problems) if retention is not None else None
-
-    def begin(self) -> None:
-        """Start recovery, retention and, on a shared store, the heartbeat and the look-out for peers."""
-        self.runtime.tasks.start(self.recovery.keep(), name="recovery")
-        if self.keeper is not None:
-            self.runtime.tasks.start(self.keeper.keep(), name="retention")
-        if self.ownership.is_shared:
-            self.runtime.tasks.start(
-                self.ownership.keep(self._lease_lost, self.recovery.watch.trouble), name="heartbeat"
-            )
-            self.runtime.tasks.start(self.recovery.listen(), name="listen")
-
-    def _released(self, stored: Stored) -> None:
-        self.recovery.released(stored)
-        self.dealer.freed()
-
-    def _lease_lost(self) -> None:
-        log.warning("lease lost: others may have taken runs over", process=self.ownership.process_id)
-        self.runtime.tasks.start(self._after_lost_lease(), name="lost lease")
-
-    async def _after_lost_lease(self) -> None:
-        lost = await self.crew.check_epochs()
-        log.warning("runs lost to other processes", runs=lost)
-        self.recovery.nudge()
-
-    def _crashed(self, run_id: str, error: BaseException) -> None:
-        if isinstance(error, Unavailable | CommitUnknown | Conflict):
-            log.warning("run is taken up anew", run=run_id, error=repr(error))
-            if isinstance(error, Conflict):
-                self.recovery.strayed()
-            else:
-                self.recovery.gave_up()
-            return
-        log.error("run stopped here by an error of its store or code", run=run_id, error=repr(error))
-        self.problems[f"run {run_id}"] = repr(error)
-
-
-def _by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
-    found: dict[str, Built] = {}
-    for workflow in workflows:
-        queue = queue_of(workflow.name, workflow.version)
-        if queue in found:
-            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
-        found[queue] = workflow.build()
-    return found

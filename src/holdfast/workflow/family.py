@@ -194,6 +194,7 @@ def _with_child(
         by=f"run {parent.id}",
         labels={},
         now=now,
+        priority=parent.priority,
     )
     child = replace(first.run, input=given, parent=Relative(parent.id, parent.queue, depth))
     inner = kin_of(workflows, taken, "", replace(first, run=child), new_id=new_id, now=now)

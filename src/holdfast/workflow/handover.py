@@ -75,6 +75,7 @@ class Handover:
                 owner=self._runtime.process_id if has_place else "",
                 guard=False,
                 raise_epoch=has_place,
+                asks=has_place,
                 extra=extra,
                 requires=requires,
             )

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from holdfast.errors import Conflict
 from holdfast.store.records import Change, Query, Record, Scope
+from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import reads_inbox
-from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text
+from holdfast.workflow.run import SIGNAL, Run, Signal, decode_signal, ended_text, where_of
 from holdfast.workflow.runtime import Runtime
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, signal_put
 
@@ -50,3 +51,12 @@ async def refuse_rest(runtime: Runtime, run: Run) -> None:
     if reads_inbox(runtime.built(run), run):
         for waiting in await waiting_signals(runtime, run):
             await answer(runtime, run, waiting, REFUSED, ended_text(run, waiting.signal.name))
+
+
+async def tell_refused(runtime: Runtime, run: Run, occurrence: on.Occurrence, reason: str) -> None:
+    """Tell the sender of a signal that it was refused. A refusal changes nothing, and anything else was only late."""
+    if isinstance(occurrence, on.Signalled):
+        for waiting in await waiting_signals(runtime, run):
+            if waiting.signal.id == occurrence.signal.id:
+                text = f"run {run.id} is in {where_of(run)} and refuses {occurrence.signal.name!r}: {reason}"
+                await answer(runtime, run, waiting, REFUSED, text)

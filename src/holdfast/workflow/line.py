@@ -12,7 +12,7 @@ from typing import NamedTuple
 from holdfast import codec
 from holdfast.errors import InvalidInput
 from holdfast.store.records import ABSENT, Key, Put, Query, Scope
-from holdfast.workflow.fairness import BEGUN, front_of, next_place, served_together
+from holdfast.workflow.fairness import BEGUN, NORMAL, front_of, next_place, served_together
 from holdfast.workflow.ownership import ProcessInfo
 from holdfast.workflow.run import LINE, PROCESS, RUN, Run
 from holdfast.workflow.runtime import Runtime
@@ -51,8 +51,8 @@ class Line:
         self._looking = asyncio.Lock()
 
     async def ticket(self, run: Run) -> Ticket:
-        """The next place of the run's user. Whoever does not come to commit it says so by `tear`."""
-        key = Key(run.tenant, run.user, LINE, "runs")
+        """The next place of the run's user and priority. Whoever does not come to commit it says so by `tear`."""
+        key = Key(run.tenant, run.user, LINE, "runs" if run.priority == NORMAL else f"runs/{run.priority}")
         front = await self._front(run.queue)
         if key not in self._last:
             record = (await self._runtime.store.read(Scope.of_user(run.tenant, run.user), [key]))[0]
@@ -62,7 +62,7 @@ class Line:
             self._last.setdefault(key, _Last(version, place))
         last = self._last[key]
         expect, last.version = last.version, last.version + 1
-        last.place = next_place(last.place, front=front)
+        last.place = next_place(last.place, front=front, priority=run.priority)
         return Ticket(last.place, Put(key=key, body=codec.encode({"last": last.place}), expect=expect), last)
 
     def tear(self, ticket: Ticket) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from holdfast.locks import LockBook, LockChange, Ticket
 from holdfast.store.protocol import Store
+from holdfast.store.records import Key, Record, Scope
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import granted, with_shown
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.definition import StateSpec
-from holdfast.workflow.run import Leaf, Run
+from holdfast.workflow.run import RUN, Leaf, Run
+
+LOOK_MAX = 8
+"""How many of those who are before a waiting run are looked at, whether they have a place."""
 
 
 async def with_locks(
@@ -67,6 +71,34 @@ async def look_at_locks(store: Store, run: Run) -> Look:
         if place.look_at is not None:
             again_at = min(place.look_at, again_at or place.look_at)
     return Look(again_at=again_at)
+
+
+async def is_blocked_in_line(store: Store, run: Run, *, dead: Container[str]) -> bool:
+    """Whether a lock that the run waits for is held, or awaited before it, by a run that itself waits for a place: it
+    stands in line, or its time has come, or its owner is one of the `dead`."""
+    for path, leaf in run.leaves.items():
+        if leaf.phase != "locking" or not leaf.locks:
+            continue
+        book = await LockBook.read(store, run.tenant, leaf.lock_requests)
+        before = book.standing(leaf.lock_requests, holder_of(run, path, leaf)).before
+        keys = {key: None for ticket in before[:LOOK_MAX] if (key := _run_of(run.tenant, ticket)) is not None}
+        records = await store.read(Scope.of_tenant(run.tenant), list(keys)) if keys else []
+        if any(record is not None and _wants_place(record, book.now, dead) for record in records):
+            return True
+    return False
+
+
+def _wants_place(record: Record, now: float, dead: Container[str]) -> bool:
+    if record.owner:
+        return record.owner in dead
+    is_due = record.status == "waiting" and record.due is not None and record.due <= now
+    return is_due or record.status in ("running", "suspect")
+
+
+def _run_of(tenant: str, ticket: Ticket) -> Key | None:
+    """The run whose visit a ticket is; None of another ticket."""
+    kind, _, name = ticket.holder.partition(":")
+    return Key(tenant, ticket.by, RUN, name.partition("/")[0]) if kind == "run" else None
 
 
 def holder_of(run: Run, path: str, leaf: Leaf) -> str:

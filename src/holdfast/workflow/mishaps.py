@@ -16,6 +16,7 @@ from holdfast.workflow import rules
 from holdfast.workflow.advance import ask_again, decided
 from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision, Row, refused
+from holdfast.workflow.due import due_now
 from holdfast.workflow.failure import failure_of
 from holdfast.workflow.run import RUNNABLE, Failure, Run, encode_run
 
@@ -66,7 +67,7 @@ def set_down(run: Run, failure: Failure) -> Decision:
 def _comes_again(run: Run, occurrence: on.Occurrence, now: float) -> bool:
     """Whether the occurrence is due on `run`, and would be judged at once (again)."""
     is_judged = run.status in (*RUNNABLE, "suspect")
-    return is_judged and rules.due_now(run, now, draw=getattr(occurrence, "draw", 0.0)) == occurrence
+    return is_judged and due_now(run, now, draw=getattr(occurrence, "draw", 0.0)) == occurrence
 
 
 def _leaf_of(run: Run, occurrence: on.Occurrence) -> str:

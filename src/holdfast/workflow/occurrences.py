@@ -32,6 +32,24 @@ class Failed(Occurrence, frozen=True, kw_only=True):
     draw: float = 0.0
 
 
+class Parked(Occurrence, frozen=True, kw_only=True):
+    """What a leaf needs is not well: `on` is to blame. It is looked at again at `look_at` (epoch seconds) at the
+    latest."""
+
+    leaf: str
+    visit: int
+    on: str
+    reason: str
+    look_at: float
+
+
+class Unparked(Occurrence, frozen=True, kw_only=True):
+    """A parked leaf is to be tried again."""
+
+    leaf: str
+    visit: int
+
+
 class Signalled(Occurrence, frozen=True, kw_only=True):
     """A signal was taken from the inbox, where its record stands at `record_version` (0: not stored yet)."""
 
@@ -92,6 +110,20 @@ class LockLost(Occurrence, frozen=True, kw_only=True):
     visit: int
 
 
+class PlaceAsked(Occurrence, frozen=True, kw_only=True):
+    """Whoever owns the run is ready to begin the leaf's handler, and there may be room for it under its limits."""
+
+    leaf: str
+    visit: int
+
+
+class PlaceLost(Occurrence, frozen=True, kw_only=True):
+    """The attempt that had the places is none any more, or may be somebody else's: another is to be begun."""
+
+    leaf: str
+    visit: int
+
+
 class Cancelled(Occurrence, frozen=True, kw_only=True):
     reason: str = ""
 
@@ -141,3 +173,8 @@ class Moved(Occurrence, frozen=True, kw_only=True):
 
     version: int
     states: dict[str, str]
+
+
+def is_result_of(occurrence: Occurrence, path: str) -> bool:
+    """Whether it is what came of an attempt of that leaf's handler."""
+    return isinstance(occurrence, Finished | Failed | Parked) and occurrence.leaf == path

@@ -15,20 +15,22 @@ from contextlib import suppress
 from holdfast import faults
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store.records import Claim, Key, Query, Record, Scope
+from holdfast.store.records import Claim, Query, Record, Scope
 from holdfast.workflow.actor import Actor, Origin
 from holdfast.workflow.admission import calls_for_owner, reads_inbox
 from holdfast.workflow.alarm import Appointment
+from holdfast.workflow.calling import Dealt, called
 from holdfast.workflow.crew import Crew
-from holdfast.workflow.inbox import refuse_rest, waiting_signals
+from holdfast.workflow.inbox import waiting_signals
+from holdfast.workflow.left import LeftSignals
 from holdfast.workflow.line import Line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.run import RUN, SIGNAL, STILL, Run, decode_signal
+from holdfast.workflow.run import RUN, STILL, Run
 from holdfast.workflow.runtime import Runtime, Stored, knows
-from holdfast.workflow.signals import EARLY, NEW
 from holdfast.workflow.watch import StoreWatch
+from holdfast.workflow.way import Way
 
 AsyncRuns = AsyncIterator[str]
 CLAIM_FIRST = 16
@@ -79,11 +81,16 @@ class RecoveryManager:
         self._is_inbox_due = True
         self._has_strays = False
         self._was_full = False
+        self._is_turn_of_line = True
+        self._left = LeftSignals(runtime, self.claim_one)
+        self._way = Way(runtime, crew, sweep_s=sweep_s, on_due=self.nudge)
         self.sweeps = 0
         self.is_sweeping = False
         self._sweep_problem: str | None = None
         self._listen_problem: str | None = None
+        self._dealt = Dealt()
         self.line = Line(runtime)
+        runtime.on_room = self._wake_at
         self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
@@ -231,24 +238,27 @@ class RecoveryManager:
         if dead:
             async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
                 yield run_id
-        async for run_id in self._own(queues):
-            yield run_id
-        async for run_id in self._turns(queues):
-            yield run_id
+        for found in (self._own, self._called, self._turns):
+            async for run_id in found(queues):
+                yield run_id
         if not await self._are_tried_apart(queues):
             async for run_id in self._suspects(queues):
                 yield run_id
         if self._is_inbox_due and self._crew.free > 0:
             self._is_inbox_due = False  # before the look: what comes up during it is looked for again
-            for run_id in await self._signalled(queues):
+            async for run_id in self._left.find(queues):
                 yield run_id
+            self._is_inbox_due = self._is_inbox_due or self._left.is_due_again
         self._was_full = self._crew.free == 0
-        if not self._was_full:  # while there is no place, what is overdue can only wait for one
+        if self._was_full:
+            await self._way.make(dead=self._dead, round_=self.sweeps)
+        else:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
 
     async def _sweep_own(self) -> AsyncRuns:
-        """Where work is dealt out: only what is ours already is looked for here."""
+        """Where work is dealt out: only what is ours already is looked for here, and whose turn it is for a place."""
         await self._ownership.dead()
+        await self._deal_called()
         async for run_id in self._own(knows(self._runtime.workflows)):
             yield run_id
 
@@ -261,15 +271,45 @@ class RecoveryManager:
             for run_id in await self._strays(queues):
                 yield run_id
 
+    async def _called(self, queues: tuple[str, ...]) -> AsyncRuns:
+        """Those who stand in line for a place that can be had: for at most half of the places here, so that neither
+        they nor the others starve."""
+        half = -(-self._crew.free // 2)
+        calls = await called(self._runtime, queues, everywhere=self.sweeps == 0)
+        if calls.again_at is not None:
+            self._wake_at(calls.again_at)
+        for actor in filter(None, (self._crew.find(run_id) for run_id in calls.at_work)):
+            actor.poke()
+        if calls.unowned and half:
+            claim = Claim(
+                kind=RUN, owner=self._runtime.process_id, from_owners=("",), limit=half, statuses=("waiting",),
+                ids=tuple(key.id for key in calls.unowned[:half]),
+            )  # fmt: skip
+            for run_id in self._launch(await self._runtime.store.claim(Scope.system(), claim), Origin.CLAIMED):
+                yield run_id
+
+    async def _deal_called(self) -> None:
+        """Say once of each place in line that its turn has come; what gets lost on the way `unclaimed` tells again."""
+        calls = await called(self._runtime, knows(self._runtime.workflows))
+        if calls.again_at is not None:
+            self._wake_at(calls.again_at)
+        for actor in filter(None, (self._crew.find(run_id) for run_id in calls.at_work)):
+            actor.poke()
+        for run in await self._dealt.new(self._runtime, calls):
+            assert self._deal is not None
+            self._deal(run)
+
     async def _turns(self, queues: tuple[str, ...]) -> AsyncRuns:
         """The line, and the waiting runs whose time has come. Neither can starve the other: one of them gets half of
-        the places first, the other what it wants of the rest, and at the next sweep it is the other way round."""
+        the places first, the other what it wants of the rest, and once it got some it is the other way round."""
         half = -(-self._crew.free // 2)
-        first, second = ("running", "waiting") if self.sweeps % 2 == 0 else ("waiting", "running")
+        first, second = ("running", "waiting") if self._is_turn_of_line else ("waiting", "running")
         taken = 0
         async for run_id in self._unowned(first, queues, at_most=half):
             taken += 1
             yield run_id
+        if taken:  # not at each sweep: there may be a place at each second one alone
+            self._is_turn_of_line = not self._is_turn_of_line
         async for run_id in self._unowned(second, queues):
             yield run_id
         if taken >= half:
@@ -362,39 +402,6 @@ class RecoveryManager:
         claim = Claim(kind=RUN, owner="", from_owners=(me,), ids=(actor.run.id,), limit=1)
         for record in await self._runtime.store.claim(Scope.system(), claim):
             self._crew.lose(record.key.id, epoch=record.epoch)
-
-    async def _signalled(self, queues: tuple[str, ...]) -> list[str]:
-        """Runs that were let go while a signal lay in their inbox, by a process that died just then."""
-        taken: list[str] = []
-        after: str | None = None
-        query = Query(kind=SIGNAL, statuses=(NEW, EARLY), queues=queues)
-        while True:
-            page = await self._runtime.store.scan(Scope.system(), query, after=after, limit=500)
-            for record in page.records:
-                run_id = record.key.id.partition("/")[0]
-                try:
-                    if run_id not in taken and await self._claim_signalled(record, run_id):
-                        taken.append(run_id)
-                except Corrupt as error:  # one unreadable signal or run must not keep the others from being judged
-                    log.error("signal cannot be judged", run=run_id, error=error.message)
-            if page.next is None:
-                return taken
-            after = page.next
-
-    async def _claim_signalled(self, record: Record, run_id: str) -> bool:
-        key = Key(record.key.tenant, record.key.user, RUN, run_id)
-        found = (await self._runtime.store.read(Scope.system(), [key]))[0]
-        if found is None or found.owner:
-            return False
-        run = Stored.of(found).run
-        if run.queue not in knows(self._runtime.workflows):
-            return False  # migrated since the signal was sent, to a version that this process does not know
-        if run.is_ended:  # and whoever ended it did not come to say so
-            await refuse_rest(self._runtime, run)
-            return False
-        if not calls_for_owner(self._runtime.built(run), run, decode_signal(record.body)):
-            return False
-        return await self.claim_one(run)
 
     async def look_into_inbox(self, run: Run) -> bool:
         """Take up an unowned run if a signal that was kept can be judged now; False where there is none."""

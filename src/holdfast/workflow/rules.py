@@ -26,12 +26,16 @@ from holdfast.workflow.advance import (
     fresh_attempt,
     granted,
     moved,
+    place_asked,
+    place_lost,
+    with_released,
     without_locks,
 )
 from holdfast.workflow.build import Built, done_event, escalate_event
 from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import DONE, Retry, StateSpec
 from holdfast.workflow.family import FAILED, STOPPED, ChildEnd, merged, outcome_of
+from holdfast.workflow.parking import parked, unparked
 from holdfast.workflow.run import RUNNABLE, Failure, Leaf, Run, spec_text
 
 
@@ -60,23 +64,6 @@ def backoff_s(retry: Retry, attempt: int, *, draw: float) -> float:
         raise ValueError(f"attempt: expected at least 1, saw {attempt}")
     wait = min(retry.cap_s, retry.first_s * 2.0 ** min(attempt - 1, 60))
     return wait if attempt == 1 else min(retry.cap_s, wait * (1 + retry.jitter * draw))
-
-
-def due_now(run: Run, now: float, *, draw: float = 0.0) -> on.Occurrence | None:
-    """The earliest thing whose time has come, or None."""
-    found: list[tuple[float, int, on.Occurrence]] = [
-        (timer.due, 0, on.TimerDue(timer=timer)) for timer in run.timers if timer.due <= now
-    ]
-    for path, leaf in run.leaves.items():
-        if leaf.sla_at is not None and leaf.sla_at <= now:
-            found.append((leaf.sla_at, 1, on.SlaBreached(leaf=path, visit=leaf.visit)))
-        if leaf.retry_at is not None and leaf.retry_at <= now:
-            found.append((leaf.retry_at, 2, on.RetryDue(leaf=path, visit=leaf.visit)))
-        if leaf.deadline_at is not None and leaf.deadline_at <= now:
-            found.append((leaf.deadline_at, 3, on.AttemptOverdue(leaf=path, visit=leaf.visit, draw=draw)))
-    if run.timeout_at is not None and run.timeout_at <= now and not run.escalated:
-        found.append((run.timeout_at, 4, on.RunOverdue()))
-    return min(found, key=lambda item: item[:2])[2] if found else None
 
 
 # -- the judges -------------------------------------------------------------------------------------------------
@@ -120,7 +107,7 @@ def _failed(built: Built, run: Run, event: on.Failed, now: float) -> Decision:
             run, leaves={**run.leaves, event.leaf: failing}, retry_count=attempts, max_retries=retry.max_retries
         )
         decision = decided(after, row.rows("retry", attempt=attempts, wait_s=round(wait, 3)))
-        return _with_released(decision, ((event.leaf, leaf),) if gives_way else ())
+        return with_released(decision, ((event.leaf, leaf),) if gives_way else ())
     failing = replace(
         leaf.without_tokens(),
         phase="failing",
@@ -148,15 +135,15 @@ def _escalate(
     taken = step(built.chart, run.configuration, escalate_event(built.spec_of(path).path))
     if taken.outcome == "refused":
         after, all_held = without_locks(replace(run, status="failed"))
-        return _with_released(decided(after, rows, keep_status=True), all_held)
+        return with_released(decided(after, rows, keep_status=True), all_held)
     released = ((path, before),) if before.locks else ()
     origin = {path: f"{ERROR_STATE}:escalation"}
     decision = moved(built, run, taken, now, trigger="escalation", agent=agent, origin=origin)
     if decision.rows[0].to_state == origin[path] and rows[-1].to_state == origin[path]:
         # The chart has a state of that very name: the row that says "escalation" is its entry.
         entry = replace(decision.rows[0], from_state=rows[-1].from_state, metadata=rows[-1].metadata)
-        return _with_released(replace(decision, rows=(*rows[:-1], entry, *decision.rows[1:])), released)
-    return _with_released(replace(decision, rows=rows + decision.rows), released)
+        return with_released(replace(decision, rows=(*rows[:-1], entry, *decision.rows[1:])), released)
+    return with_released(replace(decision, rows=rows + decision.rows), released)
 
 
 def _signalled(built: Built, run: Run, event: on.Signalled, now: float) -> Decision:
@@ -310,7 +297,7 @@ def _paused(built: Built, run: Run, event: on.Paused, now: float) -> Decision:
     row = Row(name="paused", agent=event.agent, metadata={"reason": event.reason} if event.reason else {})
     after, released = without_locks(replace(run, status="paused", reason=event.reason))
     decision = decided(after, (row,), stopped=tuple(run.leaves), keep_status=True)
-    return _with_released(decision, released)
+    return with_released(decision, released)
 
 
 def _resumed(built: Built, run: Run, event: on.Resumed, now: float) -> Decision:
@@ -346,7 +333,10 @@ def _taken_up(built: Built, run: Run, event: on.TakenUp, now: float) -> Decision
     cut_short = {
         path: leaf
         for path, leaf in run.leaves.items()
-        if leaf.phase == "working" and leaf.deadline_at is not None and built.spec_of(path).timeout_s is not None
+        if leaf.phase == "working"
+        and leaf.deadline_at is not None
+        and (spec := built.spec_of(path)).timeout_s is not None
+        and not spec.limits  # it begins with the place that it gets
     }
     if not cut_short:
         return refused(run, f"run {run.id} has no attempt that could run out of time")
@@ -397,10 +387,14 @@ _JUDGES: dict[type[on.Occurrence], Callable[[Built, Run, Any, float], Decision]]
     on.TimerDue: _timer,
     on.RetryDue: _retry_due,
     on.AttemptOverdue: _overdue,
+    on.Parked: parked,
+    on.Unparked: unparked,
     on.SlaBreached: _sla,
     on.RunOverdue: _run_overdue,
     on.LockGranted: _granted,
     on.LockLost: _lock_lost,
+    on.PlaceAsked: place_asked,
+    on.PlaceLost: place_lost,
     on.Cancelled: _cancelled,
     on.Paused: _paused,
     on.Resumed: _resumed,
@@ -471,13 +465,10 @@ def _renamed(built: Built, old: str, leaf: Leaf, states: dict[str, str]) -> tupl
 def _suited(spec: StateSpec, leaf: Leaf, now: float) -> Leaf:
     """The leaf under newer code, which may have made a waiting state of a working one, or the other way round."""
     is_work = spec.kind == "work"
+    if leaf.phase in ("asking", "queuing"):  # for what the newer code wants of it
+        return begin_attempt(spec, leaf, now)
     fits = leaf.phase not in ("working", "waiting") or (leaf.phase == "working") == is_work
     return leaf if fits else begin_attempt(spec, replace(leaf, deadline_at=None), now)
-
-
-def _with_released(decision: Decision, released: tuple[tuple[str, Leaf], ...]) -> Decision:
-    known = {path for path, _ in decision.released}
-    return replace(decision, released=decision.released + tuple(pair for pair in released if pair[0] not in known))
 
 
 def _extended(built: Built, run: Run, now: float) -> float | None:

@@ -17,6 +17,7 @@ from holdfast.errors import Corrupt, InvalidInput
 from holdfast.locks.rules import LockRequest, Mode
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
+from holdfast.workflow.fairness import NORMAL, Priority
 
 RUN = "run"
 MEMO = "memo"
@@ -29,6 +30,8 @@ FORKS = "forks"
 LINE = "line"
 PARENT = "parent"
 """The label of a child run that names the run which started it."""
+PARKED = "parked"
+"""The label of a parked run that names the dependency which it waits for."""
 
 ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""
@@ -69,10 +72,21 @@ class Relative(msgspec.Struct, frozen=True, omit_defaults=True):
     depth: int = 0
 
 
+class Parking(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a parked leaf waits for: `on` is the dependency to blame, since when (epoch seconds), and why."""
+
+    on: str
+    since: float
+    reason: str = ""
+
+
 class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), failing (back-off).
+    """One active leaf. `phase`: working, waiting (for signals or time), locking (for its lock), asking (for places
+    under its limits), queuing (in line for one), failing (back-off), parked (until what it needs is well; at `retry_at`
+    somebody looks anyway).
     `born`: the path under which its visit began, where newer code renamed it since. `child`: the run
-    that it waits for, until that has ended."""
+    that it waits for, until that has ended. `places`: the limits under which its attempt has a place; `line`: where it
+    stands in line for another."""
 
     visit: int
     phase: str
@@ -86,6 +100,9 @@ class Leaf(msgspec.Struct, frozen=True, omit_defaults=True):
     locks: tuple[HeldLock, ...] = ()
     born: str = ""
     child: Relative | None = None
+    parked: Parking | None = None
+    places: tuple[str, ...] = ()
+    line: str = ""
 
     @property
     def lock_requests(self) -> tuple[LockRequest, ...]:
@@ -157,6 +174,7 @@ class Run(msgspec.Struct, frozen=True):
     signal: dict[str, Any] | None = None
     blobs: dict[str, BlobRef] = {}
     parent: Relative | None = None
+    priority: Priority = NORMAL
 
     @property
     def key(self) -> Key:
@@ -185,8 +203,15 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def has_work(self) -> bool:
-        """Whether a handler should be running, or a lock be granted, for some leaf now."""
-        return any(leaf.phase in ("working", "locking") for leaf in self.leaves.values())
+        """Whether a handler should be running, or a lock be granted, for some leaf now. Who stands in line for a place
+        has none, but for a suspect: it is nobody's to take up beside others."""
+        phases = ("working", "locking", "asking", *(["queuing"] if self.status == "suspect" else []))
+        return any(leaf.phase in phases for leaf in self.leaves.values())
+
+    @property
+    def parked_on(self) -> str | None:
+        """The dependency that it waits for, None where no leaf is parked; the first of several."""
+        return next((leaf.parked.on for leaf in self.leaves.values() if leaf.parked is not None), None)
 
     @property
     def is_failing(self) -> bool:
@@ -200,6 +225,7 @@ class Run(msgspec.Struct, frozen=True):
             "workflow": self.workflow,
             "main_state": self.main_state,
             **({} if self.parent is None else {PARENT: self.parent.id}),
+            **({} if (on := self.parked_on) is None else {PARKED: on}),
             **chart_label(self.configuration.chart_hash),
         }
 

@@ -17,9 +17,12 @@ from msgspec.structs import replace
 
 from holdfast import faults
 from holdfast.clock import Clock, Randomness
-from holdfast.errors import CommitUnknown, Conflict, NotFound, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Fenced, NotFound, Unavailable
 from holdfast.ids import uuid7
-from holdfast.locks import LockService
+from holdfast.limits import PlaceChange, PlaceService
+from holdfast.limits.rules import declared_once
+from holdfast.locks import LockChange, LockService
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
 from holdfast.store.protocol import Store
@@ -45,6 +48,8 @@ from holdfast.workflow.decision import Decision, events_of
 from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import Kin, kin_of
 from holdfast.workflow.locking import with_locks
+from holdfast.workflow.needs import Needs
+from holdfast.workflow.placing import Placer
 from holdfast.workflow.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
 from holdfast.workflow.silence import Silences
 
@@ -86,7 +91,8 @@ class Watcher:
 
 class Runtime:
     """The shared parts of one engine. `is_cold`: nothing is cached, everything is re-read before each decision.
-    `executor` runs the sync functions of steps; None is the loop's own. `locks`: for code that holds one in a block."""
+    `executor` runs the sync functions of steps; None is the loop's own. `locks`: for code that holds one in a block.
+    `dependencies`: what states need."""
 
     def __init__(
         self,
@@ -100,8 +106,10 @@ class Runtime:
         is_cold: bool = False,
         executor: Executor | None = None,
         heartbeat_s: float = 1.0,
+        dependencies: Dependencies | None = None,
     ) -> None:
         self.store = store
+        self.needs = Needs(dependencies, store.now_s)
         self.clock = clock
         self.randomness = randomness
         self.tasks = tasks
@@ -118,6 +126,12 @@ class Runtime:
             store, clock, randomness, tasks,
             on_changed=self.lock_changed, party=current_visit.get, heartbeat_s=heartbeat_s,
         )  # fmt: skip
+        self.places = PlaceService(
+            store, clock, randomness, tasks, on_changed=self._places_changed, heartbeat_s=heartbeat_s
+        )  # fmt: skip
+        self.placer = Placer(store, declared_once([limit for built in workflows.values() for limit in built.limits]))
+        self.on_room: Callable[[float], None] = _nobody_waits
+        """Hears when some who stand in line may go on, as a commit left it. Whoever opens the engine sets it."""
         self.on_told: Callable[[tuple[Key, ...]], None] = _nobody_listens
         """Hears of runs that were begun, or left a word, beside a decision. Whoever opens the engine sets it."""
         self._watchers: dict[str, set[Watcher]] = {}
@@ -150,6 +164,17 @@ class Runtime:
         if record is None:
             raise NotFound(f"run {key.id}: there is no such run", run=key.id)
         return Stored.of(record)
+
+    async def reread(self, stored: Stored) -> Stored:
+        """The run as it stands by now, for its owner. Raises Fenced where somebody else has it, and Conflict where the
+        store shows an older one."""
+        run = stored.run
+        found = await self.load(Scope.of_user(run.tenant, run.user), run.key)
+        if found.epoch > stored.epoch:
+            raise Fenced(f"run {run.id}: expected epoch {stored.epoch}, found {found.epoch}", run=run.id)
+        if found.version < stored.version:
+            raise Conflict(f"run {run.id}: expected version {stored.version}, read the old {found.version}")
+        return found
 
     async def look(self, scope: Scope, key: Key, *, least_version: int) -> Record:
         """The run's record for somebody who only looks: it may be as old as the store promises, but not below
@@ -232,9 +257,11 @@ class Runtime:
         requires: tuple[Require, ...] = (),
         blobless: Container[str] = (),
         place: float = BEGUN,
+        asks: bool = False,
     ) -> tuple[Stored, Decision]:
         """Make a decision true. `owner`: as in Put; `guard`: as the owner, only while the epoch is still ours.
         `blobless`: leaves under whose visits no chunks lie, so that none have to be removed. `place`: of a run in line.
+        `asks`: whether attempts that need places under limits are to begin here; else whoever takes the run up asks.
 
         Gives the run as it then stands, and the decision with locks that were free already granted. Raises Conflict
         or Fenced where the run moved on; nothing was written then.
@@ -242,60 +269,69 @@ class Runtime:
         run = decision.run
         await self._keep_chart_of(run)
         for _ in range(ATTEMPTS_MAX):
-            locked, locks = await with_locks(self.store, decision, self.built(run).spec_of)
-            kin = self._kin(locked, stored)
-            after = kin.run
-            body = encode_run(after)
-            new_owner = owner if owner is None or _keeps_owner(after) else ""
-            put = Put(
-                key=after.key,
-                body=body,
-                expect=stored.version,
-                epoch=stored.epoch if guard else None,
-                status=after.status,
-                due=self._due_of(after, place if new_owner == "" else None),
-                queue=after.queue,
-                labels=after.record_labels(),
-                owner=new_owner,
-                raise_epoch=raise_epoch,
-            )
-            change = Change(
-                change_id=self.change_id(),
-                writes=(put, *locks.puts, *kin.puts, *extra),
-                requires=requires,
-                removes=(*locks.removes, *_removals(run, locked.left, blobless)),
-                events=(*events_of(after, locked.rows, stored.body, body, stored.version + 1), *kin.events),
-            )
-            faults.point("before-transition")
-            try:
-                commit = await self.commit(Scope.of_tenant(run.tenant), change, is_patient=guard)
-            except Conflict as conflict:
-                if getattr(conflict, "facts", {}).get("key") in [put.key for put in locks.puts]:
-                    continue
-                raise
-            faults.point("transition")
-            now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
-            self._tell_all(now_stored, [lock.key for lock in locks.puts], kin.told)
-            return now_stored, replace(locked, run=after)
+            async with self.placer.turn(run, stored.run.leaves, self.built(run).leaf_specs):
+                locked, locks, places = await self._with_needs(stored, decision, asks)
+                kin = self._kin(locked, stored)
+                after = kin.run
+                body = encode_run(after)
+                new_owner = owner if owner is None or _keeps_owner(after) else ""
+                put = Put(
+                    key=after.key, body=body, expect=stored.version, epoch=stored.epoch if guard else None,
+                    status=after.status, due=self._due_of(after, place if new_owner == "" else None),
+                    queue=after.queue, labels=after.record_labels(), owner=new_owner, raise_epoch=raise_epoch,
+                )  # fmt: skip
+                change = Change(
+                    change_id=self.change_id(),
+                    writes=(put, *locks.puts, *places.puts, *kin.puts, *extra),
+                    requires=requires,
+                    removes=(*locks.removes, *places.removes, *_removals(run, locked.left, blobless)),
+                    events=(*events_of(after, locked.rows, stored.body, body, stored.version + 1), *kin.events),
+                )
+                faults.point("before-transition")
+                try:
+                    commit = await self.commit(Scope.of_tenant(run.tenant), change, is_patient=guard)
+                except Conflict as conflict:
+                    if getattr(conflict, "facts", {}).get("key") in [put.key for put in (*locks.puts, *places.puts)]:
+                        continue
+                    raise
+                faults.point("transition")
+                now_stored = Stored(after, body, commit.versions[0], commit.epochs[0], put.owner or "")
+                self._tell_all(now_stored, [lock.key for lock in locks.puts], places, kin.told)
+                return now_stored, replace(locked, run=after)
         raise Unavailable(f"run {run.id}: lost {ATTEMPTS_MAX} races for its locks; try again later")
 
-    def _tell_all(self, stored: Stored, locks: Iterable[Key], kin: tuple[Key, ...]) -> None:
-        """Whom a commit concerns here: who watches the run, who waits for its locks, its relatives."""
+    async def _with_needs(
+        self, stored: Stored, decision: Decision, asks: bool
+    ) -> tuple[Decision, LockChange, PlaceChange]:
+        """The decision with what it needs granted, as far as that is free: first its locks, then its places."""
+        built = self.built(decision.run)
+        before = {} if stored.version == ABSENT else stored.run.leaves
+        locked, locks = await with_locks(self.store, decision, built.spec_of)
+        placed, places = await self.placer.with_places(before, locked, built.leaf_specs, asks=asks)
+        return placed, locks, places
+
+    def _tell_all(self, stored: Stored, locks: Iterable[Key], places: PlaceChange, kin: tuple[Key, ...]) -> None:
+        """Whom a commit concerns here: who watches the run, who waits for its locks and places, its relatives."""
+        self._places_changed(places)
         for lock in locks:
             self.lock_changed(lock)
         self.tell(stored)
         self.on_told(kin)
 
-    async def give_back(self, stored: Stored) -> Stored:
-        """Let go of a run that this process owns, undecided; the run as it stands then. One that has work is next in
-        line."""
+    def _places_changed(self, places: PlaceChange) -> None:
+        for at in places.queued:
+            self.on_room(at)
+
+    async def give_back(self, stored: Stored, *, place: float = BEGUN) -> Stored:
+        """Let go of a run that this process owns, undecided; the run as it stands then. One that has work stands in
+        line at `place`, the next one unless said otherwise."""
         run = stored.run
         claim = Claim(
             kind=RUN,
             owner="",
             from_owners=(self.process_id,),
             ids=(run.id,),
-            due_after=BEGUN if run.status == "running" else None,
+            due_after=place if run.status == "running" else None,
             limit=1,
         )
         taken = await self.store.claim(Scope.of_user(run.tenant, run.user), claim)
@@ -365,6 +401,10 @@ class Runtime:
 
 def _nobody_listens(keys: tuple[Key, ...]) -> None:
     """Where no engine is around: a sweep finds what was written."""
+
+
+def _nobody_waits(at: float) -> None:
+    """Where no engine is around: a sweep finds who waits."""
 
 
 def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:

@@ -9,9 +9,9 @@ import inspect
 import itertools
 import typing
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +21,8 @@ from holdfast import codec, faults
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext, check_id
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.limits import Limit
+from holdfast.limits.service import PLACE_TTL_S
 from holdfast.locks import Lease, Mode
 from holdfast.locks.service import LEASE_TTL_S
 from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
@@ -183,14 +185,37 @@ class RunContext:
         gives all that it holds back and is tried again.
         """
         name = f"{self.run_id}/{self._visit_name}/{resource_type}/{resource_name}"
-        number = next(number for number in itertools.count() if (name, number) not in self._blocks)
-        self._blocks.add((name, number))  # blocks side by side in one handler exclude each other as any others do
-        try:
+        with self._numbered(name) as holder:
             async with self._runtime.locks.hold_one(
                 self.user, resource_type, resource_name,
-                mode=mode, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=f"{name}/{number}",
+                mode=mode, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=holder,
             ) as lease:  # fmt: skip
                 yield lease
+
+    @asynccontextmanager
+    async def place(
+        self, limit: Limit, *, ttl_s: float = PLACE_TTL_S, wait_max_s: float | None = None
+    ) -> AsyncIterator[None]:
+        """Take a place under a limit for a block: `async with ctx.place(LLM)`, and a token of its rate with it. What a
+        whole state needs is better declared by its `limits=`: there who waits holds no task, and stands in line.
+
+        Put it inside of a step's function rather than around the step where a result that is known must cost nothing.
+        Raises Unavailable after `wait_max_s` seconds.
+        """
+        name = f"block:{self.run_id}/{self._visit_name}/{limit.name}"
+        with self._numbered(name) as holder:
+            async with self._runtime.places.hold(
+                self.user, limit, ttl_s=ttl_s, wait_max_s=wait_max_s, holder=holder
+            ):  # fmt: skip
+                yield
+
+    @contextmanager
+    def _numbered(self, name: str) -> Iterator[str]:
+        """A name of its own for each block: those side by side in one handler exclude each other as any others do."""
+        number = next(number for number in itertools.count() if (name, number) not in self._blocks)
+        self._blocks.add((name, number))
+        try:
+            yield f"{name}/{number}"
         finally:
             self._blocks.discard((name, number))
 

@@ -12,6 +12,8 @@ from typing import Any
 from holdfast.clock import parse_duration_s
 from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import InvalidDefinition
+from holdfast.limits.rules import Limit
+from holdfast.resilience.dependencies import Dependencies
 from holdfast.workflow.build import Built, build
 from holdfast.workflow.definition import (
     ChildSpec,
@@ -25,8 +27,10 @@ from holdfast.workflow.definition import (
     StateSpec,
     after_of,
     edges_of,
+    limits_of,
     seconds_of,
 )
+from holdfast.workflow.run import queue_of
 from holdfast.workflow.schedule import Missed, Overlap, Policy, Schedule, Timing
 from holdfast.workflow.scheduling import check_schedule
 
@@ -43,7 +47,9 @@ class Workflow:
     `data`: a msgspec Struct or dataclass with defaults for all fields, or dict. `deadline`: how long a whole run may
     take; past it the run is escalated. `escalate_to`: the state that a run passes to when error handling gives up
     (without one it stops there as *failed*, to be retried by hand). `cancel_to`: the clean-up state of a
-    cancelled run; without one it ends in a final state named `cancelled`.
+    cancelled run; without one it ends in a final state named `cancelled`. `limits`: what each attempt of each working
+    state takes a place of, beside its own. `dependencies`: what its states need; an engine takes them from here, so
+    that workers which only know the workflow have them, too.
 
     Example::
 
@@ -66,6 +72,8 @@ class Workflow:
         escalate_to: str | None = None,
         cancel_to: str | None = None,
         retry: Retry | None = None,
+        limits: Limit | Sequence[Limit] = (),
+        dependencies: Dependencies | None = None,
     ) -> None:
         if not name or any(sign in name for sign in "@#/ \n"):
             raise InvalidDefinition(f'workflow: expected a name without space, "@", "#" or "/", saw {name!r}')
@@ -77,9 +85,11 @@ class Workflow:
         self.deadline_s = seconds_of(deadline)
         self.escalate_to = escalate_to
         self.cancel_to = cancel_to
+        self.dependencies = dependencies
         self.migrations: dict[int, dict[str, str]] = {}
         self.schedules: list[Schedule] = []
         self._retry = retry or Retry()
+        self._limits = limits_of(f"of workflow {name}", limits)
         self._declaration = Declaration(name)
         self._built: Built | None = None
 
@@ -93,6 +103,8 @@ class Workflow:
         after: After = None,
         retry: Retry | None = None,
         lock: Locking | None = None,
+        needs: Sequence[str] = (),
+        limits: Limit | Sequence[Limit] = (),
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -102,14 +114,15 @@ class Workflow:
         `to`: where it goes when the handler returns None, or a target per returned name; without it the state
         completes its parent. `on`: signals that may interrupt it. `timeout_s`: bound of one attempt. `sla`: usual
         longest duration; a breach is told and journalled, the run goes on. `lock`: (kind, name) from the data, or
-        (kind, name, "shared"), or a list of such; all held for the visit. `on_error`: where it goes when its retries
-        are spent.
+        (kind, name, "shared"), or a list of such; all held for the visit. `limits`: a `Limit` or several, of each of
+        which every attempt takes a place. `needs`: names of dependencies that its handler calls: while one of them is
+        not well the run is parked there, and spends no retry. `on_error`: where it goes when its retries are spent.
         """
 
         def declare(handler: HandlerT) -> HandlerT:
             self.add_state(
-                path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock,
-                timeout_s=timeout_s, sla=sla, on_error=on_error,
+                path, handler, to=to, start=start, on=on, after=after, retry=retry, lock=lock, limits=limits,
+                needs=needs, timeout_s=timeout_s, sla=sla, on_error=on_error,
             )  # fmt: skip
             return handler
 
@@ -126,6 +139,8 @@ class Workflow:
         after: After = None,
         retry: Retry | None = None,
         lock: Locking | None = None,
+        needs: Sequence[str] = (),
+        limits: Limit | Sequence[Limit] = (),
         timeout_s: float | None = None,
         sla: str | float | None = None,
         on_error: str | None = None,
@@ -141,6 +156,8 @@ class Workflow:
             after=after_of(after),
             retry=retry or self._retry,
             lock=lock,
+            needs=needs if isinstance(needs, str) else tuple(needs),
+            limits=limits_of(path, [*self._limits, *(limits if isinstance(limits, list | tuple) else [limits])]),
             timeout_s=timeout_s,
             sla_s=seconds_of(sla),
             on_error=on_error,
@@ -314,3 +331,14 @@ class Workflow:
 
     def __repr__(self) -> str:
         return f"Workflow({self.name!r}, version={self.version}, states={len(self.states)})"
+
+
+def by_queue(workflows: tuple[Workflow, ...]) -> dict[str, Built]:
+    """The compiled workflows by "name@version". Raises InvalidDefinition where one is given twice."""
+    found: dict[str, Built] = {}
+    for workflow in workflows:
+        queue = queue_of(workflow.name, workflow.version)
+        if queue in found:
+            raise InvalidDefinition(f"engine: workflow {queue} is given twice; raise the version of one")
+        found[queue] = workflow.build()
+    return found

@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 
 from holdfast import InvalidInput
+from holdfast.store.open import open_store
+from holdfast.testing.servers import ValkeyServer
 from holdfast.testing.soak import AUDITS, Evidence, SoakOptions, audited, soak
+from holdfast.testing.soak.cluster import POSTGRES, REDIS, Cluster
 from holdfast.testing.soak.lines import Line
 from holdfast.testing.soak.rules import Move, Sample, Seen
-from holdfast.testing.soak.shapes import KINDS, is_answered, shapes
+from holdfast.testing.soak.shapes import KINDS, TICK, is_answered, shapes
 
 SEED = 1
 STEPS = next(
@@ -52,10 +57,26 @@ def _growing(*, mib: float, descriptors: float) -> list[Sample]:
     return [Sample("0.0", 6.0 * n, 50 + mib * n, int(10 + descriptors * n), 5) for n in range(100)]
 
 
+def _ticked(second: int) -> tuple[Seen, Line]:
+    """The run of a due time of the schedule, and its effect."""
+    ticket = f"{TICK}@2026-01-31T12:00:{second:02}Z"
+    seen = Seen(
+        ticket=ticket,
+        workflow=TICK,
+        user="scheduler",
+        status="done",
+        outcome="done",
+        leaves={},
+        data={"s0#1/act0": ticket},
+        moves=[Move("", "s0", "start", 1), Move("s0", "done", "next", 2)],
+    )
+    return seen, Line(what="effect", by="0.0", run=ticket, about=f"{ticket}/s0#1/act0", key=ticket)
+
+
 SOUND = _sound()
 RUN = SOUND.runs[TICKET]
 FIRST = next(line for line in SOUND.lines if line.what == "effect")
-PLANTED = {
+PLANTED: dict[str, dict[str, Any]] = {
     "lost starts": {"lines": [*SOUND.lines, _line("started", "", run="T-lost")]},
     "stranded runs": {"runs": {TICKET: msgspec.structs.replace(RUN, status="failed", outcome="", leaves={"s0": 1})}},
     "repeated effects": {"lines": [*SOUND.lines, msgspec.structs.replace(FIRST, key="another")]},
@@ -70,6 +91,11 @@ PLANTED = {
     },
     "twice owned": {"lines": [*SOUND.lines, *(_line("owns", "s0#1", key=key, number=2) for key in ("one", "another"))]},
     "broken locks": {"lines": [*SOUND.lines, _line("in", "a", number=1), _line("in", "b", number=2)]},
+    "lost children": {"runs": {TICKET: msgspec.structs.replace(RUN, id="run", parent="nobody")}},
+    "lost ticks": {
+        "runs": dict(SOUND.runs) | {seen.ticket: seen for seen, _ in map(_ticked, (0, 2, 6))},
+        "lines": [*SOUND.lines, *(effect for _, effect in map(_ticked, (0, 2, 6)))],
+    },
     "unsound stores": {"gaps": ["stream of user-0: expected event 2, saw 3"]},
     "bad endings": {"lines": [*SOUND.lines, _line("health", "store: away")]},
     "leaks": {"samples": _growing(mib=1.0, descriptors=0)},
@@ -107,6 +133,29 @@ def test_a_visit_that_lost_its_run_may_be_overtaken() -> None:
     assert audited(msgspec.structs.replace(SOUND, lines=[*SOUND.lines, *lines])) == {}
 
 
+def test_who_shares_lets_in_who_shares_and_keeps_out_who_wants_it_alone() -> None:
+    beside = [_line("shares", "a", number=1), _line("shares", "b", number=2)]
+    assert audited(msgspec.structs.replace(SOUND, lines=[*SOUND.lines, *beside])) == {}
+    alone = [*beside, _line("leaves", "a", number=1), _line("in", "c", number=3)]
+    (fault,) = audited(msgspec.structs.replace(SOUND, lines=[*SOUND.lines, *alone]))["broken locks"]
+    assert "c came in with token 3 while b was inside" in fault
+
+
+def test_an_effect_of_a_visit_that_was_cancelled_in_the_middle_may_be_forgotten() -> None:
+    """What a visit before it did may not."""
+    stage = STEPS.stages[-1].path
+    moves = [*RUN.moves[:-1], Move(stage, "cancelled", "cancel", 99)]
+    run = msgspec.structs.replace(RUN, status="cancelled", outcome="cancelled", moves=moves)
+    extra = [
+        Line(what="effect", by="0.0", run=TICKET, about=f"{TICKET}/{path}#9/act", key=path)
+        for path in (stage, STEPS.stages[0].path)
+    ]
+    found = audited(msgspec.structs.replace(SOUND, lines=[*SOUND.lines, *extra], runs={TICKET: run}))
+    assert [fault.partition(" happened")[0] for fault in found["unbacked effects"]] == [
+        f"run {TICKET}: effect {STEPS.stages[0].path}#9/act"
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_every_kind_of_stage_is_in_every_seed(seed: int) -> None:
     assert {stage.kind for shape in shapes(seed) for stage in shape.stages} == set(KINDS)
@@ -120,16 +169,41 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, object]) -> Non
         SoakOptions(**wrong)  # type: ignore[arg-type]
 
 
+async def test_servers_that_are_named_are_used_and_left_as_they_were(
+    tmp_path: Path, database: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By way of the network of each place; none is started that could be restarted."""
+    monkeypatch.setenv(POSTGRES, database)
+    monkeypatch.setenv(REDIS, valkey_server.url)
+    before = await _databases(database)
+    async with Cluster(SoakOptions(store="mirror", processes=2), tmp_path) as cluster:
+        assert (cluster.postgres, cluster.valkey) == (None, None)
+        assert len(await _databases(database) - before) == 1
+        store = open_store(cluster.url_of(1))
+        await store.migrate()
+        assert [len(links.proxies["postgres"]) > 0 for links in cluster.links] == [False, True]
+        await store.close()
+    assert await _databases(database) == before
+
+
+async def _databases(url: str) -> set[str]:
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'holdfast_soak_%'")
+    await connection.close()
+    return {row["datname"] for row in rows}
+
+
 @pytest.mark.parametrize(("plant", "audit"), [("keyless", "repeated effects")])
 async def test_a_planted_fault_of_the_processes_is_found(plant: str, audit: str, tmp_path: Path) -> None:
-    report = await soak(SoakOptions(minutes=0.15, store="sqlite", lease_ttl_s=1.0, folder=tmp_path, plant=plant))
+    report = await soak(SoakOptions(minutes=0.05, store="sqlite", lease_ttl_s=1.0, folder=tmp_path, plant=plant))
     assert audit in report.found
 
 
 async def test_half_a_minute_of_torment_on_the_mirror_finds_nothing(tmp_path: Path) -> None:
-    report = await soak(SoakOptions(minutes=0.4, store="mirror", lease_ttl_s=1.5, seed=4, folder=tmp_path))
+    report = await soak(SoakOptions(minutes=0.35, store="mirror", lease_ttl_s=1.5, seed=4, folder=tmp_path))
     assert report.found == {}, report
     assert report.torments["kill"] > 0
     assert report.torments["stand still"] > 0
+    assert report.repeated > 0, "nothing was presented again: nothing was shown"
     assert report.runs["done"] > 0
     assert report.settled_s is not None

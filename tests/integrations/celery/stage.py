@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast import RunHandle
-from holdfast.testing.servers import ValkeyServer
 from tests.integrations.celery.programs.shop import gate, shop
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,18 +30,23 @@ class Line(NamedTuple):
 
 
 class Stage:
-    """`folder` holds the store and the ledger; the broker's queues are its own."""
+    """`folder` holds the store, unless there is another one, and the ledger; the broker's queues are its own."""
 
     def __init__(
-        self, folder: Path, broker: ValkeyServer, *, runs_max: int = 100, drain_s: float = 20, patience_s: float = 1
+        self,
+        folder: Path,
+        broker: str,
+        *,
+        store: str | None = None,
+        runs_max: int = 100,
+        drain_s: float = 20,
+        patience_s: float = 1,
     ) -> None:
-        self.folder = folder
-        self.broker = broker
-        self.store = f"sqlite:///{folder}/shop.db"
+        self.store = store or f"sqlite:///{folder}/shop.db"
         self._ledger = folder / "ledger"
         self._log = folder / "worker.log"
         self._environ = {
-            "SHOP_BROKER": broker.url,
+            "SHOP_BROKER": broker,
             "SHOP_STORE": self.store,
             "SHOP_LEDGER": str(self._ledger),
             "SHOP_RUNS_MAX": str(runs_max),
@@ -88,10 +92,6 @@ class Stage:
         """One more message about a run."""
         args = (run.id, run.run.user, run.run.tenant)
         self.app.send_task("holdfast.take_up", args=args, queue="holdfast")
-
-    def waiting(self, queue: str = "holdfast") -> int:
-        """How many messages wait in a queue."""
-        return int(self.broker.command("LLEN", queue).removeprefix(":"))
 
     async def until(self, holds: Callable[[], bool], what: str) -> None:
         """Until `holds`; fails after LIMIT_S."""

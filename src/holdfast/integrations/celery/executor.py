@@ -21,6 +21,7 @@ from holdfast.integrations.celery.routes import Route, check_routes, queue_for
 from holdfast.integrations.celery.worker import FLUSH_S, WorkerLoop
 
 NAME = "holdfast"
+LEASE_TTL_S = 5.0
 RUNS_MAX = 100
 QUORUM = {"x-queue-type": "quorum"}
 """What RabbitMQ makes of our queues: replicated, so that a broker node may go. Other brokers do not look at it."""
@@ -34,6 +35,7 @@ class CeleryExecutor(Engine):
     In the app's workers (pools prefork and solo) each process has one engine that works on at most `runs_max` runs.
     A message is acknowledged once the claim is in the store. With no place for `wait_max_s` seconds it goes back to the
     queue. On a warm shutdown a process waits `drain_s` seconds for its runs to be let go; others go on with the rest.
+    Runs that may be killing their workers go to `suspects_queue`, if there is one, for a worker that has nothing else.
     `name` begins the name of the task; give each executor of one app another. The further options are the worker
     engine's; see `Engine`.
 
@@ -54,6 +56,7 @@ class CeleryExecutor(Engine):
         name: str = NAME,
         queue: str = NAME,
         queues: Mapping[str, Route] | None = None,
+        suspects_queue: str | None = None,
         runs_max: int = RUNS_MAX,
         wait_max_s: float = 5.0,
         drain_s: float = 20.0,
@@ -61,6 +64,7 @@ class CeleryExecutor(Engine):
         durable: bool = True,
         executor: Executor | None = None,
         retention: Retention | None = None,
+        lease_ttl_s: float = LEASE_TTL_S,
         **options: Any,
     ) -> None:
         if not isinstance(store, str):
@@ -72,22 +76,19 @@ class CeleryExecutor(Engine):
                 f"celery executor: expected wait_max_s > 0 and drain_s >= 0, saw {wait_max_s:g} and {drain_s:g}"
             )
         self._routes = dict(queues or {})
-        check_routes(self._routes, default=queue, workflows=frozenset(workflow.name for workflow in workflows))
+        names = frozenset(workflow.name for workflow in workflows)
+        check_routes(self._routes, default=queue, workflows=names, suspects=suspects_queue)
         self._app = app
         self._queue = queue
+        self._suspects_queue = suspects_queue
         self._publisher = Publisher(app, self._publish)
         super().__init__(store, *workflows, works=False, deal=self._publisher.offer)
-        working: dict[str, Any] = {
-            "runs_max": runs_max,
-            "durable": durable,
-            "executor": executor,
-            "retention": retention,
-            **options,
-        }
+        working: dict[str, Any] = {"runs_max": runs_max, "durable": durable, "executor": executor, **options}
+        working |= {"retention": retention, "lease_ttl_s": lease_ttl_s}
         self._make_worker = partial(Engine, store, *workflows, deal=self._publisher.offer, **working)
         self._make_worker()  # checks the options now, not at night
         self._worker: tuple[int, WorkerLoop] | None = None
-        self._worker_options: dict[str, Any] = {"wait_max_s": wait_max_s, "drain_s": drain_s}
+        self._worker_options = {"wait_max_s": wait_max_s, "drain_s": drain_s, "lock_ttl_s": lease_ttl_s}
         self._reaper = reaper or ReaperOptions()
 
         def take_up(run_id: str, user: str, tenant: str) -> str:
@@ -116,7 +117,7 @@ class CeleryExecutor(Engine):
         for run in runs:
             self._task.apply_async(
                 args=(run.id, run.user, run.tenant),
-                queue=queue_for(run, self._routes, default=self._queue),
+                queue=queue_for(run, self._routes, default=self._queue, suspects=self._suspects_queue),
                 producer=producer,
                 retry=False,
                 ignore_result=True,
@@ -126,10 +127,8 @@ class CeleryExecutor(Engine):
         """Workers consume from our queues, and from the app's own, unless `-Q` names others."""
         conf = self._app.conf
         others = list(conf.task_queues or [Queue(conf.task_default_queue)])
-        ours = [
-            Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=QUORUM)
-            for name in (self._queue, *self._routes)
-        ]
+        names = [self._queue, *self._routes, *([self._suspects_queue] if self._suspects_queue is not None else [])]
+        ours = [Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=QUORUM) for name in names]
         conf.task_queues = others + ours
 
     # -- in a worker process ------------------------------------------------------------------------------------
@@ -138,6 +137,8 @@ class CeleryExecutor(Engine):
         """What the task does. It returns once the claim is in the store, which acknowledges the message."""
         if self._worker is None or self._worker[0] != os.getpid():
             raise Rejected("celery executor: expected a worker process of the pool prefork or solo, saw another")
+        if self._worker[1].has_ended:
+            self._begin_loop()
         answer = self._worker[1].take_up(run_id, user=user, tenant=tenant)
         if answer == "full":
             raise Reject(f"run {run_id}: no place here", requeue=True)
@@ -151,6 +152,9 @@ class CeleryExecutor(Engine):
     def _process_began(self, **_: object) -> None:
         if celery.current_app._get_current_object() is not self._app:
             return  # another app's worker, in whose program this executor is imported, too
+        self._begin_loop()
+
+    def _begin_loop(self) -> None:
         loop = WorkerLoop(self._make_worker, self._publisher, reaper=self._reaper, **self._worker_options)
         self._worker = os.getpid(), loop
         loop.start()

@@ -16,7 +16,6 @@ from holdfast import Engine, HoldfastError, InvalidInput, SystemClock, Unclaimed
 from holdfast.integrations.celery.rules import Sent, select
 
 LOCK = "celery-reaper"
-LOCK_TTL_S = 10.0
 USER = "celery-reaper"
 
 log = logging.getLogger("holdfast.celery")
@@ -39,13 +38,16 @@ class ReaperOptions:
             )
 
 
-async def reap(engine: Engine, publish: Callable[[UnclaimedRun], None], options: ReaperOptions) -> None:
-    """For ever: wait in line to be the one who reaps for these workflows, then look and publish."""
+async def reap(
+    engine: Engine, publish: Callable[[UnclaimedRun], None], options: ReaperOptions, *, lock_ttl_s: float
+) -> None:
+    """For ever: wait in line to be the one who reaps for these workflows, then look and publish. Whoever dies while he
+    reaps is followed after `lock_ttl_s` seconds."""
     clock = SystemClock()
     known = hashlib.sha256("\n".join(sorted(engine.workflows)).encode()).hexdigest()[:16]
     while True:
         try:
-            async with engine.lock(LOCK, known, user=USER, ttl_s=LOCK_TTL_S) as lease:
+            async with engine.lock(LOCK, known, user=USER, ttl_s=lock_ttl_s) as lease:
                 sent: dict[str, Sent] | None = None
                 while not lease.lost.is_set():
                     sent = await _look(engine, publish, options, sent)
@@ -72,10 +74,15 @@ async def _look(
 
 
 async def reap_until(
-    stopping: asyncio.Event, engine: Engine, publish: Callable[[UnclaimedRun], None], options: ReaperOptions
+    stopping: asyncio.Event,
+    engine: Engine,
+    publish: Callable[[UnclaimedRun], None],
+    options: ReaperOptions,
+    *,
+    lock_ttl_s: float,
 ) -> None:
     """`reap` until `stopping` is set."""
     async with asyncio.TaskGroup() as group:
-        reaper = group.create_task(reap(engine, publish, options))
+        reaper = group.create_task(reap(engine, publish, options, lock_ttl_s=lock_ttl_s))
         await stopping.wait()
         reaper.cancel()

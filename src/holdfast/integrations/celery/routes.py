@@ -29,13 +29,20 @@ class Route:
         return self.workflow in (None, run.workflow) and self.labels.items() <= run.labels.items()
 
 
-def queue_for(run: UnclaimedRun, routes: Mapping[str, Route], *, default: str) -> str:
-    """The queue of the first route that takes `run`, else `default`."""
+def queue_for(run: UnclaimedRun, routes: Mapping[str, Route], *, default: str, suspects: str | None = None) -> str:
+    """The queue of the first route that takes `run`, else `default`; of a suspect `suspects`, where there is one."""
+    if run.is_suspect and suspects is not None:
+        return suspects
     return next((queue for queue, route in routes.items() if route.takes(run)), default)
 
 
-def check_routes(routes: Mapping[str, Route], *, default: str, workflows: frozenset[str]) -> None:
-    """Raises InvalidInput for a route to the default queue, or of a workflow that is not among `workflows`."""
+def check_routes(
+    routes: Mapping[str, Route], *, default: str, workflows: frozenset[str], suspects: str | None = None
+) -> None:
+    """Raises InvalidInput for a route to the default queue, or of a workflow that is not among `workflows`, and where
+    the suspects' queue is that of others."""
+    if suspects is not None and suspects in (default, *routes):
+        raise InvalidInput(f"queue {suspects}: suspects are to have a queue of their own, and it has other runs, too")
     for queue, route in routes.items():
         if queue == default:
             raise InvalidInput(f"queue {queue}: it has the runs that no route takes; give the route another name")

@@ -30,7 +30,8 @@ log = logging.getLogger("holdfast.celery")
 
 class WorkerLoop:
     """One engine for this process, from `start` to `stop`. `wait_max_s`: how long `take_up` waits for a place, or for
-    the store; `drain_s`: how long `stop` waits for runs to be let go."""
+    the store; `drain_s`: how long `stop` waits for runs to be let go; `lock_ttl_s`: how long nobody reaps when the
+    process that does so dies."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class WorkerLoop:
         *,
         wait_max_s: float,
         drain_s: float,
+        lock_ttl_s: float,
         reaper: ReaperOptions,
     ) -> None:
         self._make_engine = make_engine
         self._publisher = publisher
         self._wait_max_s = wait_max_s
         self._drain_s = drain_s
+        self._lock_ttl_s = lock_ttl_s
         self._reaper = reaper
         self._opened: Future[tuple[asyncio.AbstractEventLoop, Engine]] = Future()
         self._asked = threading.Event()
@@ -56,6 +59,11 @@ class WorkerLoop:
     def start(self) -> None:
         """Begin to open the engine, in the loop's thread."""
         self._thread.start()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread is gone, by an error that nobody foresaw if not by `stop`: another loop is to follow."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def take_up(self, run_id: str, *, user: str, tenant: str) -> str:
         """What `Engine.take_up` gives; "full" too where the engine or its store cannot be had in time. Blocks."""
@@ -94,7 +102,7 @@ class WorkerLoop:
         left: list[UnclaimedRun] = []
         try:
             self._opened.set_result((loop, engine))
-            await reap_until(stopping, engine, self._publisher.offer, self._reaper)
+            await reap_until(stopping, engine, self._publisher.offer, self._reaper, lock_ttl_s=self._lock_ttl_s)
             left = engine.worked_on()
             await engine.drain(grace_s=self._drain_s)
         finally:

@@ -36,6 +36,7 @@ END $$;
 """
 _RACES = (
     asyncpg.DuplicateObjectError,
+    asyncpg.DuplicateTableError,  # a look for the table that was cached before the lock came
     asyncpg.UniqueViolationError,
     asyncpg.InternalServerError,  # "tuple concurrently updated": two grants of one role at a time
     asyncpg.SerializationError,

@@ -6,7 +6,7 @@ says in words what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple, Protocol
 
@@ -16,10 +16,15 @@ from holdfast.chart import Chart, Configuration
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, conflict
 from holdfast.store.records import Change, Event, Key, Record, Scope
-from holdfast.workflow.run import RUN, Run, decode_run
+from holdfast.workflow.run import MEMO, RUN, Run, decode_run
+from holdfast.workflow.schedule import SCHEDULE
+from holdfast.workflow.scheduler import state_of
+from holdfast.workflow.scheduling import ticket_of
 
 STEPS_MAX = 2
 """So many events one decision may take: approving what was not looked at yet is two."""
+LATE_S_MAX = 30.0
+"""How late a healed world may be for a due time."""
 
 
 class Seen(NamedTuple):
@@ -134,6 +139,51 @@ class Tokens:
         self._holders[record.key] = (record.epoch, kept)
 
 
+class Owners:
+    """What a run does is written by whoever owned it last by its epoch: its state, its memos, its notes. Anybody else
+    must raise the epoch, and thereby take it."""
+
+    def __init__(self) -> None:
+        self._owners: dict[Key, tuple[int, str]] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        writer, _, number = seen.change.change_id.partition(":")
+        before = dict(self._owners)
+        for key, record in seen.records.items():
+            if key.kind == RUN and record is not None:
+                self.look(record)
+        for key in seen.change.keys if number else ():  # who repairs a store is no process
+            run = key if key.kind == RUN else Key(key.tenant, key.user, RUN, key.id.partition("/")[0])
+            if key.kind not in (RUN, MEMO) or run not in before:
+                continue
+            (epoch, owner), (epoch_now, owner_now) = before[run], self._owners[run]
+            is_taken = epoch_now > epoch and owner_now in ("", writer)
+            if writer != owner and not is_taken:
+                yield f"{key}: written by {writer}, though {owner or 'nobody'} owns the run since epoch {epoch}"
+
+    def look(self, record: Record) -> None:
+        """Remember who owns a run, or let it go and may take it up again while nobody else came."""
+        epoch, owner = self._owners.get(record.key, (0, ""))
+        self._owners[record.key] = (record.epoch, record.owner or (owner if epoch == record.epoch else ""))
+
+
+class Relatives:
+    """A child begins in the change in which its parent comes to wait for it."""
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        runs = {
+            record.key.id: decode_run(record.body)
+            for record in seen.records.values()
+            if record is not None and record.key.kind == RUN
+        }
+        for key, record in seen.records.items():
+            if key.kind != RUN or record is None or record.version != 1:
+                continue
+            parent = runs[key.id].parent
+            if parent is not None and not _waits_for(runs.get(parent.id), key.id):
+                yield f"{key}: began without its parent {parent.id}, which does not wait for it"
+
+
 class Streams:
     """The numbers of each user's stream have no gaps, and each commit has a time not before the last."""
 
@@ -162,6 +212,24 @@ class Streams:
 def outside(scope: Scope, keys: Iterator[Key]) -> list[str]:
     """Words about what was shown to somebody outside whose scope it lies."""
     return [f"{key} of user {key.user!r} was shown to {scope}" for key in keys if not scope.covers(key)]
+
+
+def missing_turns(schedules: Iterable[Record], runs: Iterable[Run], now_s: float) -> Iterator[str]:
+    """Words about the due times of schedules that make up for all that they missed: each has one run, up to now."""
+    started = [(run.workflow, run.ticket_id) for run in runs if SCHEDULE in run.labels]
+    for record in schedules:
+        state, due = state_of(record), record.due or 0.0
+        if due < now_s - LATE_S_MAX:
+            yield f"{record.key}: stands still since {now_s - due:.0f} s"
+        turns = range(1, state.started + state.dropped + 1)
+        expected = [(state.workflow, ticket_of(state.name, due - turn * state.timing.every_s)) for turn in turns]
+        seen = [each for each in started if each[0] == state.workflow]
+        if sorted(expected) != sorted(seen):
+            yield f"{record.key}: expected a run for each of {len(expected)} due times, saw {len(seen)}"
+
+
+def _waits_for(parent: Run | None, child_id: str) -> bool:
+    return parent is not None and any(leaf.child and leaf.child.id == child_id for leaf in parent.leaves.values())
 
 
 def _reached(chart: Chart, before: Configuration) -> list[Configuration]:

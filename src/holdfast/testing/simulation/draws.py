@@ -14,18 +14,22 @@ from holdfast.clock import Randomness
 
 T = TypeVar("T")
 
-FAULTS_S = 12.0
+FAULTS_S = 16.0
 """How long faults may come: from then on the world heals."""
 NODES_MAX = 3
-RUNS_MAX = 5
-TROUBLES_MAX = 8
-END_RATE = 0.15
+PLACES = (16, 3, 2, 1)
+"""How many runs a node works on at once: with few, others wait in line."""
+RUNS_MAX = 6
+TROUBLES_MAX = 12
+END_RATE = 0.1
 """How likely it is, after each run and each trouble, that no more come."""
 
 
 class Trouble(enum.Enum):
     """What happens to a node, or between it and the store."""
 
+    DRAIN = "drain"
+    """It lets its runs go in good order, for up to `length_s`, and boots again at once."""
     CRASH = "crash"
     """Its power is cut; `length_s` later it boots again."""
     STALL = "stall"
@@ -89,6 +93,7 @@ class Plan:
     with `shape`."""
 
     nodes: int
+    places: int
     beginnings: tuple[Beginning, ...]
     strikes: tuple[Strike, ...]
     shape: int
@@ -96,16 +101,17 @@ class Plan:
     name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        lines = [self.name, f"{self.nodes} nodes, order {self.order}, shape {self.shape}"]
+        lines = [self.name, f"{self.nodes} nodes of {self.places} places, order {self.order}, shape {self.shape}"]
         return "\n  ".join([*lines, *(str(each) for each in self.beginnings), *(str(each) for each in self.strikes)])
 
 
 def drawn_plan(chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble)) -> Plan:
     """A plan. Low draws are calm ones, so that whoever shrinks the chance shrinks the trouble."""
     nodes = 1 + _index(chance, NODES_MAX)
+    places = PLACES[_index(chance, len(PLACES))]
     beginnings = (_beginning(chance), *_some(chance, lambda: _beginning(chance), RUNS_MAX - 1))
     strikes = _some(chance, lambda: _strike(chance, nodes, troubles), TROUBLES_MAX if troubles else 0)
-    return Plan(nodes, beginnings, strikes, chance.getrandbits(16), chance.getrandbits(32), name)
+    return Plan(nodes, places, beginnings, strikes, chance.getrandbits(16), chance.getrandbits(32), name)
 
 
 def _some(chance: Randomness, draw: Callable[[], T], most: int) -> tuple[T, ...]:

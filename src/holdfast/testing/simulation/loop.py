@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import heapq
 import itertools
+import sys
 import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -157,10 +158,13 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             raise RuntimeError("simulated loop: it is running already")
         self._is_running, self._is_stopping = True, False
         asyncio._set_running_loop(self)
+        before = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=_let_go)
         try:
             while not self._is_stopping:
                 self._run_one()
         finally:
+            sys.set_asyncgen_hooks(*before)
             self._is_running = False
             asyncio._set_running_loop(None)
 
@@ -294,6 +298,10 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
     def __repr__(self) -> str:
         return f"SimulatedLoop({self._now_s:.3f} s, steps={self.steps}, tasks={len(self._tasks)})"
+
+
+def _let_go(agen: AsyncGenerator[Any, Any]) -> None:
+    """A generator that is collected belonged to a process which lost its power: it has no last words."""
 
 
 def _owner_in(context: contextvars.Context | None) -> Process | None:

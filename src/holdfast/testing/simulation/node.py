@@ -23,6 +23,7 @@ T = TypeVar("T")
 PAUSE_S_MAX = 2.0
 """The longest that a slow call is on its way, in virtual seconds."""
 BOOT_AGAIN_S = 0.5
+LOOK_S = 0.05
 STORE_FAULTS = {
     Trouble.LATENCY: Fault.DELAY,
     Trouble.LATE_ANSWER: Fault.LATE,
@@ -57,10 +58,19 @@ class SimulatedClock:
 
 
 class Node:
-    """Node `number`, working on `store` with the workflows that `make` gives, each life of it with new ones."""
+    """Node `number`, working on `store` with an engine of the workflows that `make` gives, each life of it with new
+    ones."""
 
     def __init__(
-        self, number: int, loop: SimulatedLoop, store: Store, make: Callable[[], Sequence[Workflow]], chance: Randomness
+        self,
+        number: int,
+        loop: SimulatedLoop,
+        store: Store,
+        make: Callable[[], Sequence[Workflow]],
+        chance: Randomness,
+        *,
+        engine: Callable[..., Engine],
+        places: int,
     ) -> None:
         self.number = number
         self.clock = SimulatedClock(loop)
@@ -71,8 +81,11 @@ class Node:
         self._loop = loop
         self._make = make
         self._chance = chance
+        self._engine = engine
+        self._places = places
         self._calls: dict[asyncio.Future[object], None] = {}
         self._wants_end = asyncio.Event()
+        self._grace_s: float | None = None
         self._life: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._context = contextvars.Context()
@@ -92,6 +105,7 @@ class Node:
         self._context = contextvars.Context()
         self._context.run(current_process.set, self._process)
         self._wants_end = asyncio.Event()
+        self._grace_s = None
         self._tasks = Supervisor(f"node {self.number}", on_failure=self._failed)
         self._life = self._context.run(self._tasks.start, self._live(), name="life")
 
@@ -106,15 +120,23 @@ class Node:
         if self._process is not None:
             self._process.stalled_until_s = until_s
 
-    async def end(self) -> list[str]:
-        """Close its engine in good order; the names of the tasks that are left over."""
-        if self._process is None or self._life is None:
-            return []
+    async def drain(self, grace_s: float) -> None:
+        """Let its runs go in good order, for up to so many seconds, and close; or until its power is cut."""
+        self._grace_s = grace_s
+        await self.end()
+
+    async def end(self) -> None:
+        """Close its engine in good order, unless its power is cut before; what is left over then is a problem."""
+        process, life = self._process, self._life
+        if process is None or life is None:
+            return
         self._wants_end.set()
-        await asyncio.wait([self._life])
-        left = self._loop.tasks_of(self._process)
-        self._over()
-        return left
+        while not (life.done() or process.is_dead):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+        if self._process is process:
+            self._over()
+            await asyncio.sleep(LOOK_S)  # in which those who called hear of it
+            self.problems += [f"task left over: {name}" for name in self._loop.tasks_of(process)]
 
     async def call(self, work: Callable[[Engine], Awaitable[T]]) -> T:
         """What `work` gives, done on this node. Raises what it raises; NodeDown where the node is no more."""
@@ -144,13 +166,18 @@ class Node:
 
     async def _live(self) -> None:
         while not self._wants_end.is_set():
-            engine = Engine(self.store, *self._make(), clock=self.clock, randomness=self._chance)
+            engine = self._engine(
+                self.store, *self._make(), clock=self.clock, randomness=self._chance, runs_max=self._places
+            )
             try:
                 async with engine:
                     self.engine = engine
                     await self._wants_end.wait()
                     self.engine = None
-                    self.problems += [f"{what}: {words}" for what, words in engine.inside.problems.items()]
+                    told = [item for item in engine.inside.problems.items() if not item[0].startswith("schedule ")]
+                    self.problems += [f"{what}: {words}" for what, words in told]  # a schedule's are of the moment
+                    if self._grace_s is not None:
+                        await engine.drain(grace_s=self._grace_s)
             except HoldfastError:
                 await asyncio.sleep(BOOT_AGAIN_S)  # as a process manager starts again what could not begin
             finally:

@@ -24,7 +24,18 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
-from holdfast.testing.simulation.checks import Checker, Folds, Seen, Streams, Tokens, Transitions, Versions, outside
+from holdfast.testing.simulation.checks import (
+    Checker,
+    Folds,
+    Owners,
+    Relatives,
+    Seen,
+    Streams,
+    Tokens,
+    Transitions,
+    Versions,
+    outside,
+)
 from holdfast.workflow.run import RUN, Run
 
 Answer = Commit | tuple[Record, ...] | str
@@ -47,10 +58,16 @@ class Referee:
         self.inner = inner
         self.problems: list[str] = []
         self.calls: list[Call] = []
-        self._tokens, self._streams = Tokens(), Streams()
+        self._tokens, self._owners, self._streams = Tokens(), Owners(), Streams()
         self._checkers: tuple[Checker, ...] = (
-            Versions(), Folds(), Transitions(chart_of), self._tokens, self._streams,
-        )  # fmt: skip
+            Versions(),
+            Folds(),
+            Transitions(chart_of),
+            self._tokens,
+            self._owners,
+            Relatives(),
+            self._streams,
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -111,6 +128,7 @@ class Referee:
         for record in taken:
             if record.key.kind == RUN:
                 self.problems += self._tokens.look(record)
+                self._owners.look(record)
         return taken
 
     async def wait(self, since: int) -> int:

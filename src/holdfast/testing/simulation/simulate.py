@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from holdfast.chart import Chart
 from holdfast.clock import Randomness, seeded_randomness
 from holdfast.errors import HoldfastError
-from holdfast.locks.records import LOCK
+from holdfast.locks.records import LOCK, decode_tree
+from holdfast.locks.rules import LockTree
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Query, Scope
+from holdfast.store.records import Page, Query, Scope
 from holdfast.tasks import Supervisor
+from holdfast.testing.simulation.checks import missing_turns
 from holdfast.testing.simulation.draws import FAULTS_S, Plan, Strike, Trouble, drawn_plan
 from holdfast.testing.simulation.loop import Livelock, SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.node import STORE_FAULTS, Node, SimulatedClock
@@ -27,8 +29,8 @@ from holdfast.testing.simulation.users import Person
 from holdfast.testing.simulation.world import World
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.ownership import LEASE_TTL_S
-from holdfast.workflow.run import PROCESS, RUN, Run, queue_of
-from holdfast.workflow.runtime import Stored
+from holdfast.workflow.run import ACTIVE, PROCESS, RUN, STILL, Run, decode_run, queue_of
+from holdfast.workflow.schedule import SCHEDULE
 from holdfast.workflow.workflow import Workflow
 
 HEAL_S = 60.0
@@ -40,7 +42,8 @@ PROBLEMS_MAX = 20
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """What is simulated. `make` builds the workflows anew for each life of each node; their effects go to the world.
-    `input` gives what each run is started with, by its number. `troubles`: what may happen. `store`: what all share.
+    `input` gives what each run is started with, by its number. `troubles`: what may happen. `store`: what all share;
+    `engine`: what the nodes run.
 
     Example: `Scenario(make=lambda world, chance: [workflow_on(world)], input=lambda number: {"ticket": number})`.
     """
@@ -49,6 +52,7 @@ class Scenario:
     input: Callable[[int], Any] = lambda number: None
     troubles: tuple[Trouble, ...] = tuple(Trouble)
     store: Callable[[SimulatedClock], MemoryStore] = lambda clock: MemoryStore(clock=clock)
+    engine: Callable[..., Engine] = Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +80,21 @@ class Report:
 
 
 async def _runs_of(user: str, engine: Engine) -> list[str]:
-    return [run.id for run in (await engine.client(user).runs())[0]]
+    return [run.id for run in (await engine.client(user).runs(limit=1000))[0]]
+
+
+def _is_minded(run: Run, healed_at: float) -> bool:
+    """Whether a run is to end: what a schedule begins goes on for ever, and where it fails nobody resumes it."""
+    return SCHEDULE not in run.labels or (run.created_at < healed_at and run.status not in STILL)
+
+
+def _is_held(tree: LockTree, now_s: float) -> bool:
+    """Whether somebody has a ticket, or nobody has one of a lock said to be held. Leases lapse by themselves."""
+    return not tree.queue or not all(ticket.is_lapsed(now_s) for ticket in tree.queue)
+
+
+def _runs_in(page: Page) -> list[Run]:
+    return [decode_run(record.body) for record in page.records]
 
 
 def simulate(seed: int, scenario: Scenario | None = None) -> Report:
@@ -110,11 +128,19 @@ class _Simulation:
         self._chance = chance
         self._seen: Counter[Trouble] = Counter()
         self._world = World(seeded_randomness(chance.getrandbits(64)))
-        self._charts = {queue_of(each.name, each.version): each.build().chart for each in self._made()}
+        self._built = {queue_of(each.name, each.version): each.build() for each in self._made()}
         self._store = scenario.store(SimulatedClock(loop))
         self._referee = Referee(self._store, self._chart_of)
         self._nodes = [
-            Node(number, loop, self._referee, self._made, seeded_randomness(chance.getrandbits(64)))
+            Node(
+                number,
+                loop,
+                self._referee,
+                self._made,
+                seeded_randomness(chance.getrandbits(64)),
+                engine=scenario.engine,
+                places=plan.places,
+            )
             for number in range(plan.nodes)
         ]
         self._people = [self._person(number) for number in range(len(plan.beginnings))]
@@ -171,6 +197,10 @@ class _Simulation:
         await asyncio.sleep(strike.at_s)
         node, trouble = self._nodes[strike.node], strike.trouble
         match trouble:
+            case Trouble.DRAIN:
+                self._seen[trouble] += node.is_up
+                await node.drain(strike.length_s)
+                node.boot()
             case Trouble.CRASH:
                 self._seen[trouble] += node.is_up
                 node.crash()
@@ -225,16 +255,23 @@ class _Simulation:
             node.boot()
 
     async def _converge(self) -> None:
-        """Until all nodes are up and all runs have ended; a problem where that takes too long."""
-        until_s = self._loop.time() + HEAL_S
+        """Until all nodes are up and all runs that were begun by now, and their children, have ended; a problem where
+        that takes too long."""
+        healed_at, until_s = self._store.now_s(), self._loop.time() + HEAL_S
         while late := [
             *(person for person in self._people if not (person.is_done or person.problems)),
             *(node for node in self._nodes if not node.is_up),
+            *(run for run in await self._at_work() if _is_minded(run, healed_at)),
         ]:
             if self._loop.time() > until_s:
                 self.problems += [f"not done {HEAL_S:g} s after the last fault: {each!r}" for each in late]
                 return
             await asyncio.sleep(0.5)
+
+    async def _at_work(self) -> list[Run]:
+        """The runs that have not ended."""
+        query = Query(kind=RUN, statuses=ACTIVE)
+        return _runs_in(await self._store.scan(Scope.system(), query, limit=1000))
 
     # -- the last look ------------------------------------------------------------------------------------------
 
@@ -255,30 +292,34 @@ class _Simulation:
     async def _end(self) -> None:
         """Close all nodes: nothing is left of them, and the store is sound."""
         for node in self._nodes:
-            left = await node.end()
-            self.problems += [f"task left over: {name}" for name in left]
+            await node.end()
         if not (found := await self._store.verify()).is_clean:
             self.problems += map(str, found.problems)
         await asyncio.sleep(LEASE_TTL_S)
         leases = await self._store.scan(Scope.system(), Query(kind=PROCESS), limit=1000)
         now_s = self._store.now_s()
         self.problems += [f"lease left over: {r!r}" for r in leases.records if r.due is None or r.due > now_s]
-        runs = await self._store.scan(Scope.system(), Query(kind=RUN), limit=1000)
-        self.problems += [f"{record!r} has an owner still" for record in runs.records if record.owner]
-        if all(Stored.of(record).run.is_ended for record in runs.records):
+        page = await self._store.scan(Scope.system(), Query(kind=RUN), limit=1000)
+        self.problems += [f"{record!r} has an owner still" for record in page.records if record.owner]
+        runs = _runs_in(page)
+        if all(run.is_ended or SCHEDULE in run.labels for run in runs):
             locks = await self._store.scan(Scope.system(), Query(kind=LOCK, statuses=("held", "queued")), limit=1000)
-            self.problems += [f"{record!r}: held, though all runs have ended" for record in locks.records]
+            held = [r for r in locks.records if _is_held(decode_tree(r), now_s)]
+            self.problems += [f"{record!r}: held, though all runs have ended" for record in held]
+        schedules = await self._store.scan(Scope.system(), Query(kind=SCHEDULE), limit=1000)
+        self.problems += missing_turns(schedules.records, runs, now_s)
         await self._store.close()
 
     def _made(self) -> Sequence[Workflow]:
         return self._scenario.make(self._world, seeded_randomness(self._plan.shape))
 
     def _chart_of(self, run: Run) -> Chart:
-        return self._charts[run.queue]
+        return self._built[run.queue].chart
 
     def _person(self, number: int) -> Person:
         beginning = self._plan.beginnings[number]
-        names = sorted({queue.partition("@")[0] for queue in self._charts})
+        children = {spec.child.workflow for each in self._built.values() for spec in each.specs.values() if spec.child}
+        names = sorted({each.name for each in self._built.values() if not each.schedules and each.name not in children})
         return Person(
             beginning,
             f"T-{number}",

@@ -14,6 +14,7 @@ from holdfast.testing.simulation.node import Node, NodeDown
 from holdfast.workflow.admission import is_active
 from holdfast.workflow.client import Client
 from holdfast.workflow.handle import RunHandle
+from holdfast.workflow.run import PARENT, STILL
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ class Person:
         self.run_id = ""
         self.key: Key | None = None
         self._version = 0
+        self._glimpsed = 0
+        self._letter: tuple[str, str] | None = None
+        self._letters = 0
         self._at_s = beginning.at_s
         self._workflow = workflow
         self._input = input
@@ -49,9 +53,10 @@ class Person:
         """Until the run has ended."""
         await asyncio.sleep(self._at_s)
         while not self.is_done:
-            step = self._look if self.run_id else self._begin
+            steps = (self._glance, self._glance, self._look) if self.run_id else (self._begin,)
             try:
-                await self._ask(step)
+                for step in steps:
+                    await self._ask(step)
             except EXPECTED as error:
                 self.last += f" ({type(error).__name__}: {error})" if len(self.last) < 300 else ""
             except NotFound as error:
@@ -72,22 +77,54 @@ class Person:
         self.run_id, self.key, self._version = run.id, run.run.key, run.version
 
     async def _look(self, client: Client) -> None:
-        assert self.key is not None
-        glimpse = await client.look(self.key, least_version=self._version)
-        if glimpse.version < self._version:
-            self.problems.append(f"{self.ticket}: saw version {self._version}, and then {glimpse.version}")
+        """Look, and do what is to be done."""
         run = await client.get(self.run_id)
+        if run.version < self._version:
+            self.problems.append(f"{self.ticket}: read version {self._version}, and then {run.version}")
         self._version = run.version
         self.last = f"{run!r} reason={run.run.reason!r}"
-        self.is_done = run.run.is_ended
-        if self.is_done:
-            return
-        if run.status in ("failed", "poisoned", "paused"):
+        children = await self._children(client, run)
+        self.is_done = run.run.is_ended and not children
+        for child in children:
+            await self._mind(child)
+        if not run.run.is_ended and not await self._mind(run) and (names := _takes(client, run)):
+            await self._tell(run, names)
+
+    async def _glance(self, client: Client) -> None:
+        """Look on, as a view does that is drawn again and again: never at what is older than what it showed before."""
+        assert self.key is not None
+        glimpse = await client.look(self.key, least_version=self._glimpsed)
+        if glimpse.version < self._glimpsed:
+            self.problems.append(f"{self.ticket}: saw version {self._glimpsed}, and then {glimpse.version}")
+        self._glimpsed = glimpse.version
+
+    async def _children(self, client: Client, run: RunHandle) -> list[RunHandle]:
+        if not client.runtime.built(run.run).has_children:
+            return []
+        return (await client.runs(labels={PARENT: run.id}, statuses=("running", "waiting", *STILL)))[0]
+
+    async def _mind(self, run: RunHandle) -> bool:
+        """Let go on what stands still, or meddle; whether anything was done."""
+        if run.status in STILL:
             await run.resume(by=self.user)
         elif self._chance.random() < self.meddling:
             await (run.cancel if self._chance.random() < 0.2 else run.pause)(by=self.user)
-        elif names := _takes(client, run):
-            await run.send(names[int(self._chance.random() * len(names))], by=self.user)
+        else:
+            return False
+        return True
+
+    async def _tell(self, run: RunHandle, names: list[str]) -> None:
+        """Send a signal the run takes. Who does not hear what came of it asks again, and does not send another."""
+        if self._letter is None:
+            self._letters += 1
+            self._letter = (names[int(self._chance.random() * len(names))], f"{self.ticket}.{self._letters}")
+        name, letter_id = self._letter
+        try:
+            await run.send(name, by=self.user, id=letter_id)
+        except Rejected:
+            self._letter = None
+            raise
+        self._letter = None
 
     def __repr__(self) -> str:
         return f"Person({self.user}, {self.ticket}: {self.last})"

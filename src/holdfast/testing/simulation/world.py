@@ -7,6 +7,7 @@ from collections import Counter
 
 from holdfast.clock import Randomness
 from holdfast.errors import Fenced
+from holdfast.testing.simulation.loop import current_process
 
 EFFECT_S_MAX = 0.3
 """The longest that an effect takes on its way there, and again on its way back, in virtual seconds."""
@@ -22,6 +23,7 @@ class World:
         self._chance = chance
         self._keys: dict[str, str] = {}
         self._tokens: dict[str, dict[int, str]] = {}
+        self._attempts: dict[tuple[str, int, int | None], str] = {}
         self.effects: Counter[str] = Counter()
         self.flaky = 0.0
         self.failed = 0
@@ -40,9 +42,15 @@ class World:
         await self._travel()
         return what
 
-    async def guarded(self, lock: str, token: int, holder: str) -> None:
-        """Write where only the holder of `lock` may: whoever comes with an older token than one seen is refused."""
+    async def guarded(self, lock: str, token: int, holder: str, *, attempt: int | None = None) -> None:
+        """Write where only the holder of `lock` may: whoever comes with an older token than one seen is refused. An
+        `attempt` is made by one process: another one that goes on with it is to show a newer token."""
         await self._travel()
+        process = current_process.get()
+        here = process.name if process is not None else "no process"
+        there = self._attempts.setdefault((lock, token, attempt), here)
+        if attempt is not None and there != here:
+            self.problems.append(f"lock {lock}: token {token} was shown by {holder} in {there}, and in {here}")
         tokens = self._tokens.setdefault(lock, {})
         if tokens and token < max(tokens):
             self.fenced += 1

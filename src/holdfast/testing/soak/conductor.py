@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections import Counter
@@ -104,11 +105,19 @@ class _Soak:
         """The first phase; when it is over everything is healed."""
         for place in self._places:
             await place.start()
+        await self._until_at_work()
         async with asyncio.TaskGroup() as group:
             watches = [group.create_task(work) for work in (self._sample(), self._watch(), self._narrate())]
             await self._tormentor.torment(self._options.minutes * 60)
             for watch in watches:
                 watch.cancel()
+
+    async def _until_at_work(self) -> None:
+        """On a busy machine a short soak would be over before anybody has begun."""
+        with contextlib.suppress(TimeoutError):  # then they begin while they are tormented
+            async with asyncio.timeout(self._options.settle_s):
+                while not self._ledger.size_bytes:  # noqa: ASYNC110 - the processes tell it to a file
+                    await asyncio.sleep(LOOK_S)
 
     async def _sample(self) -> None:
         pause_s = max(SAMPLED_EVERY_S, self._options.minutes * 60 / SAMPLES_MAX)

@@ -68,6 +68,8 @@ def _seen(record: Record, moves: list[Move]) -> Seen:
     run = decode_run(record.body)
     return Seen(
         ticket=run.ticket_id,
+        id=run.id,
+        parent=run.parent.id if run.parent is not None else "",
         workflow=run.workflow,
         user=run.user,
         status=run.status,

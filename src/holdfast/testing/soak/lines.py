@@ -11,7 +11,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     asked, started: a start of `run` was asked for, was acknowledged. judging, judged: so was the signal `about`.
     effect: an effect `about` happened, presented with the idempotency key `key`. owns: a handler of `run` began under
     epoch `number`, in the engine `key`. in, out: `about` entered and left the resource `key` with fencing token
-    `number`. health: the last word of a process, `about` what is wrong with it.
+    `number`; shares, leaves: the same, beside others. cancelled: a cancel of `run` was acknowledged. health: the last
+    word of a process, `about` what is wrong with it.
     """
 
     what: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,6 +14,8 @@ from holdfast.testing.soak import shapes
 from holdfast.testing.soak.lines import Line
 from holdfast.testing.soak.shapes import Shape
 
+ERROR_HANDLING = "error_handling"
+"""Where a journal says that a run is while it rests before it tries a state again."""
 JUDGED_FROM_S = 300.0
 """What the processes of a shorter soak have is reported, not judged: a process that has just begun grows."""
 MEMORY_GROWTH_MAX = 0.25
@@ -30,10 +34,12 @@ class Move(NamedTuple):
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as the store has it at the end. `leaves`: its active states with their visits; `outcome`: the final state
-    of one that has ended."""
+    """A run as the store has it at the end. `parent`: the id of the run that started it, or ""; `leaves`: its active
+    states with their visits; `outcome`: the final state of one that has ended."""
 
     ticket: str
+    id: str = ""
+    parent: str = ""
     workflow: str
     user: str
     status: str
@@ -69,7 +75,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shapes(self) -> Mapping[str, Shape]:
         """The workflows by name."""
-        return {shape.name: shape for shape in shapes.shapes(self.seed)}
+        return {shape.name: shape for shape in (*shapes.shapes(self.seed), *shapes.others())}
 
 
 class Growth(NamedTuple):
@@ -92,7 +98,10 @@ def lost_starts(evidence: Evidence) -> Iterable[str]:
 def stranded_runs(evidence: Evidence) -> Iterable[str]:
     """Every run has ended where it should, or waits for what nobody gives."""
     known = evidence.shapes
+    newest = max((run.ticket for run in evidence.runs.values() if run.workflow == shapes.TICK), default="")
     for run in evidence.runs.values():
+        if run.ticket == newest:
+            continue  # the schedule goes on until the last process has ended
         waiting = {stage.path for stage in known[run.workflow].stages if stage.kind == "approval"}
         is_asked = shapes.is_answered(evidence.seed, run.ticket)
         if run.status in ("done", "cancelled"):
@@ -129,16 +138,38 @@ def repeated_effects(evidence: Evidence) -> Iterable[str]:
 
 def unbacked_effects(evidence: Evidence) -> Iterable[str]:
     """What a run believes to have done was done, and what was done for a run that went on is known to it."""
+    known = evidence.shapes
     keys: dict[str, dict[str, str]] = defaultdict(dict)
     for line in evidence.lines:
         if line.what == "effect":
             keys[line.run].setdefault(line.about.removeprefix(f"{line.run}/"), line.key)
     for run in evidence.runs.values():
-        believed = {place: key for place, key in run.data.items() if place != "resource"}
+        believed = {place: key for place, key in run.data.items() if _is_effect(place)}
+        broken_off = _broken_off(run)
         for place in believed.keys() - keys[run.ticket].keys():
             yield f"run {run.ticket}: it believes in effect {place}, of which the world has not heard"
         for place in keys[run.ticket].keys() - believed.keys():
+            if _is_of(place, broken_off, known[run.workflow]):
+                continue  # a visit that was cancelled in the middle never told its run what it had done
             yield f"run {run.ticket}: effect {place} happened, and the run, {run.status}, has forgotten it"
+
+
+def _is_effect(place: str) -> bool:
+    return place != shapes.KEPT and not place.startswith(shapes.CHILD)
+
+
+def _broken_off(run: Seen) -> str:
+    """The top-level state in which a run was cancelled, or "". One that was about to be tried again counts as there."""
+    if not run.moves or run.moves[-1].trigger != "cancel":
+        return ""
+    sources = [_stage_of(move.source) for move in run.moves]
+    return next((source for source in reversed(sources) if source != ERROR_HANDLING), "")
+
+
+def _is_of(place: str, path: str, shape: Shape) -> bool:
+    """Whether an effect's place is one of state `path`: "s1.r0#2/act0", or for what happens once in a run "act"."""
+    kinds = {stage.path: stage.kind for stage in shape.stages}
+    return _stage_of(place.partition("#")[0]) == path or ("#" not in place and kinds.get(path) == "once")
 
 
 def missing_effects(evidence: Evidence) -> Iterable[str]:
@@ -166,6 +197,11 @@ def lost_decisions(evidence: Evidence) -> Iterable[str]:
         if told < count:
             yield f"run {ticket}: {verdict} of {state} was acknowledged {count} times, and its journal tells {told}"
 
+    for ticket in dict.fromkeys(line.run for line in evidence.lines if line.what == "cancelled"):
+        seen = evidence.runs.get(ticket)
+        if seen is not None and seen.status != "cancelled":
+            yield f"run {ticket}: its cancel was acknowledged, and it is {seen.status} in {seen.outcome or seen.leaves}"
+
 
 def illegal_moves(evidence: Evidence) -> Iterable[str]:
     """Every transition is one that the workflow has, and versions rise."""
@@ -183,18 +219,19 @@ def illegal_moves(evidence: Evidence) -> Iterable[str]:
 
 def _allowed(shape: Shape) -> set[tuple[str, str]]:
     paths = [stage.path for stage in shape.stages]
-    pairs = set(zip(["", *paths], [*paths, "done"], strict=True)) | {(path, "cancelled") for path in paths}
+    pairs = set(zip(["", *paths], [*paths, "done"], strict=True))
+    pairs |= {(path, "cancelled") for path in (*paths, ERROR_HANDLING)}
     for stage in shape.stages:
         if stage.kind == "approval":
             pairs |= {(stage.path, paths[0]), (stage.path, "rejected")}
-        if stage.kind in ("flaky", "steps", "regions", "lock", "once"):
-            pairs |= {(stage.path, "error_handling"), ("error_handling", stage.path)}
+        if stage.kind not in ("timer", "approval", "child"):
+            pairs |= {(stage.path, ERROR_HANDLING), (ERROR_HANDLING, stage.path)}
     return pairs
 
 
 def _stage_of(text: str) -> str:
     """The top-level state of a journal's "s1:r0|s1:r1"."""
-    return text.partition("|")[0].partition(":")[0]
+    return text.partition("|")[0].partition(":")[0].partition(".")[0]
 
 
 def twice_owned(evidence: Evidence) -> Iterable[str]:
@@ -208,28 +245,100 @@ def twice_owned(evidence: Evidence) -> Iterable[str]:
             yield f"run {run}: expected one owner in epoch {epoch}, saw {', '.join(sorted(found))}"
 
 
+class _Resource:
+    """One resource as the world saw it: who is inside, alone or beside others, with which token."""
+
+    def __init__(self) -> None:
+        self.alone: dict[str, int] = {}
+        self.beside: dict[str, int] = {}
+        self.highest_alone = 0
+        self.highest = 0
+
+    def enter(self, line: Line) -> list[str]:
+        """Whom the one who comes in meets there. Who has a token that is too old is refused, and meets nobody."""
+        is_alone = line.what == "in"
+        if line.number < (self.highest if is_alone else self.highest_alone):
+            return []
+        met = [*self.alone, *(self.beside if is_alone else ())]
+        (self.alone if is_alone else self.beside)[line.about] = line.number
+        self.highest = max(self.highest, line.number)
+        self.highest_alone = max(self.highest_alone, line.number if is_alone else 0)
+        return [about for about in met if about != line.about]
+
+    def leave(self, line: Line) -> None:
+        """One who came in with that very token is gone."""
+        inside = self.alone if line.what == "out" else self.beside
+        if inside.get(line.about) == line.number:
+            del inside[line.about]
+
+    def forget(self, about: str) -> None:
+        """One who was inside has lost it."""
+        self.alone.pop(about, None)
+        self.beside.pop(about, None)
+
+
 def broken_locks(evidence: Evidence) -> Iterable[str]:
-    """A token is one visit's, and who was inside when somebody with a later token came in had lost its run: the visit
-    came in again. A lower token than the highest one seen is refused by the resource, so it does not count."""
-    returns: Counter[str] = Counter(line.about for line in evidence.lines if line.what == "in")
+    """A token is one visit's, and who was inside when somebody came in whom it should have kept out had lost its run:
+    the visit came in again, or was cancelled."""
+    returns: Counter[tuple[str, str]] = Counter(
+        (line.key, line.about) for line in evidence.lines if line.what in ("in", "shares")
+    )
+    cancelled = {run.ticket: _broken_off(run) for run in evidence.runs.values()}
     holders: dict[tuple[str, int], set[str]] = defaultdict(set)
-    highest: dict[str, int] = defaultdict(int)
-    inside: dict[str, str] = {}
+    resources: dict[str, _Resource] = defaultdict(_Resource)
     for line in evidence.lines:
-        if line.what == "in":
-            returns[line.about] -= 1
-            holders[line.key, line.number].add(line.about)
-            if line.number < highest[line.key]:
-                continue
-            if (other := inside.get(line.key, line.about)) != line.about and not returns[other]:
+        resource = resources[line.key]
+        if line.what in ("out", "leaves"):
+            resource.leave(line)
+        if line.what not in ("in", "shares"):
+            continue
+        returns[line.key, line.about] -= 1
+        holders[line.key, line.number].add(line.about)
+        for other in resource.enter(line):
+            ticket, _, place = other.rpartition("/")
+            if not returns[line.key, other] and place.partition("#")[0] != cancelled.get(ticket):
                 yield f"resource {line.key}: {line.about} came in with token {line.number} while {other} was inside"
-            highest[line.key] = line.number
-            inside[line.key] = line.about
-        elif line.what == "out" and inside.get(line.key) == line.about and line.number == highest[line.key]:
-            del inside[line.key]
-    for (resource, token), abouts in holders.items():
+            resource.forget(other)
+    for (name, token), abouts in holders.items():
         if len(abouts) > 1 or not token:
-            yield f"resource {resource}: token {token} was had by {', '.join(sorted(abouts))}"
+            yield f"resource {name}: token {token} was had by {', '.join(sorted(abouts))}"
+
+
+def lost_children(evidence: Evidence) -> Iterable[str]:
+    """Each visit of a state that waits for a child has started one, and took its data; no child is without a parent."""
+    known = evidence.shapes
+    by_parent: dict[str, list[Seen]] = defaultdict(list)
+    for run in evidence.runs.values():
+        if run.parent:
+            by_parent[run.parent].append(run)
+    for run in evidence.runs.values():
+        children = by_parent.pop(run.id, [])
+        fields = {
+            stage.path: shapes.child_field(stage.path) for stage in known[run.workflow].stages if stage.kind == "child"
+        }
+        visits = [move.target for move in run.moves if move.target in fields and move.source != move.target]
+        if len(children) != len(visits):
+            yield f"run {run.ticket}: expected a child for each of {visits}, saw {len(children)}"
+        for field in fields.values():
+            if field in run.data and run.data[field] not in [
+                child.data for child in children if child.outcome == "done"
+            ]:
+                yield f"run {run.ticket}: no child of it ended with what it has in {field}: {run.data[field]}"
+    for parent, children in by_parent.items():
+        yield f"runs {', '.join(child.ticket for child in children)}: their parent {parent} is not in the store"
+
+
+def lost_ticks(evidence: Evidence) -> Iterable[str]:
+    """From the first to the last each due time of the schedule has its run."""
+    dues = sorted(
+        datetime.fromisoformat(run.ticket.rpartition("@")[2]).timestamp()
+        for run in evidence.runs.values()
+        if run.workflow == shapes.TICK
+    )
+    for before, after in itertools.pairwise(dues):
+        if after - before != shapes.TICK_S:
+            gap = f"{after - before:g} s after {before:.0f}"
+            yield f"schedule {shapes.TICK}: expected a run every {shapes.TICK_S} s, saw one {gap}"
 
 
 def unsound_stores(evidence: Evidence) -> Iterable[str]:
@@ -294,6 +403,8 @@ AUDITS: Mapping[str, Audit] = {
     "illegal moves": illegal_moves,
     "twice owned": twice_owned,
     "broken locks": broken_locks,
+    "lost children": lost_children,
+    "lost ticks": lost_ticks,
     "unsound stores": unsound_stores,
     "bad endings": bad_endings,
     "leaks": leaks,

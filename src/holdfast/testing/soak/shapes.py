@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 T = TypeVar("T")
 
-Kind = Literal["steps", "once", "regions", "flaky", "timer", "approval", "lock"]
-KINDS: tuple[Kind, ...] = ("steps", "once", "regions", "flaky", "timer", "approval", "lock")
+Kind = Literal["steps", "once", "regions", "flaky", "timer", "approval", "lock", "locks", "block", "child"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 WORKFLOWS = len(KINDS)
 STAGES_MORE = 4
 STEPS_MAX = 3
@@ -26,7 +26,13 @@ EXPIRY = "24h"
 
 APPROVE, AGAIN, REJECT, CANCEL = "approve", "request_changes", "reject", "cancel"
 Verdict = Literal["approve", "request_changes", "reject", "cancel"]
+Fancy = Literal["", "cancel", "pause"]
 ENDS = {APPROVE: "done", REJECT: "rejected", CANCEL: "cancelled"}
+CHILD, TICK = "soak-child", "soak-tick"
+"""The workflow of the runs that runs start, and the one that a schedule starts."""
+TICK_S = 2
+KEPT = "resource"
+"""The field of a run's data that is no effect: what its locks are on."""
 ANSWERED = "answered"
 """The label that says whether anybody decides about a run ("yes" or "no")."""
 
@@ -76,8 +82,14 @@ def drawn(choices: Sequence[T], *words: object) -> T:
 
 
 def shapes(seed: int) -> tuple[Shape, ...]:
-    """The workflows of a seed. Each kind of stage is in at least one of them."""
+    """The workflows that customers start. Each kind of stage is in at least one of them."""
     return tuple(_shape(seed, number) for number in range(WORKFLOWS))
+
+
+def others() -> tuple[Shape, ...]:
+    """The workflows that nobody starts: a run does, or a schedule."""
+    child = (Stage("steps", "s0", ("act0", "act1")), Stage("timer", "s1", after_ms=50), Stage("steps", "s2", ("act0",)))
+    return Shape(CHILD, child), Shape(TICK, (Stage("steps", "s0", ("act0",)),))
 
 
 def _shape(seed: int, number: int) -> Shape:
@@ -92,7 +104,7 @@ def _stage(kind: Kind, path: str, *words: int) -> Stage:
     match kind:
         case "timer":
             return Stage(kind, path, after_ms=20 + int(chance(*words, "after") * 400))
-        case "approval":
+        case "approval" | "child":
             return Stage(kind, path)
         case "flaky":
             failures = 1 + int(chance(*words, "failures") * FAILURES_MAX)
@@ -100,7 +112,7 @@ def _stage(kind: Kind, path: str, *words: int) -> Stage:
         case "regions":
             count = 2 + int(chance(*words, "regions") * 2)
             return Stage(kind, path, tuple(f"act{place}" for place in range(count)))
-        case "lock" | "once":
+        case "lock" | "locks" | "block" | "once":
             return Stage(kind, path, ("act",))
         case "steps":
             return Stage(kind, path, tuple(f"act{place}" for place in range(1 + int(chance(*words) * STEPS_MAX))))
@@ -121,9 +133,25 @@ def verdict_on(seed: int, ticket: str, state: str, visit: int) -> Verdict:
     return "cancel" if number < 0.25 else "approve"
 
 
+def fancy_of(seed: int, ticket: str) -> Fancy:
+    """What a customer does with a run of his own besides waiting for it."""
+    number = chance(seed, ticket, "fancy")
+    return "cancel" if number < 0.04 else "pause" if number < 0.1 else ""
+
+
 def resource_of(seed: int, ticket: str) -> str:
     """The resource that the run's locked states share with others."""
     return f"resource-{int(chance(seed, ticket, 'resource') * RESOURCES)}"
+
+
+def neighbour_of(resource: str) -> str:
+    """The resource that a state which shares `resource` has for itself at the same time."""
+    return f"resource-{(int(resource.rpartition('-')[2]) + 1) % RESOURCES}"
+
+
+def child_field(path: str) -> str:
+    """The field of a run's data that takes the data of the child that state `path` waited for."""
+    return f"{CHILD}:{path}"
 
 
 def user_of(seed: int, ticket: str) -> str:

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast import codec
 from holdfast.clock import system_randomness
+from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import CommitUnknown, Conflict, InvalidTransition, Rejected, Unavailable, WorkflowError
+from holdfast.locks import Lease
 from holdfast.logs import get_logger
 from holdfast.observe.health import health_of
 from holdfast.observe.rules import Status
+from holdfast.store.records import Change, Key, Put, Scope
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.ledger import Ledger
 from holdfast.testing.soak.options import Plan
@@ -25,11 +29,15 @@ from holdfast.testing.soak.workflows import World, workflow_of
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.handle import RunHandle
 
-OPERATOR = "the soak"
+OPERATOR, CUSTOMER = "the soak", "a customer"
 DEATHS_MAX = 1_000_000
 """Here the processes die for no fault of any run."""
 PATIENCE_S = 5.0
 """How long a customer waits for a run before it starts the next one."""
+MEDDLES_S = 0.5
+"""How long after its start a run is cancelled or paused at most."""
+WELL_WITHIN_S = 10.0
+NOTE = "note"
 LOOK_S = 0.25
 PAGE = 100
 AWAY = (Unavailable, CommitUnknown, TimeoutError)
@@ -47,7 +55,14 @@ class Worker:
         self._approvals = {
             (shape.name, stage.path) for shape in self._shapes for stage in shape.stages if stage.kind == "approval"
         }
-        self._world = World(plan.seed, self._ledger, self._owned, _spoiling if plan.plant == "keyless" else str)
+        self._world = World(
+            plan.seed,
+            self._ledger,
+            self._owned,
+            self._write_under,
+            ttl_s=max(plan.lease_ttl_s, 3 * plan.heartbeat_s),
+            keys_for=_spoiled if plan.plant == "keyless" else _alone,
+        )
         self._engine = self._new_engine()
         self._is_calm = asyncio.Event()
         self._is_over = asyncio.Event()
@@ -76,7 +91,7 @@ class Worker:
                     customer.cancel()
                 await self._is_over.wait()
                 judge.cancel()
-            self._ledger.add("health", about=self._ailments())
+            self._ledger.add("health", about=await self._lasting_ailments())
         finally:
             await self._engine.close()
         return True
@@ -85,7 +100,7 @@ class Worker:
         plan = self._plan
         return Engine(
             plan.url,
-            *(workflow_of(shape, self._world) for shape in self._shapes),
+            *(workflow_of(shape, self._world) for shape in (*self._shapes, *shapes.others())),
             deaths_max=DEATHS_MAX,
             lease_ttl_s=plan.lease_ttl_s,
             heartbeat_s=plan.heartbeat_s,
@@ -95,6 +110,21 @@ class Worker:
         inside = self._engine.inside
         actor = inside.crew.find(run_id)
         return inside.ownership.process_id, actor.stored.epoch if actor is not None else 0
+
+    async def _write_under(self, lease: Lease, about: str) -> None:
+        key = Key(DEFAULT_TENANT, "", NOTE, lease.name)
+        put = Put(key=key, body=codec.encode({"about": about}), expect=None)
+        change = Change(
+            change_id=f"soak {about} {lease.token}", writes=(put,), requires=(lease.requirement(),)
+        )  # fmt: skip
+        await self._engine.store.commit(Scope.of_tenant(DEFAULT_TENANT), change)
+
+    async def _lasting_ailments(self) -> str:
+        """What is wrong for longer than it takes a process that stood still to notice that it goes on."""
+        until_s = asyncio.get_running_loop().time() + WELL_WITHIN_S
+        while (found := self._ailments()) and asyncio.get_running_loop().time() < until_s:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(LOOK_S)
+        return found
 
     def _ailments(self) -> str:
         health = health_of(self._engine)
@@ -110,8 +140,21 @@ class Worker:
             number += 1
             run = await self._started(ticket, shapes.drawn(self._shapes, self._plan.seed, ticket, "shape"))
             with contextlib.suppress(*AWAY, Rejected, WorkflowError):  # the audits say what became of it
+                await self._meddle(run)
                 await run.result(timeout_s=PATIENCE_S)
             await asyncio.sleep(LOOK_S * shapes.chance(ticket, "pause"))
+
+    async def _meddle(self, run: RunHandle) -> None:
+        """Cancel or pause a run in the middle of its work, as it was drawn to. Whoever judges resumes it."""
+        fancy = shapes.fancy_of(self._plan.seed, run.ticket_id)
+        if not fancy:
+            return
+        await asyncio.sleep(MEDDLES_S * shapes.chance(self._plan.seed, run.ticket_id, "when"))
+        if fancy == "cancel":
+            await run.cancel(by=CUSTOMER)
+            self._ledger.add("cancelled", run=run.ticket_id)
+        else:
+            await run.pause(by=CUSTOMER)
 
     async def _started(self, ticket: str, shape: Shape) -> RunHandle:
         """Ask again until it is acknowledged: the same id and input is the same run."""
@@ -155,7 +198,11 @@ class Worker:
             for run in page:
                 await self._judge_one(run)
             if after is None:
-                return
+                break
+        page, _ = await client.runs(statuses=("paused",), limit=PAGE)
+        for run in page:
+            with contextlib.suppress(Rejected, Conflict):  # another process was quicker
+                await run.resume(by=OPERATOR)
 
     async def _judge_one(self, run: RunHandle) -> None:
         for path, visit in [(path, leaf.visit) for path, leaf in run.run.leaves.items()]:
@@ -185,9 +232,13 @@ class Worker:
         transport.close()
 
 
-def _spoiling(key: str) -> str:
-    """A planted fault: an effect that is presented with another key each time."""
-    return f"{key}/{system_randomness().getrandbits(64):x}"
+def _alone(key: str) -> tuple[str, ...]:
+    return (key,)
+
+
+def _spoiled(key: str) -> tuple[str, ...]:
+    """A planted fault: an effect that is presented again, and under another key."""
+    return key, f"{key}/{system_randomness().getrandbits(64):x}"
 
 
 if __name__ == "__main__":

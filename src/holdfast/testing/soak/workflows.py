@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from holdfast.locks import Lease
+from holdfast.locks.rules import LockName
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.ledger import Ledger
 from holdfast.testing.soak.shapes import Shape, Stage
@@ -20,17 +22,32 @@ BODY_S_MAX = 0.04
 
 Owned = Callable[[str], tuple[str, int]]
 """Who owns a run here: the engine's process id and the run's epoch."""
+WriteUnder = Callable[[Lease, str], Awaitable[None]]
+"""Writes what a text names, if the lease is still good."""
+LOCK = "soak"
+"""The kind of all locks."""
 
 
 class World:
-    """One process's view of the outside. `owned` tells who owns a run; `spoil` is what a planted fault makes of an
-    idempotency key."""
+    """One process's view of the outside. `owned` tells who owns a run; `write_under` writes under a lease that lasts
+    `ttl_s`; `keys_for`: under which keys an effect is presented, several where that is the planted fault."""
 
-    def __init__(self, seed: int, ledger: Ledger, owned: Owned, spoil: Callable[[str], str] = str) -> None:
+    def __init__(
+        self,
+        seed: int,
+        ledger: Ledger,
+        owned: Owned,
+        write_under: WriteUnder,
+        *,
+        ttl_s: float,
+        keys_for: Callable[[str], tuple[str, ...]],
+    ) -> None:
         self.seed = seed
+        self.ttl_s = ttl_s
+        self._write_under = write_under
         self.ledger = ledger
         self._owned = owned
-        self._spoil = spoil
+        self._keys_for = keys_for
 
     def enter(self, ctx: RunContext) -> None:
         """A handler begins."""
@@ -44,8 +61,8 @@ class World:
 
         async def act(*, key: str) -> str:
             await self.rest(ctx, name, "before")
-            key = self._spoil(key)
-            self.ledger.add("effect", run=ctx.ticket_id, about=about, key=key)
+            for each in self._keys_for(key):
+                self.ledger.add("effect", run=ctx.ticket_id, about=about, key=each)
             await self.rest(ctx, name, "after")
             return key
 
@@ -61,6 +78,30 @@ class World:
             self.ledger.add("out", run=ctx.ticket_id, about=about, key=resource, number=ctx.token)
 
         await ctx.step("change", inside)
+
+    async def share(self, ctx: RunContext, resource: str) -> None:
+        """Share one resource and have another alone, both at once."""
+        about, other = f"{ctx.ticket_id}/{place_of(ctx)}", shapes.neighbour_of(resource)
+        tokens = {name: ctx.tokens[f"{LOCK}/{name}"] for name in (resource, other)}
+
+        async def inside() -> None:
+            for what, name in (("shares", resource), ("in", other)):
+                self.ledger.add(what, run=ctx.ticket_id, about=about, key=name, number=tokens[name])
+            await self.rest(ctx, resource, "inside")
+            for what, name in (("leaves", resource), ("out", other)):
+                self.ledger.add(what, run=ctx.ticket_id, about=about, key=name, number=tokens[name])
+
+        await ctx.step("share", inside)
+
+    async def hold(self, ctx: RunContext, resource: str) -> None:
+        """Take a resource in the middle of the work. What is written last is refused if the lease was lost by then, and
+        the attempt with it: so whoever was overtaken comes in again."""
+        about = f"{ctx.ticket_id}/{place_of(ctx)}"
+        async with ctx.acquire_resource_lock(LOCK, resource, ttl_s=self.ttl_s) as lease:
+            self.ledger.add("in", run=ctx.ticket_id, about=about, key=resource, number=lease.token)
+            await self.rest(ctx, resource, "inside")
+            self.ledger.add("out", run=ctx.ticket_id, about=about, key=resource, number=lease.token)
+            await self._write_under(lease, about)
 
     async def rest(self, ctx: RunContext, *words: str) -> None:
         """Real work takes time, in which anything may happen."""
@@ -81,6 +122,8 @@ def workflow_of(shape: Shape, world: World) -> Workflow:
     wf.final("done")
     if any(stage.kind == "approval" for stage in shape.stages):
         wf.final("rejected", "expired")
+    if shape.name == shapes.TICK:
+        wf.every(shapes.TICK_S, name=shapes.TICK, missed="all")
     return wf
 
 
@@ -99,12 +142,27 @@ def _declare(wf: Workflow, stage: Stage, target: str, first: Stage, world: World
         case "lock":
             handler = functools.partial(_act, world, stage, stage.names)
             wf.add_state(stage.path, handler, to=target, start=is_first, lock=_lock)
-        case "steps" | "once" | "flaky":
+        case "locks":
+            handler = functools.partial(_act, world, stage, stage.names)
+            wf.add_state(stage.path, handler, to=target, start=is_first, lock=_locks)
+        case "child":
+            into = shapes.child_field(stage.path)
+            wf.child(stage.path, workflow=shapes.CHILD, to=target, into=into, start=is_first, input=_nothing)
+        case "steps" | "once" | "flaky" | "block":
             wf.add_state(stage.path, functools.partial(_act, world, stage, stage.names), to=target, start=is_first)
 
 
-def _lock(data: dict[str, Any]) -> tuple[str, str]:
-    return ("soak", data["resource"])
+def _lock(data: dict[str, Any]) -> LockName:
+    return (LOCK, data[shapes.KEPT])
+
+
+def _locks(data: dict[str, Any]) -> list[LockName]:
+    resource = data[shapes.KEPT]
+    return [(LOCK, resource, "shared"), (LOCK, shapes.neighbour_of(resource))]
+
+
+def _nothing(_data: dict[str, Any]) -> None:
+    """A child's input: its workflow is all that it is told."""
 
 
 async def _act(world: World, stage: Stage, names: tuple[str, ...], ctx: RunContext) -> None:
@@ -112,8 +170,13 @@ async def _act(world: World, stage: Stage, names: tuple[str, ...], ctx: RunConte
     is_failing = ctx.attempt <= stage.failures
     if is_failing and not stage.fails_late:
         raise ConnectionError("fails before its effect, as it was drawn to")
-    if stage.kind == "lock":
-        await world.change(ctx, ctx.data["resource"])
+    match stage.kind:
+        case "lock":
+            await world.change(ctx, ctx.data[shapes.KEPT])
+        case "locks":
+            await world.share(ctx, ctx.data[shapes.KEPT])
+        case "block":
+            await world.hold(ctx, ctx.data[shapes.KEPT])
     for name in names:
         await world.effect(ctx, name, is_once=stage.kind == "once")
     if is_failing:

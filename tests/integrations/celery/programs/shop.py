@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ async def pack(ctx: RunContext[dict[str, Any]]) -> None:
 
 
 async def ship(ctx: RunContext[dict[str, Any]]) -> None:
-    """Until the gate is open."""
+    """Until the gate is open; a killer takes its process along."""
     note("ship", ctx.input)
+    if ctx.input.startswith("killer"):
+        os.kill(os.getpid(), signal.SIGKILL)
     while not gate(Path(os.environ["SHOP_LEDGER"]), ctx.input).exists():  # noqa: ASYNC110 - the gate is opened by another process
         await asyncio.sleep(0.02)
 
@@ -59,6 +62,7 @@ def shop(environ: Mapping[str, str]) -> tuple[Celery, CeleryExecutor]:
         environ["SHOP_STORE"],
         orders(),
         queues={"gpu": Route(labels={"needs": "gpu"})},
+        suspects_queue="suspects",
         runs_max=int(environ["SHOP_RUNS_MAX"]),
         wait_max_s=0.5,
         drain_s=float(environ["SHOP_DRAIN_S"]),
