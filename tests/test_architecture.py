@@ -86,8 +86,8 @@ LOADED_BY_NAME = frozenset(
 stores and the client whose drivers are extras, what only a test or a command that tests needs."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
-    "asyncpg celery click fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic pytest redis "
-    "ruamel typer uvicorn".split()
+    "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "
+    "pytest redis ruamel typer uvicorn".split()
 )
 """What `import holdfast` must not load: extras, the command line, and what only tests use. (structlog brings rich.)"""
 

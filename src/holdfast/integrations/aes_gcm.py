@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from holdfast.errors import InvalidInput
-from holdfast.store.sealed import About, CannotOpen
+from holdfast import About, CannotOpen, InvalidInput
 
 NONCE_BYTES = 12
 """What AES-GCM takes. Drawn by chance: change the key long before 2**32 writes under it."""
