@@ -70,7 +70,7 @@ sync() {
 # install VENV PURPOSE: the locked packages for PURPOSE, "demo" or "test" (which holds all of demo). What somebody put
 # there besides stays.
 install() {
-    local stamp="$1/.holdfast-installed" wanted uv options=(--locked --inexact --quiet --extra sre)
+    local stamp="$1/.holdfast-installed" wanted uv options=(--locked --inexact --quiet --extra encryption --extra sre)
     wanted=$(fingerprint "$1")
     if [[ -x "$1/bin/holdfast" && -f "$stamp" ]] && grep -qE "^$wanted (test|$2)$" "$stamp"; then
         return

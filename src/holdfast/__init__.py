@@ -45,6 +45,7 @@ from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
+from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
 from holdfast.workflow import (
     Checkpoint,
     Client,
@@ -69,6 +70,7 @@ from holdfast.workflow import (
 )
 
 __all__ = [
+    "About",
     "AdaptiveLimit",
     "Backoff",
     "BlobRef",
@@ -76,10 +78,12 @@ __all__ = [
     "BreakerOptions",
     "Bulkhead",
     "BulkheadFull",
+    "CannotOpen",
     "Check",
     "Checkpoint",
     "CircuitBreaker",
     "Client",
+    "Codec",
     "CommitUnknown",
     "Conflict",
     "Corrupt",
@@ -121,6 +125,7 @@ __all__ = [
     "RetryBudget",
     "RunContext",
     "RunHandle",
+    "SealedStore",
     "Stamp",
     "StateStorage",
     "StateTransition",

@@ -1,0 +1,221 @@
+"""A store whose bodies are sealed by a codec: who works through it sees plain values, what lies in the store is opaque.
+
+Sealed are the bodies of records and events, and the deltas. Plain stay keys, statuses, labels, dues, owners and names
+of events: claims and indexes work by them. A delta holds the whole sealed body, so that `verify`, `repair` and `trim`
+of the store inside work without a key.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from holdfast import codec as json_codec
+from holdfast.errors import Corrupt, InvalidInput
+from holdfast.store import gate, recent
+from holdfast.store.audit import History
+from holdfast.store.open import OpenStore
+from holdfast.store.protocol import Snapshot
+from holdfast.store.records import (
+    SYSTEM_TENANT,
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Delete,
+    Event,
+    Key,
+    NewEvent,
+    Page,
+    Position,
+    Put,
+    Query,
+    Record,
+    Scope,
+    Verification,
+)
+from holdfast.store.rules import Stream
+
+PREFIX = b'"sealed:'
+"""What a sealed body begins with: it is a JSON text, as every store wants JSON."""
+
+
+class About(NamedTuple):
+    """What some bytes belong to: associated data, so that they open nowhere else. `part`: "record" or "event"."""
+
+    tenant: str
+    user: str
+    kind: str
+    id: str
+    part: str
+
+    def __bytes__(self) -> bytes:
+        return json_codec.canonical(list(self))
+
+
+class Codec(Protocol):
+    """Turns payload bytes into payload bytes and back. Must not block: it is called on the loop."""
+
+    def encode(self, data: bytes, about: About) -> bytes: ...
+
+    def decode(self, data: bytes, about: About) -> bytes:
+        """What `encode` was given. Raises CannotOpen where the key is missing or wrong, or `about` another."""
+        ...
+
+
+class CannotOpen(Corrupt):
+    """A sealed payload does not open: its key is missing or wrong, or it was sealed for something else. `key_id`."""
+
+
+class SealedStore:
+    """`inner` with every body of a tenant sealed by `codec`. The system's own records hold no payloads, and stay plain.
+
+    Bodies that were written before there was a codec are read as they are; their next write seals them. What a scan
+    or a claim cannot open it gives back sealed, so that one such record does not stop the others; `read` raises.
+    Base64 makes a body a third longer: open `inner` with a `payload_bytes_max` of 2 MiB.
+
+    Example: `Engine(SealedStore(open_store(url, payload_bytes_max=2 * 1024 * 1024), AesGcm(keys, current="b")), wf)`.
+    """
+
+    def __init__(self, inner: OpenStore, codec: Codec) -> None:
+        self._inner = inner
+        self._codec = codec
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._inner.capabilities
+
+    def now_s(self) -> float:
+        return self._inner.now_s()
+
+    def ailment(self) -> str | None:
+        return self._inner.ailment()
+
+    def weakness(self) -> str | None:
+        return recent.weakness_of(self._inner)
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        return [record and self._opened(record) for record in await self._inner.read(scope, keys)]
+
+    async def read_recent(
+        self, scope: Scope, keys: Sequence[Key], *, least_versions: Sequence[int] | None = None
+    ) -> list[Record | None]:
+        found = await recent.read_recent(self._inner, scope, keys, least_versions=least_versions)
+        return [record and self._opened(record) for record in found]
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        page = await self._inner.scan(scope, query, after=after, limit=limit)
+        return replace(page, records=tuple(map(self._opened_if_possible, page.records)))
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        gate.check_change(scope, change, payload_bytes_max=json_codec.PAYLOAD_BYTES_MAX)  # inside, all looks sound
+        return await self._inner.commit(scope, self._sealed_change(change))
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        return [self._opened_if_possible(record) for record in await self._inner.claim(scope, claim)]
+
+    async def events(
+        self,
+        scope: Scope,
+        *,
+        record: Key | None = None,
+        stream: tuple[str, str] | None = None,
+        after: Position | None = None,
+        after_version: int = 0,
+        limit: int = 1000,
+    ) -> list[Event]:
+        found = await self._inner.events(
+            scope, record=record, stream=stream, after=after, after_version=after_version, limit=limit
+        )
+        return [self._opened_event(event) for event in found]
+
+    async def wait(self, since: int) -> int:
+        return await self._inner.wait(since)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def migrate(self) -> list[str]:
+        return await self._inner.migrate()
+
+    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
+        return await self._inner.trim(before_s=before_s, keep_per_record=keep_per_record)
+
+    async def verify(self) -> Verification:
+        return await self._inner.verify()
+
+    async def repair(self) -> list[str]:
+        return await self._inner.repair()
+
+    async def backup(self, to: Path) -> Verification:
+        return await self._inner.backup(to)
+
+    async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
+        return await self._inner.restore(source, overwrite=overwrite)
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """Everything as it lies there: sealed."""
+        return self._inner.snapshot()
+
+    async def load(self, histories: Sequence[History]) -> None:
+        await self._inner.load(histories)
+
+    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
+        await self._inner.adopt(streams, incarnation=incarnation)
+
+    def _sealed_change(self, change: Change) -> Change:
+        writes = tuple(self._sealed_write(write) for write in change.writes)
+        bodies = {write.key: write.body for write in writes if isinstance(write, Put)}
+        return replace(
+            change, writes=writes, events=tuple(self._sealed_event(event, bodies) for event in change.events)
+        )
+
+    def _sealed_write(self, write: Put | Delete) -> Put | Delete:
+        return replace(write, body=self._seal(write.key, write.body, "record")) if isinstance(write, Put) else write
+
+    def _sealed_event(self, event: NewEvent, bodies: Mapping[Key, bytes]) -> NewEvent:
+        """The event with the body that its record gets as its delta: the same sealed bytes, so that both agree."""
+        if event.key.tenant == SYSTEM_TENANT:
+            return event
+        body = self._seal(event.key, event.body, "event")
+        if not event.delta:
+            return replace(event, body=body)
+        if event.key not in bodies:
+            raise InvalidInput(f"{event.name} of {event.key}: expected a delta beside a write of its record, saw none")
+        return replace(event, body=body, delta=b'{"full":%b}' % bodies[event.key])
+
+    def _seal(self, key: Key, body: bytes, part: str) -> bytes:
+        if key.tenant == SYSTEM_TENANT:
+            return body
+        return PREFIX + base64.b64encode(self._codec.encode(body, About(*key, part))) + b'"'
+
+    def _open(self, key: Key, body: bytes, part: str) -> bytes:
+        if key.tenant == SYSTEM_TENANT or not body.startswith(PREFIX):
+            return body
+        return self._codec.decode(base64.b64decode(body[len(PREFIX) : -1]), About(*key, part))
+
+    def _opened(self, record: Record) -> Record:
+        return replace(record, body=self._open(record.key, record.body, "record"))
+
+    def _opened_if_possible(self, record: Record) -> Record:
+        try:
+            return self._opened(record)
+        except CannotOpen:
+            return record
+
+    def _opened_event(self, event: Event) -> Event:
+        delta = event.delta
+        if delta:
+            full = msgspec.json.decode(delta, type=dict[str, msgspec.Raw]).get("full")
+            if full is not None and bytes(full).startswith(PREFIX):
+                delta = b'{"full":%b}' % self._open(event.key, bytes(full), "record")
+        return replace(event, body=self._open(event.key, event.body, "event"), delta=delta)
+
+    def __repr__(self) -> str:
+        return f"SealedStore({self._inner!r})"
