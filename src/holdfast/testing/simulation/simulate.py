@@ -33,7 +33,7 @@ from holdfast.workflow.run import ACTIVE, PROCESS, RUN, STILL, Run, decode_run, 
 from holdfast.workflow.schedule import SCHEDULE
 from holdfast.workflow.workflow import Workflow
 
-HEAL_S = 60.0
+HEAL_S = 120.0
 """Virtual seconds after the last fault within which every run must have ended."""
 SKEW_S_MAX = 20.0
 PROBLEMS_MAX = 20
