@@ -283,3 +283,31 @@ async def test_runs_that_are_tried_again_and_again_do_not_starve_the_line() -> N
             await lab.skip(12)
             assert any(ticket.startswith("new") for ticket in begun[before:]), begun[before:]
             begun.clear()
+
+
+async def test_a_suspect_that_holds_a_lock_comes_before_the_line_that_waits_for_it() -> None:
+    """All who stand in line step aside for it, one after the other, and must not take the place from it each time."""
+    workflow = Workflow("locked", data=dict, retry=Retry(attempts_max=9, first_s=5.0, cap_s=5.0, jitter=0))
+    failing = {"away"}
+
+    @workflow.state("work", start=True, to="end", lock=lambda data: ("resource", "desk"))
+    async def work(ctx: RunContext) -> None:
+        if failing:
+            failing.pop()
+            raise ConnectionError("not yet")
+
+    workflow.final("end")
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    async with Lab(workflow, clock=clock, store=store) as lab:
+        first = await lab.start("locked")
+        await lab.settle()
+    await overwrite(store, first.run.key, suspect)
+    clock.advance_to(clock.time_s() + 6)
+    async with Engine(store, workflow, clock=clock, works=False) as door:
+        ids = [(await door.client("ana").start("locked")).id for _ in range(4)]
+    async with Lab(workflow, clock=clock, store=store, runs_max=1) as lab:
+        await lab.skip(30)
+        statuses = {record.status for record in (await store.scan(Scope.system(), Query(kind=RUN))).records}
+        assert (len(ids), statuses) == (4, {"done"})
+    await store.close()

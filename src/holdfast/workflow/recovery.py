@@ -238,12 +238,14 @@ class RecoveryManager:
         if dead:
             async for run_id in self._claim_all(tuple(dead), queues, ("running", "waiting", "suspect")):
                 yield run_id
-        for found in (self._own, self._called, self._turns):
+        for found in (self._own, self._called):
             async for run_id in found(queues):
                 yield run_id
-        if not await self._are_tried_apart(queues):
+        if not await self._are_tried_apart(queues):  # before the line: they may hold locks that all of it waits for
             async for run_id in self._suspects(queues):
                 yield run_id
+        async for run_id in self._turns(queues):
+            yield run_id
         if self._is_inbox_due and self._crew.free > 0:
             self._is_inbox_due = False  # before the look: what comes up during it is looked for again
             async for run_id in self._left.find(queues):
