@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 
 from holdfast.store.memory import MemoryStore
-from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
+from holdfast.testing.simulation import HEAL_S, Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
 from tests.simulation import broken
 
@@ -44,7 +44,9 @@ def found(scenario: Scenario, words: str) -> Report | None:
         pytest.param(on(broken.IgnoresOwners), "", id="a stalled owner's late write"),
         pytest.param(Scenario(make=broken.one_state(broken.changing_key)), "and again with", id="effects"),
         pytest.param(Scenario(make=broken.one_state(broken.leaving_a_task)), "task left over", id="tasks"),
-        pytest.param(Scenario(make=broken.one_state(broken.waiting_for_ever)), "not done 60 s", id="convergence"),
+        pytest.param(
+            Scenario(make=broken.one_state(broken.waiting_for_ever)), f"not done {HEAL_S:g} s", id="convergence"
+        ),
         pytest.param(Scenario(make=broken.one_state(broken.turning_in_circles)), "no time passed", id="livelock"),
     ],
 )

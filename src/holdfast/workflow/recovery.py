@@ -153,9 +153,11 @@ class RecoveryManager:
             if run.status in ("running", "suspect") and not stored.owner:
                 self._deal(run)
             return
-        if run.status == "waiting" and run.due is not None:
+        is_later = run.due is not None and run.due > self._runtime.store.now_s() and not run.has_work
+        if run.due is not None and (run.status == "waiting" or is_later):
             self._wake_at(run.due)
-        if run.status in ("running", "suspect") or (self._was_full and self._crew.free > 0):
+        wants_place = run.status == "running" or (run.status == "suspect" and not is_later)  # one in back-off rests
+        if wants_place or (self._was_full and self._crew.free > 0):
             self.nudge()
 
     async def keep(self) -> None:
