@@ -37,7 +37,8 @@ class Ledger:
         """All lines, or those of one effect, of one process."""
         if not self._path.exists():
             return []
-        lines = [msgspec.json.decode(text, type=Line) for text in self._path.read_bytes().splitlines()]
+        whole, _, _ = self._path.read_bytes().rpartition(b"\n")  # behind it somebody may be writing
+        lines = [msgspec.json.decode(text, type=Line) for text in whole.splitlines()]
         return [line for line in lines if what in (None, line.what) and pid in (None, line.pid)]
 
     def keys(self, what: str) -> list[str]:
