@@ -11,7 +11,9 @@ import pytest
 from holdfast import BreakerOptions, Dependencies, Dependency, Engine, InvalidDefinition, Retry, RunContext, Workflow
 from holdfast.clock import seeded_randomness
 from holdfast.store.memory import MemoryStore
+from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Scope
 from holdfast.testing import Lab, VirtualClock
+from holdfast.workflow.run import PARKED, RUN
 from tests.engine.journal import check_everything, told
 from tests.engine.labs import World
 
@@ -158,6 +160,22 @@ async def test_without_a_probe_one_parked_run_goes_first(stages: Any) -> None:
     stage.model.is_down = False
     await stage.lab.skip(120)
     assert {run.state for run in [await run.refresh() for run in runs]} == {"done"}
+
+
+async def test_a_damaged_run_does_not_keep_the_parked_ones_behind_it(stages: Any) -> None:
+    stage = await stages()
+    damaged = Key("main", "ana", RUN, "damaged")
+    put = Put(
+        key=damaged, body=b"{}", expect=ABSENT, status="waiting", due=1.0, queue="answer@1", labels={PARKED: "llm"}
+    )  # fmt: skip
+    runs = await stage.run_into_the_outage(3)
+    await stage.lab.skip(10)
+    await stage.store.commit(Scope.of_user("main", "ana"), Change(change_id="damage", writes=(put,)))
+    stage.model.is_down = False
+    await stage.lab.skip(25)  # before any of them looks by itself
+    assert {run.state for run in [await run.refresh() for run in runs]} == {"done"}
+    gone = Delete(key=damaged, expect=1)
+    await stage.store.commit(Scope.of_user("main", "ana"), Change(change_id="repair", writes=(gone,)))
 
 
 async def test_a_parked_run_outlives_its_process(stages: Any) -> None:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.errors import HoldfastError
-from holdfast.logs import get_logger
+from holdfast.errors import Corrupt, HoldfastError
 from holdfast.resilience.dependencies import Dependencies, DependencyEvent
 from holdfast.resilience.rules import is_down
-from holdfast.store.records import Query, Scope
+from holdfast.store.records import Query, Record, Scope
 from holdfast.workflow.parking import WAVE_S, Wave, wave
 from holdfast.workflow.recovery import RecoveryManager
-from holdfast.workflow.run import PARKED, RUN, decode_run
+from holdfast.workflow.run import PARKED, RUN, Run, decode_run
 from holdfast.workflow.runtime import Runtime, knows
 
 LOOK_S = 30.0
 """How long to wait at most, where nothing says that something has changed."""
 
-log = get_logger("holdfast.workflow")
+UNREADABLE_MAX = 16
+"""How many damaged runs may stand before the others: `doctor` and the sweep tell of them."""
 
 
 class Attendant:
@@ -101,11 +101,21 @@ class Attendant:
             labels={PARKED: name},
             by_due=True,
         )
-        page = await self._runtime.store.scan(Scope.system(), query, limit=size)
-        for record in page.records:
-            await self._recovery.claim_one(decode_run(record.body))
-        if not page.records and not is_probe:
-            self._waited_for.discard(name)
-            return LOOK_S
+        page = await self._runtime.store.scan(Scope.system(), query, limit=size + UNREADABLE_MAX)
+        runs = [run for record in page.records if (run := _readable(record)) is not None][:size]
+        for run in runs:
+            await self._recovery.claim_one(run)
+        if not runs:
+            if not is_probe:
+                self._waited_for.discard(name)
+            return LOOK_S  # whoever comes to wait, and what comes back, is told of
         self._next_at[name] = now + next_s
         return next_s
+
+
+def _readable(record: Record) -> Run | None:
+    """The run, or None where its bytes are none: it must not keep the others waiting."""
+    try:
+        return decode_run(record.body)
+    except Corrupt:
+        return None
