@@ -68,7 +68,7 @@ class Connections:
     """Opened when they are first used in a loop, closed with it; at most `size` of them in a loop.
 
     The driver bounds the wait for each answer by `address.answer_timeout_s`. All that is asked goes through `server`,
-    the breaker that others of the same server share; what takes a connection by `acquire` or `begin` passes it itself.
+    the breaker of all who ask there. `lent`, `writing` and `session` pass it; who uses the others has passed it.
     """
 
     def __init__(self, address: Address, *, size: int, server: ServerBreaker | None = None) -> None:
@@ -117,9 +117,8 @@ class Connections:
 
     async def fetch(self, query: str, *arguments: object) -> list[Any]:
         """The rows of a statement that only reads and is a transaction by itself. Raises the store's errors."""
-        async with self.server.passing():
-            connection, rows = await self._first(lambda connection: connection.fetch(query, *arguments))
-            await self.release(connection, is_done=True)
+        connection, rows = await self._first(lambda connection: connection.fetch(query, *arguments))
+        await self.release(connection, is_done=True)
         return rows
 
     async def _first(self, ask: Callable[[Connection], Awaitable[T]]) -> tuple[Connection, T]:
@@ -171,10 +170,7 @@ class Connections:
     @contextlib.asynccontextmanager
     async def reading(self, *scopes: Scope, options: str = "") -> AsyncIterator[Connection]:
         """A transaction that reads what `scopes` cover. `options` follow BEGIN. Raises the store's errors."""
-        async with (
-            self.server.passing(),
-            self._held(await self.begin(scopes, f"{options} READ ONLY")) as connection,
-        ):
+        async with self._held(await self.begin(scopes, f"{options} READ ONLY")) as connection:
             yield connection
             await connection.execute("COMMIT")
 

@@ -284,7 +284,10 @@ class PostgresStore:
         """A transaction that only reads."""
         self._check_open()
         await self._schema.ensure()
-        async with self._connections.reading(scope, options=options) as connection:
+        async with (
+            self._connections.server.passing(),
+            self._connections.reading(scope, options=options) as connection,
+        ):
             yield connection
 
     @contextlib.asynccontextmanager
