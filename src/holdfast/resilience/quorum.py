@@ -85,14 +85,15 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     orders: dict[str, int] = {}
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who probes something for all, or did so last, and what came of it. `until`: probing, how long it may take;
-    failed, when the next round may be."""
+    failed, when the next round may be, `attempt` being how many times in a row it has opened by then."""
 
     holder: str
     outcome: Literal["probing", "closed", "failed", "idle"]
     at: float
     until: float
+    attempt: int = 0
 
 
 class Mine(NamedTuple):

@@ -81,6 +81,8 @@ class Board:
         self._bell = ABSENT
         self._orders: dict[str, int] = {}
         self._wanted: set[str] = set()
+        self._heeded: dict[str, float] = {}
+        """Of when the failed round is whose number was taken over last."""
         self._taken: dict[str, float] = {}
         """What is probed here for all, and until when it may be."""
         self._outcomes: dict[str, Turn] = {}
@@ -144,7 +146,7 @@ class Board:
         if view.state == "closed":
             self._outcomes[name] = Turn(self._me, "closed", now, now)
         elif view.state == "open" and view.retry_after_s:
-            self._outcomes[name] = Turn(self._me, "failed", now, now + view.retry_after_s)
+            self._outcomes[name] = Turn(self._me, "failed", now, now + view.retry_after_s, view.attempt)
         else:
             self._outcomes[name] = Turn(self._me, "idle", now, now)
         self._nudged.set()
@@ -338,6 +340,7 @@ class Board:
     def _follow(self) -> None:
         if self._dependencies.is_self_suspect:
             return
+        self._heed()
         seen, states = self._postings, self._dependencies.breakers()
         mine = {
             name: Mine(states[name].state, self._known.get(name, _Known(0.0)).moved_at)
@@ -349,6 +352,15 @@ class Board:
                 breaker.open(advice.reason, wait_s=advice.wait_s)
             else:
                 breaker.close(advice.reason)
+
+    def _heed(self) -> None:
+        """Go on counting where others have come to: waits grow, and end in dormancy, by the rounds of all. Each is
+        heeded once, so that who was woken stays awake."""
+        for name, turn in self._postings.turns.items():
+            is_news = turn.outcome == "failed" and turn.holder != self._me and turn.at > self._heeded.get(name, 0.0)
+            if is_news and name in self._dependencies.graph.nodes:
+                self._heeded[name] = turn.at
+                self._breaker(name).heed(turn.attempt)
 
     def _take_up(self, standing: Standing) -> None:
         order = standing.order

@@ -220,6 +220,10 @@ class CircuitBreaker:
         """Have it probed now, as if it had opened for the first time; nothing where it is not open."""
         self._do(lambda machine, now: machine.wake(now))
 
+    def heed(self, attempt: int) -> None:
+        """Count the rounds of probes that others made in vain: an open one has opened so many times, or more."""
+        self._do(lambda machine, now: machine.heed(attempt))
+
     def rest(self) -> bool:
         """Open and due instead of half-open, where no probe is under way; False where one is."""
         with self._lock:
