@@ -56,6 +56,10 @@ class Link:
 
     def weakness(self) -> str | None:
         """Why the cache is not used; None while it is, and before it was tried."""
+        breaker = self._cache.server.breaker
+        if self._trouble is None and breaker.is_shut:
+            view = breaker.look()
+            return f"the cache is not used: its breaker is {view.state} ({view.reason})"
         return self._trouble
 
     def tend(self) -> None:
