@@ -179,12 +179,11 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> bool:
         self.questions += 1
         if self.hang is not None:
             await self.hang.wait()
-        if self.is_away:
-            raise ConnectionError("away")
+        return not self.is_away
 
     async def call(self) -> None:
         async with self.guard.passing():

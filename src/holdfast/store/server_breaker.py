@@ -15,7 +15,7 @@ from typing import Literal, Protocol, runtime_checkable
 from holdfast.clock import monotonic_s
 from holdfast.resilience.breaker import CircuitBreaker, preset
 from holdfast.resilience.breaker.machine import Pass
-from holdfast.resilience.breaker.outcomes import CANCELLED, FAILURE, IGNORED, SUCCESS, Outcome, is_cancellation
+from holdfast.resilience.breaker.outcomes import CANCELLED, FAILURE, IGNORED, SUCCESS
 from holdfast.store.protocol import Store
 
 FAILURES_IN_ROW = 3
@@ -31,7 +31,8 @@ PROBE_TTL_S = 2.0
 class ServerBreaker:
     """What all calls to one server of a store go through. Usable from any loop and thread.
 
-    `probe` asks the server something that costs nothing, outside of this. `is_away` tells an error that says that the
+    `probe` asks the server something that costs nothing, past this breaker, and says whether it answered; it raises
+    nothing. `is_away` tells an error that says that the
     server cannot be reached from one that it answered with. Entered anew for each call; raises BreakerOpen, which is an
     `Unavailable`: nothing was asked.
 
@@ -43,7 +44,7 @@ class ServerBreaker:
         self,
         name: str,
         kind: Literal["database", "redis"],
-        probe: Callable[[], Awaitable[object]],
+        probe: Callable[[], Awaitable[bool]],
         *,
         is_away: Callable[[BaseException], bool],
         has_parts: bool = False,
@@ -86,17 +87,18 @@ class ServerBreaker:
         if given is None:
             return
         began = self._clock()
-        outcome: Outcome = CANCELLED
+        outcome = CANCELLED
         try:
-            async with asyncio.timeout(self.breaker.options.probe_ttl_s):
-                await self._ask_cheaply()
-            outcome = SUCCESS
-        except BaseException as error:
-            if is_cancellation(error):
-                raise
-            outcome = FAILURE  # whatever it says: a server that is well answers this one
+            outcome = SUCCESS if await self._answers() else FAILURE
         finally:
             self.breaker.settle(given, outcome, self._clock() - began)
+
+    async def _answers(self) -> bool:
+        try:
+            async with asyncio.timeout(self.breaker.options.probe_ttl_s):
+                return await self._ask_cheaply()
+        except TimeoutError:
+            return False
 
     def __repr__(self) -> str:
         return f"ServerBreaker({self.breaker!r})"

@@ -180,11 +180,13 @@ class Cache:
                 raise
             return await _within(budget_s, ask(redis))
 
-    async def _ping(self) -> None:
+    async def _ping(self) -> bool:
         """Whether a server is there, in whatever life: on a connection of its own: those of the pool look closer."""
         redis = Redis.from_url(self._url, single_connection_client=True, retry=Retry(NoBackoff(), 0))
         try:
-            await _within(self._connect_timeout_s, redis.ping())
+            return bool(await _within(self._connect_timeout_s, redis.ping()))
+        except (RedisError, OSError, TimeoutError):
+            return False
         finally:
             await redis.aclose()
 

@@ -215,14 +215,17 @@ class Connections:
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
 
-    async def _select_one(self) -> None:
+    async def _select_one(self) -> bool:
         """Whether a server is there that takes connections and answers: on one of its own, for those of the pool may
         all be waiting."""
-        connection = await self._connect(statement_cache_size=0)
         try:
-            await connection.fetchval("SELECT 1")
-        finally:
-            connection.terminate()
+            connection = await self._connect(statement_cache_size=0)
+            try:
+                return bool(await connection.fetchval("SELECT 1"))
+            finally:
+                connection.terminate()
+        except EVERYTHING:
+            return False
 
     async def close(self) -> None:
         """Close the pools of all loops."""

@@ -51,7 +51,7 @@ class Calls:
         self.places = Places(address.namespace)
         self.redis = RedisManager(address.url, is_cluster=address.is_cluster)
         self.server = ServerBreaker(
-            "store.redis", "redis", self._ping, is_away=is_away, has_parts=address.is_cluster
+            "store.redis", "redis", self.redis.ping, is_away=is_away, has_parts=address.is_cluster
         )  # fmt: skip
         self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name="turns")
         self._rows: Gathering[Sequence[Place], list[Any]] = Gathering(self._read, at_most=TOGETHER_MAX, at_once=2)
@@ -152,9 +152,6 @@ class Calls:
         if restoring:
             raise self._closed("restoring")
         return int(number or 0) or INCARNATION
-
-    async def _ping(self) -> None:
-        await (await self.redis.get_client()).ping()
 
     async def close(self) -> None:
         """Close all clients."""
