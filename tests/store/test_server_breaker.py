@@ -70,6 +70,9 @@ async def test_a_server_that_is_away_is_refused_at_once_and_one_that_is_back_is_
         assert len(refusals) >= 190, "but for looks that found it away"
         assert {facts["breaker"] for facts in refusals} == {guard.breaker.name}
         assert max(facts["retry_after_s"] for facts in refusals) <= max(OPEN_MAX_S, guard.breaker.options.probe_ttl_s)
+        with suppress(Unavailable):
+            await store.commit(ANA, a_change(1, expect=1))
+        assert store.ailment() is not None
         server.start()
         async with asyncio.timeout(WITHIN_S):
             while True:
