@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from holdfast import Engine
-from holdfast.cli.standing import dependency_lines
+from holdfast import Engine, RunContext, Workflow, health_of
+from holdfast.cli.standing import DependencyLine, dependency_lines
 from holdfast.errors import BreakerOpen, Conflict, InvalidInput, NotFound
+from holdfast.observe.rules import Status
 from holdfast.resilience.breaker import preset
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.resilience.graph import Dependency
@@ -157,3 +158,45 @@ async def test_the_servers_of_the_store_are_shown_and_ordered(members: list[Memb
 
 def weakness(member: Member) -> str | None:
     return member.engine.store.weakness()  # type: ignore[attr-defined,no-any-return]
+
+
+async def test_a_cache_that_is_away_is_shown_by_health_and_by_the_board(tmp_path: Path, places: Places) -> None:
+    """Told over PostgreSQL while Redis is down; runs go on meanwhile, and it is used again when it is back."""
+    workflow = Workflow("tick", data=dict)
+
+    @workflow.state("tick", start=True, to="done")
+    async def tick(ctx: RunContext) -> None:
+        ctx.data["is"] = "done"
+
+    workflow.final("done")
+    with ValkeyServer() as server:
+        async with Engine(mirror(places, server), workflow) as engine:
+
+            async def line_once(is_so: Callable[[DependencyLine], bool]) -> DependencyLine:
+                async with asyncio.timeout(PATIENCE_S):
+                    while True:
+                        run = await engine.start("tick", {})
+                        await run.reach("done")
+                        lines = dependency_lines(await read_postings(engine.store), now=engine.store.now_s())
+                        found = [line for line in lines if line.name == "store.cache" and is_so(line)]
+                        if found:
+                            return found[0]
+
+            await line_once(lambda line: line.health == "well")
+            server.kill()
+            line = await line_once(lambda line: line.state == "open")
+            assert line.said_by[0].last_error
+            health = health_of(engine)
+            assert health.status is Status.DEGRADED
+            assert any("cache is not used" in check.seen for check in health.checks)
+            server.start()
+            await line_once(lambda line: line.health == "well")
+            async with asyncio.timeout(PATIENCE_S):
+                while health_of(engine).status is not Status.GREEN:
+                    await (await engine.start("tick", {})).reach("done")
+
+
+@pytest.fixture
+def places(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Places]:
+    with handed_out(request, tmp_path) as made:
+        yield made
