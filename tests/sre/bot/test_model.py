@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from holdfast import BreakerOpen, Dependencies, InvalidInput, RunHandle
 from holdfast.testing import FailingAgent, Lab, Spell, VirtualClock
+from holdfast_sre.__main__ import app
 from holdfast_sre.cli.workspace import MODEL_FILE, open_world
 from holdfast_sre.flow.bot import USER, Bot, workflow_for
 from holdfast_sre.flow.chart import AWAITING_REVIEW, CLOSED, SECOND_OPINION
@@ -166,6 +168,8 @@ class Api:
         self.said: tuple[int, str, dict[str, str]] = (200, "", {})
         self.seen: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.faults = 0
+        """How many questions it answers with 503 first."""
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -176,6 +180,10 @@ class Api:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 api.seen.append(json.loads(body))
                 api.keys.append(self.headers["Authorization"])
+                if api.faults:
+                    api.faults -= 1
+                    self.send_error(503)
+                    return
                 self._answer(api.said[1])
 
             def _answer(self, text: str) -> None:
@@ -259,3 +267,21 @@ async def test_a_workspace_names_its_model(workspace: Path) -> None:
         await asyncio.to_thread(path.write_text, wrong)
         with pytest.raises(InvalidInput):
             await open_world(workspace)
+
+
+@pytest.mark.slow
+def test_whoever_watches_sees_it_parked_and_going_on(workspace: Path, api: Api) -> None:
+    """The command with a worker of its own, over a model that answers 503 until it was asked twice."""
+    make_doubtful(workspace)
+    (workspace / MODEL_FILE).write_text(json.dumps({"url": api.url, "model": "small"}))
+    api.say('{"choice": 1, "reason": "it was trimmed yesterday"}')
+    api.faults = 2
+    shown = CliRunner().invoke(app, ["run", str(workspace)], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 3, shown.output
+    parts = ("second_opinion", "parked: waits for llm", "llm is back", "waits for review")
+    told = [shown.output.find(part) for part in parts]
+    assert -1 not in told, shown.output
+    assert told == sorted(told)
+    report = (workspace / "report.html").read_text()
+    assert "waited for llm" in report
+    assert "the model: it was trimmed yesterday" in report
