@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from holdfast import BreakerOpen, Dependencies, InvalidInput, RunHandle
+from holdfast.store.memory import MemoryStore
 from holdfast.testing import FailingAgent, Lab, Spell, VirtualClock
 from holdfast_sre.__main__ import app
 from holdfast_sre.cli.workspace import MODEL_FILE, open_world
@@ -110,6 +111,22 @@ async def test_a_run_whose_model_is_down_parks_and_goes_on(workspace: Path, trou
         await run.send("approve", by="ana")
         await lab.settle()
         assert (await run.refresh()).run.is_ended
+
+
+async def test_without_its_model_a_parked_run_goes_on_by_the_rules(workspace: Path) -> None:
+    """The model is taken out of the workspace, and the bot started anew."""
+    clock = VirtualClock()
+    model = ScriptedModel(FailingAgent(Spell("fails"), clock=clock))
+    world = await world_with(workspace, model, clock)
+    store = MemoryStore(clock=clock)
+    async with Lab(workflow_for(world), user=USER, clock=clock, store=store) as lab:
+        run = await begun(lab, world)
+        await lab.skip("30s")
+        assert (await run.refresh()).state == SECOND_OPINION
+    async with Lab(workflow_for(await open_world(workspace)), user=USER, clock=clock, store=store) as lab:
+        await lab.skip("11m")
+        run = await lab.client.get(TICKET)
+        assert (run.state, run.data.chosen_by) == (AWAITING_REVIEW, "rules")
 
 
 async def test_a_run_whose_rules_decide_does_not_wait_for_a_model(workspace: Path) -> None:
