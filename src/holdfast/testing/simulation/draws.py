@@ -34,6 +34,9 @@ class Trouble(enum.Enum):
     """Its power is cut; `length_s` later it boots again."""
     STALL = "stall"
     """Nothing of it runs for `length_s`, then it goes on as if nothing had been."""
+    OUST = "oust"
+    """It stands still, from `at_s` on or (at a `rate` from 0.5) from its next claim of a run on, until another one has
+    taken a run from it, and then goes on at once: it finds out by what it writes."""
     SKEW = "skew"
     """Its clock is set wrong, by up to `rate` times 20 s, forward or back."""
     PARTITION = "partition"
