@@ -62,6 +62,21 @@ class IgnoresOwners(Rewriting):
         return replace(write, epoch=None, expect=None if write.expect else write.expect)
 
 
+class ForgetsWhoOwns(Rewriting):
+    """Who comes with the version of a run may write it, though somebody else has claimed it since."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        return replace(write, epoch=None)
+
+
+class TakesMemosOfAnybody(MemoryStore):
+    """A memo is kept whoever owns the run by now."""
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        requires = tuple(replace(each, epoch=None) for each in change.requires)
+        return await super().commit(scope, replace(change, requires=requires))
+
+
 class GoesBack(Rewriting):
     """Now and then a run stands where it began."""
 

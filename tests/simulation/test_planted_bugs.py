@@ -13,12 +13,12 @@ from holdfast.testing.simulation import HEAL_S, Plan, Report, Scenario, Trouble,
 from holdfast.testing.simulation.agreement import disagreements
 from tests.simulation import broken
 
-SEEDS_MAX = 40
+SEEDS_MAX = 80
 
 
-def on(store: type[MemoryStore]) -> Scenario:
-    """Random workflows on a store with a bug."""
-    return Scenario(store=lambda clock: store(clock=clock))
+def on(store: type[MemoryStore], *troubles: Trouble) -> Scenario:
+    """Random workflows on a store with a bug, with these troubles only, if any are named."""
+    return Scenario(store=lambda clock: store(clock=clock), troubles=troubles or tuple(Trouble))
 
 
 def found(scenario: Scenario, words: str) -> Report | None:
@@ -38,6 +38,10 @@ def found(scenario: Scenario, words: str) -> Report | None:
         pytest.param(on(broken.GrantsToAll), "are both granted", id="locks that exclude each other"),
         pytest.param(on(broken.ClaimsQuietly), "has two holders", id="epochs"),
         pytest.param(on(broken.ForgetsEpochs), "expected a token of at least", id="epochs that grow"),
+        pytest.param(on(broken.ForgetsWhoOwns, Trouble.OUST), "owns the run since epoch", id="the epoch of a run"),
+        pytest.param(
+            on(broken.TakesMemosOfAnybody, Trouble.OUST), "owns the run since epoch", id="the epoch behind a memo"
+        ),
         pytest.param(on(broken.TakesNothing), "owns the run since epoch", id="writers"),
         pytest.param(on(broken.LosesTheWait), "began without its parent", id="relatives"),
         pytest.param(on(broken.SkipsTurns), "expected a run for each of", id="due times of schedules"),
