@@ -296,6 +296,14 @@ async def changing_key(world: World, ctx: RunContext) -> None:
     await ctx.step("work", happen)
 
 
+async def holding_a_lock(world: World, ctx: RunContext) -> None:
+    """Says who has the desk, for two seconds and as often as it can: what is right, and comes late at times."""
+    for _ in range(8):
+        token = ctx.tokens["resource/desk"]
+        await world.guarded("resource/desk", token, f"{ctx.run_id}#{ctx.visit}", attempt=ctx.attempt)
+        await ctx.sleep(0.25)
+
+
 async def remembering_its_token(world: World, ctx: RunContext) -> None:
     """Shows the token that its first attempt had, in whatever process it goes on."""
     token = await ctx.step("token", lambda: ctx.tokens["resource/desk"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from holdfast.store.memory import MemoryStore
@@ -82,6 +82,29 @@ def test_a_store_that_answers_differently_is_found(tmp_path: Path) -> None:
     report = simulate(1, Scenario(troubles=()))
     assert disagreements(report, tmp_path) == []
     assert disagreements(report, tmp_path / "..", model=lambda clock: broken.RoundsDues(clock=clock)) != []
+
+
+def test_what_hypothesis_finds_is_told_with_every_draw_and_can_be_repeated() -> None:
+    """The error that a test ends with: all that the plan drew, from which the same world comes again."""
+    scenario = Scenario(make=broken.one_state(broken.changing_key))
+    failing: list[Plan] = []
+
+    @settings(max_examples=100, phases=[Phase.generate], database=None, derandomize=True, deadline=None)
+    @given(st.builds(drawn_plan, st.randoms(use_true_random=False), troubles=st.just((Trouble.FLAKY,))))
+    def keeps_every_promise(plan: Plan) -> None:
+        report = carry_out(plan, scenario)
+        if report.problems:
+            failing.append(plan)
+        report.check()
+
+    with pytest.raises(AssertionError, match="and again with") as caught:
+        keeps_every_promise()
+    plan = failing[-1]
+    words = str(caught.value)
+    drawn = [f"{plan.nodes} nodes of {plan.places} places, order {plan.order}, shape {plan.shape}"]
+    assert [each for each in (*drawn, *map(str, plan.beginnings), *map(str, plan.strikes)) if each not in words] == []
+    again = carry_out(Plan(plan.nodes, plan.places, plan.beginnings, plan.strikes, plan.shape, plan.order), scenario)
+    assert str(again) == words
 
 
 @pytest.mark.long

@@ -97,6 +97,11 @@ class Node:
         return "" if self.engine is None else self.engine.inside.runtime.process_id
 
     @property
+    def is_running(self) -> bool:
+        """Whether it is its code that runs now."""
+        return self._process is not None and current_process.get() is self._process
+
+    @property
     def is_up(self) -> bool:
         """Whether its engine is open."""
         return self.engine is not None

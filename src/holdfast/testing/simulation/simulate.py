@@ -23,7 +23,7 @@ from holdfast.testing.simulation.checks import missing_turns
 from holdfast.testing.simulation.draws import FAULTS_S, Plan, Strike, Trouble, drawn_plan
 from holdfast.testing.simulation.loop import Livelock, SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.node import STORE_FAULTS, Node, SimulatedClock
-from holdfast.testing.simulation.ousting import Ousting
+from holdfast.testing.simulation.ousting import Moment, Ousting
 from holdfast.testing.simulation.referee import Call, Referee
 from holdfast.testing.simulation.shapes import random_workflows
 from holdfast.testing.simulation.users import Person
@@ -60,13 +60,16 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of one plan. `problems` is empty where every promise was kept; `seen` counts what happened."""
+    """What came of one plan. `problems` is empty where every promise was kept; `seen` counts what happened. `repeated`:
+    effects that came again under the key they had; `refused`: calls with the token of a lock that others had since."""
 
     plan: Plan
     problems: tuple[str, ...]
     seen: Counter[Trouble]
     runs: dict[str, str]
     effects: int
+    repeated: int
+    refused: int
     steps: int
     virtual_s: float
     calls: tuple[Call, ...]
@@ -148,6 +151,7 @@ class _Simulation:
         ]
         self._ousting = Ousting(self._nodes, until_s=FAULTS_S + OUST_S, on_ousted=self._ousted)
         self._referee.on_claimed = self._ousting.claimed
+        self._world.on_shown = self._ousting.shown
         self._people = [self._person(number) for number in range(len(plan.beginnings))]
 
     async def play(self) -> None:
@@ -186,6 +190,8 @@ class _Simulation:
             seen=+self._seen,
             runs={person.ticket: person.last for person in self._people},
             effects=len(self._world.effects),
+            repeated=self._world.repeated,
+            refused=self._world.fenced,
             steps=self._loop.steps,
             virtual_s=self._loop.time(),
             calls=tuple(self._referee.calls),
@@ -215,7 +221,8 @@ class _Simulation:
                 self._seen[trouble] += node.is_up
                 node.stall(self._loop.time() + strike.length_s)
             case Trouble.OUST:
-                (self._ousting.now if strike.rate < 0.5 else self._ousting.at_next_claim)(node)
+                moments: tuple[Moment, ...] = ("now", "claim", "token")
+                self._ousting.plan(node, moments[int(strike.rate * 2.999)], late_s=max(0.0, strike.rate * 3 - 2))
             case Trouble.SKEW:
                 self._seen[trouble] += 1
                 node.clock.skew_s = (strike.rate * 2 - 1) * SKEW_S_MAX
