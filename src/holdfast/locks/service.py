@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
-from holdfast.errors import Deadlock, HoldfastError, InvalidInput, LockTimeout
+from holdfast.errors import Deadlock, Fenced, HoldfastError, InvalidInput, LockTimeout
 from holdfast.ids import uuid7
 from holdfast.locks.book import LockBook, keys_of
 from holdfast.locks.desk import Desk
@@ -37,20 +37,26 @@ log = get_logger("holdfast.locks")
 
 
 class Asked(NamedTuple):
-    """What one block asks for, and as whom."""
+    """What one block asks for, and as whom. `life`: this very block, where others may ask as the same `holder`."""
 
     context: UserExecutionContext
     requests: tuple[LockRequest, ...]
     holder: str
     party: str
     ttl_s: float
+    life: str
 
     @property
     def keys(self) -> tuple[Key, ...]:
         return keys_of(self.context.tenant, self.requests)
 
     def ticket(self, now: float) -> Ticket:
-        return Ticket(self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s)
+        return Ticket(
+            self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s, life=self.life
+        )
+
+    def standing(self, book: LockBook) -> Standing:
+        return book.standing(self.requests, self.holder, life=self.life)
 
     def __str__(self) -> str:
         return f"lock {', '.join(map(str, self.requests))}"
@@ -112,7 +118,8 @@ class LockService:
         takes); a lease for each, in the order of the requests. `holder`: who asks, where that outlives this process:
         the same one asking again keeps its place, or holds at once under a new token, and its former self has lost.
 
-        Raises LockTimeout, naming who is before, when the wait was too long; Deadlock when it would have no end.
+        Raises LockTimeout, naming who is before, when the wait was too long; Deadlock when it would have no end; Fenced
+        where the same `holder` asked again meanwhile.
         """
         task = asyncio.current_task()
         assert task is not None, "async code runs in a task"
@@ -124,6 +131,7 @@ class LockService:
             holder=f"lease:{context.user}/{holder}" if holder else own,
             party=self._party() or (inside[0].asked.party if inside else own),
             ttl_s=ttl_s,
+            life=own if holder else "",
         )
         if ttl_s < HEARTBEATS_MIN * self._heartbeat_s:
             raise InvalidInput(
@@ -174,7 +182,9 @@ class LockService:
         asked_at = await self._ask(asked, anew=True)  # what a former self of this holder had, it has no more
         while True:
             book = await self._desk.book(asked.keys)
-            place = book.standing(asked.requests, asked.holder)
+            place = asked.standing(book)
+            if place.is_superseded:
+                raise Fenced(f"{asked}: expected to be the last to ask as {asked.holder}, saw another one since: stop")
             if place.must_ask or book.now >= asked_at + asked.ttl_s / 3:
                 asked_at = await self._ask(asked)
                 continue
@@ -245,7 +255,7 @@ class LockService:
         tokens = tuple(lease.token for lease in leases)
 
         def decision(book: LockBook) -> float | None:
-            if book.standing(asked.requests, asked.holder).tokens != tokens:
+            if asked.standing(book).tokens != tokens:
                 return None
             book.ask(asked.requests, asked.ticket(book.now))
             return book.now
@@ -262,7 +272,7 @@ class LockService:
         """Give back what was granted, or the places in line. Where the store is away the lease ends by itself."""
 
         def decision(book: LockBook) -> None:
-            book.release(asked.requests, asked.holder, tokens=tokens)
+            book.release(asked.requests, asked.holder, tokens=tokens, life=asked.life)
 
         try:
             await self._desk.decide(asked.keys, decision)

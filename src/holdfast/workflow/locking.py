@@ -91,7 +91,7 @@ async def holder_without_place(store: Store, asked: Asked, *, dead: Container[st
     that one is nobody's to take up beside others."""
     tenant = asked.context.tenant
     book = await LockBook.read(store, tenant, asked.requests)
-    before = book.standing(asked.requests, asked.holder).before
+    before = asked.standing(book).before
     holders = [ticket for ticket in before if ticket.token] or before[:1]  # the first may have to ask, to be granted
     for record in await _placeless(store, tenant, holders[:LOOK_MAX], now=book.now, dead=dead):
         if record.status in RUNNABLE:
