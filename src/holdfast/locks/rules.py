@@ -58,6 +58,10 @@ class Ticket(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: float | None = None
     life: str = ""
 
+    def is_of(self, life: str) -> bool:
+        """Whether that self asked last; who shares a tree with older code, which drops it, goes by the name alone."""
+        return self.life in ("", life)
+
     def is_lapsed(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
@@ -141,11 +145,11 @@ def ask(tree: LockTree, tickets: Sequence[Ticket], *, now: float, anew: bool = F
         new = mine.get((old.holder, old.name))
         if new is None:
             queue += [] if old.is_lapsed(now) else [old]
-        elif not anew and new.life != old.life and not old.is_lapsed(now):
+        elif not anew and not old.is_of(new.life) and not old.is_lapsed(now):
             queue.append(old)  # another self asked since: what the former one wants is of no account
             del mine[(old.holder, old.name)]
         elif new.mode == old.mode:  # in another mode it begins behind everybody, for who came since counts on the old
-            token = 0 if anew or new.life != old.life else old.token
+            token = 0 if anew or not old.is_of(new.life) else old.token
             queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party, life=new.life))
             del mine[(old.holder, old.name)]
     return _settled(tree, (*queue, *mine.values()), now)
@@ -158,7 +162,7 @@ def release(
     these, so that a former life of the same holder gives nothing back that is not its own any more."""
 
     def goes(ticket: Ticket) -> bool:
-        is_his = ticket.holder == holder and ticket.life == life and (tokens is None or ticket.token in tokens)
+        is_his = ticket.holder == holder and ticket.is_of(life) and (tokens is None or ticket.token in tokens)
         return is_his or ticket.is_lapsed(now)
 
     return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)), now)
@@ -173,7 +177,7 @@ def standing(
         ticket = tree.ticket_of(holder, request.name)
         if ticket is None or ticket.is_lapsed(now) or ticket.mode != request.mode:
             return Standing(must_ask=True)
-        if ticket.life != life:
+        if not ticket.is_of(life):
             return Standing(is_superseded=True)
         tokens.append(ticket.token)
         if not ticket.token:
