@@ -23,6 +23,7 @@ from holdfast import (
     InvalidDefinition,
     InvalidInput,
     InvalidTransition,
+    LockTimeout,
     MergeConflict,
     Merged,
     NotFound,
@@ -93,6 +94,6 @@ async def a_guarded_call_gives_what_it_gives(guard: Guard, breaker: CircuitBreak
     assert_type(await guard.call(ask, user="ana", load="people", deadline=Deadline(1.0)), int)
     assert_type(await breaker.call(ask), int)
     assert_type(await retry(ask, budget=budget), int)
-    refusals: tuple[type[Unavailable], ...] = (BreakerOpen, BulkheadFull, DeadlineExceeded)
+    refusals: tuple[type[Unavailable], ...] = (BreakerOpen, BulkheadFull, DeadlineExceeded, LockTimeout)
     timeouts: tuple[type[TimeoutError], ...] = (DeadlineExceeded,)
     del refusals, timeouts

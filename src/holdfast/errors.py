@@ -102,6 +102,11 @@ class BulkheadFull(Unavailable):
     less, or give it more places. `reason` is "queue" or "user", where one user already has its share of the queue."""
 
 
+class LockTimeout(Unavailable):
+    """A lock could not be had within `wait_max_s`. `holder` is the first of those who are before, `place` how many they
+    are. What else is held is better given back before asking again: somebody may wait for it."""
+
+
 class DeadlineExceeded(Unavailable, TimeoutError):
     """The time that a call was given is over, before it began or while it ran. `what` says what it was given to."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
 from holdfast import Engine, InvalidTransition, RunContext, Unavailable, Workflow
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Commit, Page, Query, Scope
+from holdfast.store.records import Change, Claim, Commit, Page, Query, Record, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.run import RUN, SIGNAL
@@ -176,6 +177,45 @@ async def test_a_run_that_ends_by_its_own_work_refuses_what_came_early(open_lab:
     gate.open()
     await lab.settle()
     assert await statuses(lab) == ["refused"]
+
+
+class Letting(MemoryStore):
+    """Does `first`, once, as an owner lets a run go, before that is done."""
+
+    first: Callable[[], Awaitable[None]] | None = None
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        if claim.owner == "" and (first := self.first) is not None:
+            self.first = None
+            await first()
+        return await super().claim(scope, claim)
+
+
+async def test_a_signal_that_comes_as_its_run_is_let_go_is_judged_at_once() -> None:
+    """The run was taken up for nothing, so it is given back without a decision; the owner has looked into the inbox
+    for the last time, and the sender, who found an owner, judges nothing himself."""
+    workflow = Workflow("asked")
+    workflow.wait("open", start=True, on={"ok": "end"})
+    workflow.final("end")
+    clock = VirtualClock()
+    store = Letting(clock=clock)
+    async with Lab(workflow, clock=clock, store=store) as lab:
+        run = await lab.start("asked")
+        sent: list[str] = []
+
+        async def send() -> None:
+            sent.append(await lab.client.send(run.id, "ok", by="ana", state="open", visit=1))
+
+        async def first() -> None:
+            lab.engine.inside.runtime.tasks.start(send(), name="send")
+            while not (await store.scan(Scope.system(), Query(kind=SIGNAL))).records:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+        store.first = first
+        assert await lab.engine.inside.recovery.claim_one(run.run)
+        await lab.settle()
+        assert store.first is None, "the run was never let go"
+        assert (sent, (await run.refresh()).state) == (["end"], "end")
 
 
 async def test_a_signal_is_left_only_with_the_owner_it_was_meant_for() -> None:

@@ -199,3 +199,59 @@ async def test_a_lock_that_makes_no_sense_is_a_permanent_failure(
     await run.refresh()
     assert (run.status, run.state) == ("failed", "read")
     assert problem in run.run.reason
+
+
+def crossing(world: World, *, wait_max_s: float | None) -> Workflow:
+    """Holds `mine` of its input for the state and asks for `other` in a block; the first attempt of a run that is
+    `weak` fails before that."""
+    workflow = Workflow("crossing", data=dict, retry=Retry(attempts_max=9, first_s=1, cap_s=1, jitter=0))
+
+    @workflow.state("read", start=True, to="work")
+    async def read(ctx: RunContext) -> None:
+        ctx.data.update(ctx.input)
+
+    @workflow.state("work", to="end", lock=lambda data: ("desk", data["mine"]))
+    async def work(ctx: RunContext) -> None:
+        if world.do(ctx.ticket_id) == 1 and ctx.data.get("weak"):
+            raise ConnectionError("not yet")
+        async with ctx.acquire_resource_lock("desk", ctx.data["other"], wait_max_s=wait_max_s):
+            world.do(f"{ctx.ticket_id} inside")
+
+    workflow.final("end")
+    return workflow
+
+
+async def test_who_waited_too_long_in_a_block_keeps_no_lock_of_its_state_while_it_rests(open_lab: OpenLab) -> None:
+    """The two could otherwise miss each other for ever: each rests with what the other one comes to ask for."""
+    world = World()
+    lab = await open_lab()
+    await lab.restart(crossing(world, wait_max_s=2.0))
+    async with lab.engine.lock("desk", "b", user="bob"):
+        one = await lab.start("crossing", {"mine": "a", "other": "b"}, id="one")
+        two = await lab.start("crossing", {"mine": "a", "other": "c"}, id="two")
+        await lab.settle()
+        assert world.calls == {"one": 1}
+        await lab.skip("2s")
+        assert world.calls == {"one": 1, "two": 1, "two inside": 1}
+        assert (await two.refresh()).status == "done"
+    await lab.skip("2s")
+    assert (await one.refresh()).status == "done"
+    rows = [StateTransition.of(row).metadata for row in await one.history()]
+    assert [facts["error"] for facts in rows if "error" in facts] == ["LockTimeout"]
+    assert len(await told(one, "lock-granted")) == 2
+    assert await held(lab) == {}
+
+
+@pytest.mark.parametrize("wait_max_s", [4.0, None], ids=["for a while", "without end"])
+async def test_one_place_is_enough_for_runs_that_cross(wait_max_s: float | None) -> None:
+    """Who works asks for what one without a place has, and that one for what the first has, and behind both others
+    come who want the same."""
+    world = World()
+    async with Lab(crossing(world, wait_max_s=wait_max_s), runs_max=1) as lab:
+        for number in range(3):
+            for mine, other in (("a", "b"), ("b", "a")):
+                await lab.start("crossing", {"mine": mine, "other": other, "weak": True}, id=f"{mine}-{number}")
+        await lab.skip("60s")
+        runs, _ = await lab.client.runs(limit=10)
+        assert [run.status for run in runs] == ["done"] * 6
+        assert await held(lab) == {}

@@ -14,7 +14,8 @@ from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Commit,
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.notices import leave_notice, take_notices
-from holdfast.workflow.run import PROCESS, RUN, SIGNAL, Run, decode_run, encode_run
+from holdfast.workflow.run import PROCESS, RUN, SIGNAL, Run, Signal, decode_run, encode_run
+from holdfast.workflow.signals import signal_put
 from tests.engine.labs import ON_MEMORY, OpenLab
 
 
@@ -231,6 +232,30 @@ async def test_what_cannot_be_read_keeps_nobody_else_from_being_recovered(odd_st
     async with lab_on(odd_store, timed()) as lab:
         await lab.skip("20s")
         assert (await (await lab.client.get(sound.id)).refresh()).status == "done"
+
+
+async def test_a_signal_of_a_damaged_run_is_judged_once_the_run_is_repaired(odd_store: OddStore) -> None:
+    """Nothing but the sweep asks for it: its sender is gone, and nobody sends a second one."""
+    workflow = Workflow("asked")
+    workflow.wait("open", start=True, on={"ok": "end"})
+    workflow.final("end")
+    async with lab_on(odd_store, workflow) as lab:
+        run = (await lab.start("asked", id="T")).run
+        await lab.settle()
+    (before,) = await odd_store.read(Scope.system(), [run.key])
+    assert before is not None
+    signal = signal_put(run, Signal(id="ok", name="ok", by="ana"), "new", expect=ABSENT, now=odd_store.now_s())
+    await odd_store.commit(Scope.system(), Change(change_id="sent", writes=(signal,)))
+    await overwrite(odd_store, run.key, None)
+    async with lab_on(odd_store, workflow) as lab:
+        await lab.skip("5s")
+        assert len((await odd_store.scan(Scope.system(), Query(kind=SIGNAL, statuses=("new",)))).records) == 1
+        whole = Put(
+            key=run.key, body=before.body, expect=None, status=before.status, queue=before.queue, labels=before.labels
+        )  # fmt: skip
+        await odd_store.commit(Scope.system(), Change(change_id="repaired", writes=(whole,)))
+        await lab.skip("3s")
+        assert (await lab.client.get("T")).status == "done"
 
 
 def suspect(run: Run) -> Run:

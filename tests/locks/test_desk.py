@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import Engine, InvalidInput, Status, Unavailable, health_of
+from holdfast import Engine, Fenced, InvalidInput, Status, Unavailable, health_of
 from holdfast.locks import lock_key
 from holdfast.store.memory import MemoryStore
 from holdfast.store.postgres import PostgresStore
@@ -152,3 +152,83 @@ async def test_tokens_rise_over_a_redis_that_was_set_back() -> None:
         async with Engine(server.url, works=False) as last:
             tokens.append(await hold(last))
     assert tokens == sorted(set(tokens))
+
+
+class OddHints(MemoryStore):
+    """Its `wait` answers at once, with nothing new; or, as `trouble` says, it is refused."""
+
+    trouble: Exception | None = None
+    hints = 0
+
+    async def wait(self, since: int) -> int:
+        self.hints += 1
+        await asyncio.sleep(0)
+        if self.trouble is not None:
+            raise self.trouble
+        return since + 1
+
+
+async def turns(count: int = 200) -> None:
+    """So many turns of the loop, in which the clock stands still."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("trouble", [None, Unavailable("away")], ids=["without cause", "refused"])
+async def test_hints_keep_nobody_busy_and_a_refused_one_harms_nobody(trouble: Exception | None) -> None:
+    """Who waits looks at a pace, whatever the store calls out; and where it gives no hint at all, once a second."""
+    clock = VirtualClock()
+    store = OddHints(clock=clock)
+    store.trouble = trouble
+    async with Engine(store, works=False, clock=clock) as one, Engine(store, works=False, clock=clock) as other:
+        async with one.lock("repository", "r"):
+            waiting = asyncio.get_running_loop().create_task(hold(other))
+            await turns()
+            assert not waiting.done()
+            before = store.hints
+            await turns()
+            assert store.hints - before <= 2
+        for _ in range(200):
+            clock.advance_to(clock.time_s() + 0.05)
+            await turns(20)
+            if waiting.done():
+                break
+        assert waiting.result() > 0
+        assert (one.inside.problems, other.inside.problems) == ({}, {})
+    await store.close()
+
+
+async def test_two_selves_of_one_holder_never_have_one_token() -> None:
+    """A process that stood still wakes and asks on, as the one that goes on in its place does: who asked last has the
+    lock, and the former one is told to stop, whether it goes or stays; what it gives back is not the other one's."""
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    async with Engine(store, works=False, clock=clock) as one, Engine(store, works=False, clock=clock) as other:
+
+        async def take(engine: Engine) -> int:
+            async with engine.lock("repository", "r", holder="nightly") as lease:
+                taken.append(lease.token)
+                await gone.wait()
+            return lease.token
+
+        tasks = asyncio.get_running_loop()
+        taken: list[int] = []
+        gone = asyncio.Event()
+        async with one.lock("repository", "r"):
+            former, cancelled = tasks.create_task(take(one)), tasks.create_task(take(one))
+            await turns()
+            last = tasks.create_task(take(other))
+            await turns()
+            cancelled.cancel()
+            await turns()
+        for _ in range(40):
+            clock.advance_to(clock.time_s() + 0.1)
+            await turns(20)
+        with pytest.raises(Fenced, match="another one since: stop"):
+            await former
+        await asyncio.wait([cancelled])
+        with pytest.raises(Unavailable, match="waited 0 s; held by"):
+            await hold(one, wait_max_s=0)
+        gone.set()
+        assert [await last] == taken
+    await store.close()

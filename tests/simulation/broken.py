@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -11,11 +12,12 @@ from holdfast import RunContext, Workflow, codec
 from holdfast.clock import Randomness
 from holdfast.locks.records import LOCK
 from holdfast.locks.rules import LockTree
-from holdfast.store.memory import MemoryStore
+from holdfast.store.memory import MemoryStore, row_of
 from holdfast.store.records import Change, Claim, Commit, Delete, Key, NewEvent, Page, Put, Query, Record, Scope
 from holdfast.testing.simulation import World
-from holdfast.testing.simulation.shapes import RETRY, random_workflows
-from holdfast.workflow.run import PROCESS, RUN, TICKET
+from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows
+from holdfast.workflow.run import PROCESS, RUN, TICKET, decode_run, encode_run
+from holdfast.workflow.schedule import SCHEDULE
 
 Make = Callable[[World, Randomness], Sequence[Workflow]]
 
@@ -58,6 +60,21 @@ class IgnoresOwners(Rewriting):
 
     def rewritten(self, write: Put | Delete) -> Put | Delete:
         return replace(write, epoch=None, expect=None if write.expect else write.expect)
+
+
+class ForgetsWhoOwns(Rewriting):
+    """Who comes with the version of a run may write it, though somebody else has claimed it since."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        return replace(write, epoch=None)
+
+
+class TakesMemosOfAnybody(MemoryStore):
+    """A memo is kept whoever owns the run by now."""
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        requires = tuple(replace(each, epoch=None) for each in change.requires)
+        return await super().commit(scope, replace(change, requires=requires))
 
 
 class GoesBack(Rewriting):
@@ -129,6 +146,114 @@ class KeepsLocks(Rewriting):
         return replace(write, status="held") if is_free and isinstance(write, Put) else write
 
 
+class TakesNothing(Rewriting):
+    """Who pauses or cancels a run writes over its owner, and leaves it to him."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        is_taking = isinstance(write, Put) and write.key.kind == RUN and write.raise_epoch
+        return replace(write, raise_epoch=False, owner=None) if is_taking and isinstance(write, Put) else write
+
+
+class ClaimsQuietly(MemoryStore):
+    """A run changes hands under the epoch that it had."""
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        taken = [replace(record, epoch=1) for record in await super().claim(scope, claim)]
+        for record in taken:
+            self._contents.put(record.key, row_of(record))
+        return taken
+
+
+class ForgetsEpochs(MemoryStore):
+    """Now and then the epoch of a run that is claimed begins anew."""
+
+    async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        taken = [replace(record, epoch=record.epoch % 4) for record in await super().claim(scope, claim)]
+        for record in taken:
+            self._contents.put(record.key, row_of(record))
+        return taken
+
+
+class GrantsToAll(Rewriting):
+    """Everybody in a queue of a lock has a token."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.kind != LOCK:
+            return write
+        tree = codec.decode(write.body, LockTree)
+        given = tuple(replace(each, token=each.token or tree.tokens + 1 + n) for n, each in enumerate(tree.queue))
+        return replace(write, body=codec.encode(replace(tree, queue=given)))
+
+
+class ForgetsTokens(Rewriting):
+    """A lock that is free forgets which token was the last."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.kind != LOCK or write.status != "free":
+            return write
+        return replace(write, body=codec.encode(replace(codec.decode(write.body, LockTree), tokens=0)))
+
+
+class LosesTheWait(Rewriting):
+    """A parent does not remember which child it waits for."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.kind != RUN:
+            return write
+        run = decode_run(write.body)
+        return replace(
+            write, body=encode_run(replace(run, leaves={k: replace(v, child=None) for k, v in run.leaves.items()}))
+        )
+
+
+class SkipsTurns(Rewriting):
+    """The due time after one that was served is left out."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        is_turn = isinstance(write, Put) and write.key.kind == SCHEDULE and write.expect
+        return replace(write, due=(write.due or 0.0) + TICK_S) if is_turn and isinstance(write, Put) else write
+
+
+class HidesSchedules(MemoryStore):
+    """Who looks for a schedule by its name finds none."""
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        found = await super().read(scope, keys)
+        return [None if record is not None and record.key.kind == SCHEDULE else record for record in found]
+
+
+class ReadsThePast(MemoryStore):
+    """Now and then a user is shown his run as it was."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self._shown: dict[Key, Record] = {}
+        self._reads = 0
+
+    async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
+        found = await super().read(scope, keys)
+        self._reads += 1
+        if len(keys) != 1 or keys[0].kind != RUN or found[0] is None or not scope.user:
+            return found
+        first = self._shown.setdefault(keys[0], found[0])
+        return [first] if self._reads % 5 == 0 else found
+
+
+class HidesRuns(MemoryStore):
+    """A list of a user's runs lacks one."""
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        page = await super().scan(scope, query, after=after, limit=limit)
+        return replace(page, records=page.records[1:]) if query.kind == RUN and scope.user else page
+
+
+class LeavesDamage(MemoryStore):
+    """What is damaged stays so."""
+
+    async def repair(self) -> list[str]:
+        return []
+
+
 class ForgetsRuns(MemoryStore):
     """Acknowledges a new run and forgets it."""
 
@@ -147,7 +272,7 @@ class RoundsDues(Rewriting):
         return replace(write, due=float(round(write.due))) if isinstance(write, Put) and write.due else write
 
 
-def one_state(handler: Callable[[World, RunContext], object]) -> Make:
+def one_state(handler: Callable[[World, RunContext], object], **options: Any) -> Make:
     """A workflow of one state, whose handler is this."""
 
     def make(world: World, chance: Randomness) -> Sequence[Workflow]:
@@ -155,7 +280,7 @@ def one_state(handler: Callable[[World, RunContext], object]) -> Make:
             await handler(world, ctx)  # type: ignore[misc]
 
         workflow = Workflow("one", data=dict, retry=RETRY)
-        workflow.add_state("work", work, start=True, to="end")
+        workflow.add_state("work", work, start=True, to="end", **options)
         workflow.final("end")
         return [workflow]
 
@@ -169,6 +294,27 @@ async def changing_key(world: World, ctx: RunContext) -> None:
         return await world.effect(f"{ctx.ticket_id}/work", key=f"{key}/{ctx.attempt}")
 
     await ctx.step("work", happen)
+
+
+async def holding_a_lock(world: World, ctx: RunContext) -> None:
+    """Says who has the desk, for two seconds and as often as it can: what is right, and comes late at times."""
+    for _ in range(8):
+        token = ctx.tokens["resource/desk"]
+        await world.guarded("resource/desk", token, f"{ctx.run_id}#{ctx.visit}", attempt=ctx.attempt)
+        await ctx.sleep(0.25)
+
+
+async def remembering_its_token(world: World, ctx: RunContext) -> None:
+    """Shows the token that its first attempt had, in whatever process it goes on."""
+    token = await ctx.step("token", lambda: ctx.tokens["resource/desk"])
+    await world.guarded("resource/desk", token, f"{ctx.run_id}#{ctx.visit}", attempt=ctx.attempt)
+    await ctx.sleep(2.0)
+    await world.guarded("resource/desk", token, f"{ctx.run_id}#{ctx.visit}", attempt=ctx.attempt)
+
+
+async def making_up_a_token(world: World, ctx: RunContext) -> None:
+    """Everybody shows the same one."""
+    await world.guarded("resource/desk", 7, f"{ctx.run_id}#{ctx.visit}")
 
 
 async def leaving_a_task(world: World, ctx: RunContext) -> None:

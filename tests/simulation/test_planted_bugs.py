@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from holdfast.store.memory import MemoryStore
@@ -13,12 +13,12 @@ from holdfast.testing.simulation import HEAL_S, Plan, Report, Scenario, Trouble,
 from holdfast.testing.simulation.agreement import disagreements
 from tests.simulation import broken
 
-SEEDS_MAX = 40
+SEEDS_MAX = 80
 
 
-def on(store: type[MemoryStore]) -> Scenario:
-    """Random workflows on a store with a bug."""
-    return Scenario(store=lambda clock: store(clock=clock))
+def on(store: type[MemoryStore], *troubles: Trouble) -> Scenario:
+    """Random workflows on a store with a bug, with these troubles only, if any are named."""
+    return Scenario(store=lambda clock: store(clock=clock), troubles=troubles or tuple(Trouble))
 
 
 def found(scenario: Scenario, words: str) -> Report | None:
@@ -34,15 +34,36 @@ def found(scenario: Scenario, words: str) -> Report | None:
         pytest.param(on(broken.ForgetsDeltas), "its journal tells another state", id="state is the fold of its events"),
         pytest.param(on(broken.GoesBack), "no events lead", id="transitions"),
         pytest.param(on(broken.SparesTokens), "has two holders", id="tokens"),
+        pytest.param(on(broken.ForgetsTokens), "expected tokens from", id="tokens that grow"),
+        pytest.param(on(broken.GrantsToAll), "are both granted", id="locks that exclude each other"),
+        pytest.param(on(broken.ClaimsQuietly), "has two holders", id="epochs"),
+        pytest.param(on(broken.ForgetsEpochs), "expected a token of at least", id="epochs that grow"),
+        pytest.param(on(broken.ForgetsWhoOwns, Trouble.OUST), "owns the run since epoch", id="the epoch of a run"),
+        pytest.param(
+            on(broken.TakesMemosOfAnybody, Trouble.OUST), "owns the run since epoch", id="the epoch behind a memo"
+        ),
+        pytest.param(on(broken.TakesNothing), "owns the run since epoch", id="writers"),
+        pytest.param(on(broken.LosesTheWait), "began without its parent", id="relatives"),
+        pytest.param(on(broken.SkipsTurns), "expected a run for each of", id="due times of schedules"),
+        pytest.param(on(broken.HidesSchedules), "stands still since", id="schedules that go on"),
         pytest.param(on(broken.LeavesGaps), "stream of", id="streams"),
         pytest.param(on(broken.ReadsAcrossUsers), "was shown to", id="reads across users"),
         pytest.param(on(broken.ScansAcrossUsers), "was shown to", id="scans across users"),
+        pytest.param(on(broken.ReadsThePast), "and then", id="nobody sees the past after the present"),
+        pytest.param(on(broken.HidesRuns), "not listed for", id="lists"),
+        pytest.param(on(broken.LeavesDamage), "digest", id="a sound store"),
         pytest.param(on(broken.KeepsLeases), "lease left over", id="leases"),
         pytest.param(on(broken.KeepsOwners), "has an owner still", id="owners"),
         pytest.param(on(broken.KeepsLocks), "though all runs have ended", id="locks"),
         pytest.param(on(broken.ForgetsRuns), "what was begun is gone", id="acknowledged runs"),
         pytest.param(on(broken.IgnoresOwners), "", id="a stalled owner's late write"),
         pytest.param(Scenario(make=broken.one_state(broken.changing_key)), "and again with", id="effects"),
+        pytest.param(
+            Scenario(make=broken.one_state(broken.remembering_its_token, lock=lambda _: ("resource", "desk"))),
+            ", and in ",
+            id="tokens shown by an attempt",
+        ),
+        pytest.param(Scenario(make=broken.one_state(broken.making_up_a_token)), " and by ", id="tokens shown"),
         pytest.param(Scenario(make=broken.one_state(broken.leaving_a_task)), "task left over", id="tasks"),
         pytest.param(
             Scenario(make=broken.one_state(broken.waiting_for_ever)), f"not done {HEAL_S:g} s", id="convergence"
@@ -61,6 +82,29 @@ def test_a_store_that_answers_differently_is_found(tmp_path: Path) -> None:
     report = simulate(1, Scenario(troubles=()))
     assert disagreements(report, tmp_path) == []
     assert disagreements(report, tmp_path / "..", model=lambda clock: broken.RoundsDues(clock=clock)) != []
+
+
+def test_what_hypothesis_finds_is_told_with_every_draw_and_can_be_repeated() -> None:
+    """The error that a test ends with: all that the plan drew, from which the same world comes again."""
+    scenario = Scenario(make=broken.one_state(broken.changing_key))
+    failing: list[Plan] = []
+
+    @settings(max_examples=100, phases=[Phase.generate], database=None, derandomize=True, deadline=None)
+    @given(st.builds(drawn_plan, st.randoms(use_true_random=False), troubles=st.just((Trouble.FLAKY,))))
+    def keeps_every_promise(plan: Plan) -> None:
+        report = carry_out(plan, scenario)
+        if report.problems:
+            failing.append(plan)
+        report.check()
+
+    with pytest.raises(AssertionError, match="and again with") as caught:
+        keeps_every_promise()
+    plan = failing[-1]
+    words = str(caught.value)
+    drawn = [f"{plan.nodes} nodes of {plan.places} places, order {plan.order}, shape {plan.shape}"]
+    assert [each for each in (*drawn, *map(str, plan.beginnings), *map(str, plan.strikes)) if each not in words] == []
+    again = carry_out(Plan(plan.nodes, plan.places, plan.beginnings, plan.strikes, plan.shape, plan.order), scenario)
+    assert str(again) == words
 
 
 @pytest.mark.long

@@ -10,25 +10,69 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.testing.simulation import Plan, Trouble, carry_out, drawn_plan, simulate
+from holdfast.locks import LOCK
+from holdfast.store.records import ABSENT, Claim, Put
+from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
+from holdfast.workflow.run import PARENT, RUN, SIGNAL
+from holdfast.workflow.schedule import SCHEDULE
+from tests.simulation.broken import holding_a_lock, one_state
 
 SEEDS = 100
 COMPARED_EVERY = 25
 
 
+MET = ("repeated", "taken from the dead", "children", "due times", "locks awaited", "signals left")
+"""What the checkers are for: where nothing of it comes up, they find nothing."""
+
+
+def what_was_done(report: Report) -> Counter[str]:
+    """How often the calls of a simulation were what its checkers are for."""
+    done = Counter[str]()
+    for call in report.calls:
+        if isinstance(call.answer, str):
+            continue
+        if isinstance(call.asked, Claim):
+            is_of_dead = call.asked.owner and not {"", call.asked.owner} & set(call.asked.from_owners)
+            done["taken from the dead"] += len(call.answer) if is_of_dead and isinstance(call.answer, tuple) else 0
+            continue
+        for write in call.asked.writes:
+            if not isinstance(write, Put):
+                continue
+            is_new_run = write.key.kind == RUN and write.expect == ABSENT
+            done["children"] += is_new_run and PARENT in write.labels
+            done["due times"] += is_new_run and SCHEDULE in write.labels
+            done["locks awaited"] += write.key.kind == LOCK and write.status == "queued"
+            done["signals left"] += write.key.kind == SIGNAL and write.status == "new"
+    return done
+
+
 def test_every_promise_holds_and_every_trouble_is_seen(tmp_path: Path) -> None:
     seen = Counter[Trouble]()
+    met = Counter[str]()
     files = len(os.listdir("/proc/self/fd"))
     for seed in range(SEEDS):
         report = simulate(seed).check()
         seen += report.seen
+        met += Counter({"repeated": report.repeated}) + what_was_done(report)
         if seed % COMPARED_EVERY == 0:
             folder = tmp_path / str(seed)
             folder.mkdir()
             assert disagreements(report, folder) == [], report
     assert set(seen) == set(Trouble), seen
+    assert all(met[each] for each in MET), met
     assert len(os.listdir("/proc/self/fd")) == files, "a connection was left open"
+
+
+def test_late_tokens_come_to_the_world_and_are_refused() -> None:
+    """Who sleeps with a lock in his hand wakes when it is another's, and says what he had to say."""
+    scenario = Scenario(make=one_state(holding_a_lock, lock=lambda _: ("resource", "desk")), troubles=(Trouble.OUST,))
+    refused = 0
+    for seed in range(SEEDS):
+        refused += simulate(seed, scenario).check().refused
+        if refused >= 2:
+            break
+    assert refused >= 2
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

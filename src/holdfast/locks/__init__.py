@@ -9,12 +9,13 @@ from holdfast.locks.book import LockBook
 from holdfast.locks.lease import Lease
 from holdfast.locks.records import LEASE, LOCK, LockChange, lock_key, lock_tree
 from holdfast.locks.rules import LockName, LockRequest, LockTree, Mode, Standing, Ticket, ask, release, requests_of
-from holdfast.locks.service import LockService
+from holdfast.locks.service import Asked, LockService
 from holdfast.locks.view import LockView, TicketView, look_at_locks
 
 __all__ = [
     "LEASE",
     "LOCK",
+    "Asked",
     "Lease",
     "LockBook",
     "LockChange",

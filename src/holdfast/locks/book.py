@@ -33,10 +33,10 @@ class LockBook:
         known = {key: known_tree(key, record) for key, record in zip(keys, records, strict=True)}
         return cls(tenant, known, now=store.now_s())
 
-    def standing(self, requests: Sequence[LockRequest], holder: str) -> Standing:
+    def standing(self, requests: Sequence[LockRequest], holder: str, *, life: str = "") -> Standing:
         """Where `holder` stands with each of `requests`."""
         trees = [self._trees[self._key(request)] for request in requests]
-        return standing(trees, requests, holder, now=self.now)
+        return standing(trees, requests, holder, now=self.now, life=life)
 
     def ask(self, requests: Iterable[LockRequest], ticket: Ticket, *, anew: bool = False) -> None:
         """Queue a ticket like `ticket` for each of `requests`, or keep the places that its holder has."""
@@ -44,10 +44,12 @@ class LockBook:
             tickets = [replace(ticket, name=request.name, mode=request.mode) for request in asked]
             self._trees[key] = ask(self._trees[key], tickets, now=self.now, anew=anew)
 
-    def release(self, requests: Iterable[LockRequest], holder: str, *, tokens: Collection[int] | None = None) -> None:
-        """Give back what `holder` has in the trees of `requests`; `tokens`: only the tickets with these."""
+    def release(
+        self, requests: Iterable[LockRequest], holder: str, *, tokens: Collection[int] | None = None, life: str = ""
+    ) -> None:
+        """Give back what `holder` has in the trees of `requests`; `tokens`, `life`: only the tickets with these."""
         for key in self._by_tree(requests):
-            self._trees[key] = release(self._trees[key], holder, now=self.now, tokens=tokens)
+            self._trees[key] = release(self._trees[key], holder, now=self.now, tokens=tokens, life=life)
 
     def change(self) -> LockChange:
         """What makes it true; nothing where nothing is different."""

@@ -43,7 +43,8 @@ class Ticket(msgspec.Struct, frozen=True, omit_defaults=True):
     """One place in the queue. `holder` is unique for what asks (a run's visit, or one block of code); `party` is what
     waits as one with other holders (all blocks inside one task or visit), for it is the party that cannot go on.
 
-    `token`: 0 until it is granted. `expires_at`: epoch seconds, None for a run's ticket: it lasts as long as the visit,
+    `token`: 0 until it is granted. `life`: which self of a holder that outlives its process asked last: only that one
+    holds, keeps and gives back. `expires_at`: epoch seconds, None for a run's ticket: it lasts as long as the visit,
     which its transition ends.
     """
 
@@ -55,6 +56,11 @@ class Ticket(msgspec.Struct, frozen=True, omit_defaults=True):
     party: str = ""
     token: int = 0
     expires_at: float | None = None
+    life: str = ""
+
+    def is_of(self, life: str) -> bool:
+        """Whether that self asked last; who shares a tree with older code, which drops it, goes by the name alone."""
+        return self.life in ("", life)
 
     def is_lapsed(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now
@@ -83,10 +89,12 @@ class LockTree(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """Where somebody stands with all that he asked for. `tokens`: one for each request, once all are granted.
     `must_ask`: tickets are to be written, as some are not there, or nobody alive is before them any more, and only who
-    asks grants. `look_at`: when the first of those before him lapses unless it renews; `before`: who they are."""
+    asks grants. `is_superseded`: another self of his asked since. `look_at`: when the first of those before him lapses
+    unless it renews; `before`: who they are."""
 
     tokens: tuple[int, ...] = ()
     must_ask: bool = False
+    is_superseded: bool = False
     look_at: float | None = None
     before: tuple[Ticket, ...] = ()
 
@@ -137,31 +145,40 @@ def ask(tree: LockTree, tickets: Sequence[Ticket], *, now: float, anew: bool = F
         new = mine.get((old.holder, old.name))
         if new is None:
             queue += [] if old.is_lapsed(now) else [old]
+        elif not anew and not old.is_of(new.life) and not old.is_lapsed(now):
+            queue.append(old)  # another self asked since: what the former one wants is of no account
+            del mine[(old.holder, old.name)]
         elif new.mode == old.mode:  # in another mode it begins behind everybody, for who came since counts on the old
-            token = 0 if anew else old.token
-            queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party))
+            token = 0 if anew or not old.is_of(new.life) else old.token
+            queue.append(replace(old, expires_at=new.expires_at, token=token, party=new.party, life=new.life))
             del mine[(old.holder, old.name)]
     return _settled(tree, (*queue, *mine.values()), now)
 
 
-def release(tree: LockTree, holder: str, *, now: float, tokens: Collection[int] | None = None) -> LockTree:
-    """Give tickets back, whether they hold or wait; who comes next is granted. `tokens`: only the tickets with these,
-    so that a former life of the same holder gives nothing back that is not its own any more."""
+def release(
+    tree: LockTree, holder: str, *, now: float, tokens: Collection[int] | None = None, life: str = ""
+) -> LockTree:
+    """Give tickets back, whether they hold or wait; who comes next is granted. `tokens`, `life`: only the tickets with
+    these, so that a former life of the same holder gives nothing back that is not its own any more."""
 
     def goes(ticket: Ticket) -> bool:
-        is_his = ticket.holder == holder and (tokens is None or ticket.token in tokens)
+        is_his = ticket.holder == holder and ticket.is_of(life) and (tokens is None or ticket.token in tokens)
         return is_his or ticket.is_lapsed(now)
 
     return _settled(tree, tuple(ticket for ticket in tree.queue if not goes(ticket)), now)
 
 
-def standing(trees: Sequence[LockTree], requests: Sequence[LockRequest], holder: str, *, now: float) -> Standing:
-    """Where `holder` stands with each of `requests`, the tree of each beside it."""
+def standing(
+    trees: Sequence[LockTree], requests: Sequence[LockRequest], holder: str, *, now: float, life: str = ""
+) -> Standing:
+    """Where `holder`, in this `life` of his, stands with each of `requests`, the tree of each beside it."""
     tokens, before = [], []
     for tree, request in zip(trees, requests, strict=True):
         ticket = tree.ticket_of(holder, request.name)
         if ticket is None or ticket.is_lapsed(now) or ticket.mode != request.mode:
             return Standing(must_ask=True)
+        if not ticket.is_of(life):
+            return Standing(is_superseded=True)
         tokens.append(ticket.token)
         if not ticket.token:
             ahead = blockers(tree, ticket, now=now)

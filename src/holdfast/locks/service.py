@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
-from holdfast.errors import Deadlock, HoldfastError, InvalidInput, Unavailable
+from holdfast.errors import Deadlock, Fenced, HoldfastError, InvalidInput, LockTimeout
 from holdfast.ids import uuid7
 from holdfast.locks.book import LockBook, keys_of
 from holdfast.locks.desk import Desk
@@ -37,20 +37,26 @@ log = get_logger("holdfast.locks")
 
 
 class Asked(NamedTuple):
-    """What one block asks for, and as whom."""
+    """What one block asks for, and as whom. `life`: this very block, where others may ask as the same `holder`."""
 
     context: UserExecutionContext
     requests: tuple[LockRequest, ...]
     holder: str
     party: str
     ttl_s: float
+    life: str
 
     @property
     def keys(self) -> tuple[Key, ...]:
         return keys_of(self.context.tenant, self.requests)
 
     def ticket(self, now: float) -> Ticket:
-        return Ticket(self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s)
+        return Ticket(
+            self.holder, self.context.user, now, name="", party=self.party, expires_at=now + self.ttl_s, life=self.life
+        )
+
+    def standing(self, book: LockBook) -> Standing:
+        return book.standing(self.requests, self.holder, life=self.life)
 
     def __str__(self) -> str:
         return f"lock {', '.join(map(str, self.requests))}"
@@ -64,9 +70,9 @@ class Block(NamedTuple):
 
 
 class LockService:
-    """Locks of one store. `on_changed` hears of each tree that was written here; `party` names what the calling code
-    belongs to, "" where that is its task alone; `heartbeat_s` is how often a process must be able to renew; `poll_s` is
-    how often a waiter looks without a hint."""
+    """Locks of one store. `on_changed` hears of each tree that was written here, `on_wait` of each block that comes to
+    wait; `party` names what the calling code belongs to, "" where that is its task alone; `heartbeat_s` is how often a
+    process must be able to renew; `poll_s` is how often a waiter looks without a hint."""
 
     def __init__(
         self,
@@ -76,6 +82,7 @@ class LockService:
         tasks: Supervisor,
         *,
         on_changed: Callable[[Key], None],
+        on_wait: Callable[[], None] = lambda: None,
         party: Callable[[], str],
         heartbeat_s: float = 1.0,
         poll_s: float = 1.0,
@@ -86,9 +93,16 @@ class LockService:
         self._tasks = tasks
         self._desk = Desk(store, clock, randomness, tasks, on_changed=on_changed, poll_s=poll_s)
         self._party = party
+        self._on_wait = on_wait
         self._heartbeat_s = heartbeat_s
         self._poll_s = poll_s
         self._inside: WeakKeyDictionary[asyncio.Task[object], list[Block]] = WeakKeyDictionary()
+        self._waiting: dict[str, Asked] = {}
+
+    @property
+    def waiting(self) -> tuple[Asked, ...]:
+        """What blocks of this process wait for now, in the order in which they came."""
+        return tuple(self._waiting.values())
 
     @asynccontextmanager
     async def hold(
@@ -104,7 +118,8 @@ class LockService:
         takes); a lease for each, in the order of the requests. `holder`: who asks, where that outlives this process:
         the same one asking again keeps its place, or holds at once under a new token, and its former self has lost.
 
-        Raises Unavailable, naming who is before, when the wait was too long; Deadlock when it would have no end.
+        Raises LockTimeout, naming who is before, when the wait was too long; Deadlock when it would have no end; Fenced
+        where the same `holder` asked again meanwhile.
         """
         task = asyncio.current_task()
         assert task is not None, "async code runs in a task"
@@ -116,6 +131,7 @@ class LockService:
             holder=f"lease:{context.user}/{holder}" if holder else own,
             party=self._party() or (inside[0].asked.party if inside else own),
             ttl_s=ttl_s,
+            life=own if holder else "",
         )
         if ttl_s < HEARTBEATS_MIN * self._heartbeat_s:
             raise InvalidInput(
@@ -166,7 +182,9 @@ class LockService:
         asked_at = await self._ask(asked, anew=True)  # what a former self of this holder had, it has no more
         while True:
             book = await self._desk.book(asked.keys)
-            place = book.standing(asked.requests, asked.holder)
+            place = asked.standing(book)
+            if place.is_superseded:
+                raise Fenced(f"{asked}: expected to be the last to ask as {asked.holder}, saw another one since: stop")
             if place.must_ask or book.now >= asked_at + asked.ttl_s / 3:
                 asked_at = await self._ask(asked)
                 continue
@@ -178,7 +196,12 @@ class LockService:
             if may_close_a_cycle and book.now - looked_at >= self._poll_s:
                 looked_at = book.now
                 await self._refuse_cycle(asked, book)
-            await self._desk.wait(asked.keys, asked.holder, min(self._poll_s, asked.ttl_s / 3, wait_left_s))
+            self._waiting[asked.holder] = asked
+            self._on_wait()
+            try:
+                await self._desk.wait(asked.keys, asked.holder, min(self._poll_s, asked.ttl_s / 3, wait_left_s))
+            finally:
+                self._waiting.pop(asked.holder, None)
 
     async def _ask(self, asked: Asked, *, anew: bool = False) -> float:
         """Stand in line, or keep the place; when that was, which is when the lease's time began."""
@@ -232,7 +255,7 @@ class LockService:
         tokens = tuple(lease.token for lease in leases)
 
         def decision(book: LockBook) -> float | None:
-            if book.standing(asked.requests, asked.holder).tokens != tokens:
+            if asked.standing(book).tokens != tokens:
                 return None
             book.ask(asked.requests, asked.ticket(book.now))
             return book.now
@@ -249,7 +272,7 @@ class LockService:
         """Give back what was granted, or the places in line. Where the store is away the lease ends by itself."""
 
         def decision(book: LockBook) -> None:
-            book.release(asked.requests, asked.holder, tokens=tokens)
+            book.release(asked.requests, asked.holder, tokens=tokens, life=asked.life)
 
         try:
             await self._desk.decide(asked.keys, decision)
@@ -270,11 +293,11 @@ def _refuse_twice(asked: Asked, inside: Sequence[Block]) -> None:
                 raise Deadlock(f"{asked}: refused, for the wait would have no end: {words}", cycle=words)
 
 
-def _waited_too_long(asked: Asked, place: Standing, wait_max_s: float) -> Unavailable:
+def _waited_too_long(asked: Asked, place: Standing, wait_max_s: float) -> LockTimeout:
     first = place.before[0]
     does = "held" if first.token else "awaited before you"
     line = f"{does} by {first.by} since {first.since:.0f}, {len(place.before)} before you"
-    return Unavailable(
+    return LockTimeout(
         f"{asked}: waited {wait_max_s:g} s; {line}",
         holder=first.holder,
         place=len(place.before),

@@ -450,6 +450,7 @@ class Actor:
         self._watched[path] = tuple(keys)
         for key in keys:
             self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
+        self._runtime.on_wait()
         self.poke()
 
     def _unwatch(self, path: str) -> None:

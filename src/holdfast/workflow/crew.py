@@ -1,4 +1,4 @@
-"""The actors of this process: at most `runs_max` at a time, each run at most once."""
+"""The actors of this process: at most `runs_max` at a time, but for those of lent places; each run at most once."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ class Crew:
     def free(self) -> int:
         """How many more runs this process takes."""
         return max(0, self._runs_max - len(self._actors))
+
+    @property
+    def beyond(self) -> int:
+        """How many runs more than it has places for this process works on: by places that were lent."""
+        return max(0, len(self._actors) - self._runs_max)
 
     def close(self) -> None:
         """Take no more runs: what is committed from now on is nobody's, for others to take up."""

@@ -317,7 +317,7 @@ class Engine:
         It covers everything beneath its name, and waits for whoever holds something beneath or above it; with
         `mode="shared"` only for those who hold it exclusively. `holder` names who asks across restarts: the same one
         asking again need not wait for the lease of its former self, which is lost by that.
-        Raises InvalidInput for a name without a kind, and a `ttl_s` shorter than three heartbeats; Unavailable after
+        Raises InvalidInput for a name without a kind, and a `ttl_s` shorter than three heartbeats; LockTimeout after
         `wait_max_s` seconds; Deadlock where the wait would have no end.
         """
         context = UserExecutionContext(user=user or LOCAL_USER)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from holdfast.locks import LockBook, LockChange, Ticket
+from holdfast.locks import Asked, LockBook, LockChange, Ticket
 from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Record, Scope
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import granted, with_shown
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.definition import StateSpec
-from holdfast.workflow.run import RUN, Leaf, Run
+from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run
 
 LOOK_MAX = 8
 """How many of those who are before a waiting run are looked at, whether they have a place."""
@@ -81,11 +81,31 @@ async def is_blocked_in_line(store: Store, run: Run, *, dead: Container[str]) ->
             continue
         book = await LockBook.read(store, run.tenant, leaf.lock_requests)
         before = book.standing(leaf.lock_requests, holder_of(run, path, leaf)).before
-        keys = {key: None for ticket in before[:LOOK_MAX] if (key := _run_of(run.tenant, ticket)) is not None}
-        records = await store.read(Scope.of_tenant(run.tenant), list(keys)) if keys else []
-        if any(record is not None and _wants_place(record, book.now, dead) for record in records):
+        if await _placeless(store, run.tenant, before[:LOOK_MAX], now=book.now, dead=dead):
             return True
     return False
+
+
+async def holder_without_place(store: Store, asked: Asked, *, dead: Container[str]) -> str | None:
+    """The id of a run that holds a lock which a block waits for, and itself waits for a place. A suspect is not meant:
+    that one is nobody's to take up beside others."""
+    tenant = asked.context.tenant
+    book = await LockBook.read(store, tenant, asked.requests)
+    before = asked.standing(book).before
+    holders = [ticket for ticket in before if ticket.token] or before[:1]  # the first may have to ask, to be granted
+    for record in await _placeless(store, tenant, holders[:LOOK_MAX], now=book.now, dead=dead):
+        if record.status in RUNNABLE:
+            return record.key.id
+    return None
+
+
+async def _placeless(
+    store: Store, tenant: str, tickets: Sequence[Ticket], *, now: float, dead: Container[str]
+) -> list[Record]:
+    """The runs behind these tickets that wait for a place."""
+    keys = {key: None for ticket in tickets if (key := _run_of(tenant, ticket)) is not None}
+    records = await store.read(Scope.of_tenant(tenant), list(keys)) if keys else []
+    return [record for record in records if record is not None and _wants_place(record, now, dead)]
 
 
 def _wants_place(record: Record, now: float, dead: Container[str]) -> bool:

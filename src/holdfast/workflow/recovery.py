@@ -27,7 +27,7 @@ from holdfast.workflow.line import Line
 from holdfast.workflow.notices import take_notices
 from holdfast.workflow.ownership import Ownership
 from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.run import RUN, STILL, Run
+from holdfast.workflow.run import RUN, RUNNABLE, STILL, Run
 from holdfast.workflow.runtime import Runtime, Stored, knows
 from holdfast.workflow.watch import StoreWatch
 from holdfast.workflow.way import Way
@@ -91,6 +91,7 @@ class RecoveryManager:
         self._dealt = Dealt()
         self.line = Line(runtime)
         runtime.on_room = self._wake_at
+        runtime.on_wait = self._somebody_waits
         self.watch = StoreWatch(runtime.store, runtime.clock, runtime.tasks, on_back=self._store_came_back)
 
     @property
@@ -159,6 +160,11 @@ class RecoveryManager:
         wants_place = run.status == "running" or (run.status == "suspect" and not is_later)  # one in back-off rests
         if wants_place or (self._was_full and self._crew.free > 0):
             self.nudge()
+
+    def _somebody_waits(self) -> None:
+        """Somebody here came to wait for a lock: it may be that of one who finds no place."""
+        if self._crew.free == 0:
+            self._way.watch()
 
     async def keep(self) -> None:
         """Sweep for ever, whenever there is a reason."""
@@ -255,7 +261,9 @@ class RecoveryManager:
             self._is_inbox_due = self._is_inbox_due or self._left.is_due_again
         self._was_full = self._crew.free == 0
         if self._was_full:
-            await self._way.make(dead=self._dead, round_=self.sweeps)
+            for run_id in await self._way.make(dead=self._dead, round_=self.sweeps):
+                for taken in await self._take_beyond(run_id, queues):
+                    yield taken
         else:  # while there is no place, what is overdue can only wait for one
             await self._plan(queues)
 
@@ -355,6 +363,18 @@ class RecoveryManager:
                 return
             left = self._crew.free if at_most is None else left - len(taken)
             batch = min(2 * batch, CLAIM_BATCH)
+
+    async def _take_beyond(self, run_id: str, queues: tuple[str, ...]) -> list[str]:
+        """Take up a run for which a place was lent, whether nobody owns it or one of the dead does."""
+        me, taken = self._runtime.process_id, list[str]()
+        for owners, origin in ((("",), Origin.CLAIMED), (tuple(self._dead), Origin.RECOVERED)):
+            claim = Claim(
+                kind=RUN, owner=me, from_owners=owners, queues=queues, statuses=RUNNABLE, ids=(run_id,), limit=1
+            )  # fmt: skip
+            if owners and not taken:
+                since = self._ownership.silent_since if origin is Origin.RECOVERED else None
+                taken = self._launch(await self._runtime.store.claim(Scope.system(), claim), origin, silent_since=since)
+        return taken
 
     async def _strays(self, queues: tuple[str, ...]) -> list[str]:
         """Claim from ourselves the runs that are ours and have no actor, or one of an older epoch."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from holdfast import codec, patch
 from holdfast.chart import Timer as ChartTimer
 from holdfast.chart import accepts_timer, shown, step
-from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, InvalidInput, WorkflowError
+from holdfast.errors import Deadlock, ErrorSeverity, ErrorType, InvalidInput, LockTimeout, WorkflowError
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import (
     ERROR_STATE,
@@ -37,6 +37,9 @@ from holdfast.workflow.definition import DONE, Retry, StateSpec
 from holdfast.workflow.family import FAILED, STOPPED, ChildEnd, merged, outcome_of
 from holdfast.workflow.parking import parked, unparked
 from holdfast.workflow.run import RUNNABLE, Failure, Leaf, Run, spec_text
+
+GIVES_WAY = (Deadlock.__name__, LockTimeout.__name__)
+"""Failures after which a visit keeps no lock over its back-off: it holds something, and could not get what it lacks."""
 
 
 def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> Decision:
@@ -100,8 +103,8 @@ def _failed(built: Built, run: Run, event: on.Failed, now: float) -> Decision:
         failing = replace(
             leaf, phase="failing", attempts=attempts, retry_at=now + wait, deadline_at=None, failure=event.failure
         )
-        # Of a cycle of waits everything is given back, or who is in it with us would meet us there again.
-        gives_way = bool(leaf.locks) and event.failure.kind == Deadlock.__name__
+        # Who could not get one lock more gives back all, or who is in the way would wait for what is kept meanwhile.
+        gives_way = bool(leaf.locks) and event.failure.kind in GIVES_WAY
         failing = failing.without_tokens() if gives_way else failing
         after = replace(
             run, leaves={**run.leaves, event.leaf: failing}, retry_count=attempts, max_retries=retry.max_retries

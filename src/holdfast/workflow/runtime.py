@@ -124,7 +124,8 @@ class Runtime:
         self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
         self.locks = LockService(
             store, clock, randomness, tasks,
-            on_changed=self.lock_changed, party=current_visit.get, heartbeat_s=heartbeat_s,
+            on_changed=self.lock_changed, on_wait=lambda: self.on_wait(), party=current_visit.get,
+            heartbeat_s=heartbeat_s,
         )  # fmt: skip
         self.places = PlaceService(
             store, clock, randomness, tasks, on_changed=self._places_changed, heartbeat_s=heartbeat_s
@@ -132,6 +133,8 @@ class Runtime:
         self.placer = Placer(store, declared_once([limit for built in workflows.values() for limit in built.limits]))
         self.on_room: Callable[[float], None] = _nobody_waits
         """Hears when some who stand in line may go on, as a commit left it. Whoever opens the engine sets it."""
+        self.on_wait: Callable[[], None] = _nobody_minds
+        """Hears when a run, or a block, comes to wait for a lock here. Whoever opens the engine sets it."""
         self.on_told: Callable[[tuple[Key, ...]], None] = _nobody_listens
         """Hears of runs that were begun, or left a word, beside a decision. Whoever opens the engine sets it."""
         self._watchers: dict[str, set[Watcher]] = {}
@@ -407,6 +410,10 @@ def _nobody_listens(keys: tuple[Key, ...]) -> None:
 
 def _nobody_waits(at: float) -> None:
     """Where no engine is around: a sweep finds who waits."""
+
+
+def _nobody_minds() -> None:
+    """Where no engine is around: nobody has places to lend."""
 
 
 def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[str]) -> Iterator[RemovePrefix]:

@@ -182,8 +182,8 @@ class RunContext:
         What is known before the state is entered is better declared by its `lock=`.
 
         An attempt that begins again after a death has it at once, under a new token: it need not wait for the lease of
-        the attempt before. Raises Deadlock where the wait would have no end; unless the handler catches it, the visit
-        gives all that it holds back and is tried again.
+        the attempt before. Raises LockTimeout after `wait_max_s` seconds, and Deadlock where the wait would have no
+        end; unless the handler catches it, the visit gives all that it holds back and is tried again.
         """
         name = f"{self.run_id}/{self._visit_name}/{resource_type}/{resource_name}"
         with self._numbered(name) as holder:

@@ -161,6 +161,10 @@ class Owners:
             if writer != owner and not is_taken:
                 yield f"{key}: written by {writer}, though {owner or 'nobody'} owns the run since epoch {epoch}"
 
+    def owner_of(self, key: Key) -> str:
+        """Who owned a run last, as far as it was seen."""
+        return self._owners.get(key, (0, ""))[1]
+
     def look(self, record: Record) -> None:
         """Remember who owns a run, or let it go and may take it up again while nobody else came."""
         epoch, owner = self._owners.get(record.key, (0, ""))

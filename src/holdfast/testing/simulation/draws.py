@@ -34,6 +34,10 @@ class Trouble(enum.Enum):
     """Its power is cut; `length_s` later it boots again."""
     STALL = "stall"
     """Nothing of it runs for `length_s`, then it goes on as if nothing had been."""
+    OUST = "oust"
+    """It stands still until another one has taken a run from it, and goes on then or up to a second later: it finds out
+    by what it writes. From `at_s` on, or (at a `rate` from 1/3) from its next claim of a run on, or (from 2/3) from the
+    next token on that it shows to the world."""
     SKEW = "skew"
     """Its clock is set wrong, by up to `rate` times 20 s, forward or back."""
     PARTITION = "partition"

@@ -92,6 +92,16 @@ class Node:
         self._tasks = Supervisor(f"node {number}", on_failure=self._failed)
 
     @property
+    def process_id(self) -> str:
+        """What its engine is called in the store, "" while it is down."""
+        return "" if self.engine is None else self.engine.inside.runtime.process_id
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is its code that runs now."""
+        return self._process is not None and current_process.get() is self._process
+
+    @property
     def is_up(self) -> bool:
         """Whether its engine is open."""
         return self.engine is not None
@@ -119,6 +129,11 @@ class Node:
         """Let nothing of it run until then (the loop's time)."""
         if self._process is not None:
             self._process.stalled_until_s = until_s
+
+    def wake(self) -> None:
+        """Let it go on, if it stands still."""
+        if self._process is not None:
+            self._process.stalled_until_s = 0.0
 
     async def drain(self, grace_s: float) -> None:
         """Let its runs go in good order, for up to so many seconds, and close; or until its power is cut."""

@@ -58,6 +58,8 @@ class Referee:
         self.inner = inner
         self.problems: list[str] = []
         self.calls: list[Call] = []
+        self.on_claimed: Callable[[str, str], None] = lambda owner, before: None
+        """Hears of each run that a process claims, and from whom: "" where nobody had it."""
         self._tokens, self._owners, self._streams = Tokens(), Owners(), Streams()
         self._checkers: tuple[Checker, ...] = (
             Versions(),
@@ -127,8 +129,11 @@ class Referee:
         self.problems += outside(scope, (record.key for record in taken))
         for record in taken:
             if record.key.kind == RUN:
+                before = "" if "" in claim.from_owners else self._owners.owner_of(record.key)
                 self.problems += self._tokens.look(record)
                 self._owners.look(record)
+                if record.owner not in ("", before):
+                    self.on_claimed(record.owner, before)
         return taken
 
     async def wait(self, since: int) -> int:

@@ -93,6 +93,15 @@ def _region(world: World, name: str, region: str) -> Callable[[RunContext], Awai
     return handler
 
 
+def _attended(workflow: Workflow, world: World, chance: Randomness, name: str, to: str) -> None:
+    """Somebody is asked while others are at work: the answer comes to a run that has an owner, or had one just now."""
+    for region in range(1 + int(chance.random() * 2)):
+        workflow.add_state(f"{name}.r{region}", _region(world, name, f"r{region}"), start=name == "s0" and region == 0)
+    workflow.wait(f"{name}.asked.one", on={"yes": f"{name}.asked.over", "again": f"{name}.asked.one"})
+    workflow.final(f"{name}.asked.over")
+    workflow.parallel(name, to=to)
+
+
 def _timer(workflow: Workflow, world: World, chance: Randomness, name: str, to: str) -> None:
     """Time passes, or somebody is impatient."""
     workflow.wait(name, on={"skip": to}, after={f"{1 + int(chance.random() * 3000)}ms": to}, start=name == "s0")
@@ -191,4 +200,4 @@ async def _happen(ctx: RunContext, world: World, what: str, name: str, *, is_onc
 
 
 CHILD_STAGES: tuple[Stage, ...] = (_work, _parallel, _timer, _locked)
-STAGES: tuple[Stage, ...] = (*CHILD_STAGES, _approval, _borrowed, _child)
+STAGES: tuple[Stage, ...] = (*CHILD_STAGES, _approval, _attended, _borrowed, _child)

@@ -17,12 +17,13 @@ from holdfast.errors import HoldfastError
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Page, Query, Scope
+from holdfast.store.records import Page, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing.simulation.checks import missing_turns
 from holdfast.testing.simulation.draws import FAULTS_S, Plan, Strike, Trouble, drawn_plan
 from holdfast.testing.simulation.loop import Livelock, SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.node import STORE_FAULTS, Node, SimulatedClock
+from holdfast.testing.simulation.ousting import Moment, Ousting
 from holdfast.testing.simulation.referee import Call, Referee
 from holdfast.testing.simulation.shapes import random_workflows
 from holdfast.testing.simulation.users import Person
@@ -35,6 +36,8 @@ from holdfast.workflow.workflow import Workflow
 
 HEAL_S = 120.0
 """Virtual seconds after the last fault within which every run must have ended."""
+OUST_S = 2 * LEASE_TTL_S
+"""How long after the faults who waits to be ousted stands still at most."""
 SKEW_S_MAX = 20.0
 PROBLEMS_MAX = 20
 
@@ -57,13 +60,16 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of one plan. `problems` is empty where every promise was kept; `seen` counts what happened."""
+    """What came of one plan. `problems` is empty where every promise was kept; `seen` counts what happened. `repeated`:
+    effects that came again under the key they had; `refused`: calls with the token of a lock that others had since."""
 
     plan: Plan
     problems: tuple[str, ...]
     seen: Counter[Trouble]
     runs: dict[str, str]
     effects: int
+    repeated: int
+    refused: int
     steps: int
     virtual_s: float
     calls: tuple[Call, ...]
@@ -143,6 +149,9 @@ class _Simulation:
             )
             for number in range(plan.nodes)
         ]
+        self._ousting = Ousting(self._nodes, until_s=FAULTS_S + OUST_S, on_ousted=self._ousted)
+        self._referee.on_claimed = self._ousting.claimed
+        self._world.on_shown = self._ousting.shown
         self._people = [self._person(number) for number in range(len(plan.beginnings))]
 
     async def play(self) -> None:
@@ -181,6 +190,8 @@ class _Simulation:
             seen=+self._seen,
             runs={person.ticket: person.last for person in self._people},
             effects=len(self._world.effects),
+            repeated=self._world.repeated,
+            refused=self._world.fenced,
             steps=self._loop.steps,
             virtual_s=self._loop.time(),
             calls=tuple(self._referee.calls),
@@ -209,6 +220,9 @@ class _Simulation:
             case Trouble.STALL:
                 self._seen[trouble] += node.is_up
                 node.stall(self._loop.time() + strike.length_s)
+            case Trouble.OUST:
+                moments: tuple[Moment, ...] = ("now", "claim", "token")
+                self._ousting.plan(node, moments[int(strike.rate * 2.999)], late_s=max(0.0, strike.rate * 3 - 2))
             case Trouble.SKEW:
                 self._seen[trouble] += 1
                 node.clock.skew_s = (strike.rate * 2 - 1) * SKEW_S_MAX
@@ -227,6 +241,9 @@ class _Simulation:
                 node.store.rates[STORE_FAULTS[trouble]] = strike.rate
                 await asyncio.sleep(strike.length_s)
                 node.store.rates.pop(STORE_FAULTS[trouble], None)
+
+    def _ousted(self) -> None:
+        self._seen[Trouble.OUST] += 1
 
     async def _flip(self) -> None:
         """Another byte in the body of some run, as a disk might have it; nobody is told."""
@@ -247,6 +264,7 @@ class _Simulation:
         """No fault from now on; what was damaged is repaired, who is down boots. Clocks stay as wrong as they are."""
         await self._referee.repair()
         self._world.flaky = 0.0
+        self._ousting.end()
         for person in self._people:
             person.meddling = 0.0
         for node in self._nodes:
@@ -255,13 +273,14 @@ class _Simulation:
             node.boot()
 
     async def _converge(self) -> None:
-        """Until all nodes are up and all runs that were begun by now, and their children, have ended; a problem where
-        that takes too long."""
+        """Until all nodes are up, all runs that were begun by now, and their children, have ended, and no schedule is
+        behind; a problem where that takes too long."""
         healed_at, until_s = self._store.now_s(), self._loop.time() + HEAL_S
         while late := [
             *(person for person in self._people if not (person.is_done or person.problems)),
             *(node for node in self._nodes if not node.is_up),
             *(run for run in await self._at_work() if _is_minded(run, healed_at)),
+            *(record for record in await self._schedules() if (record.due or 0.0) < healed_at),
         ]:
             if self._loop.time() > until_s:
                 self.problems += [f"not done {HEAL_S:g} s after the last fault: {each!r}" for each in late]
@@ -272,6 +291,9 @@ class _Simulation:
         """The runs that have not ended."""
         query = Query(kind=RUN, statuses=ACTIVE)
         return _runs_in(await self._store.scan(Scope.system(), query, limit=1000))
+
+    async def _schedules(self) -> Sequence[Record]:
+        return (await self._store.scan(Scope.system(), Query(kind=SCHEDULE), limit=1000)).records
 
     # -- the last look ------------------------------------------------------------------------------------------
 
@@ -306,8 +328,7 @@ class _Simulation:
             locks = await self._store.scan(Scope.system(), Query(kind=LOCK, statuses=("held", "queued")), limit=1000)
             held = [r for r in locks.records if _is_held(decode_tree(r), now_s)]
             self.problems += [f"{record!r}: held, though all runs have ended" for record in held]
-        schedules = await self._store.scan(Scope.system(), Query(kind=SCHEDULE), limit=1000)
-        self.problems += missing_turns(schedules.records, runs, now_s)
+        self.problems += missing_turns(await self._schedules(), runs, now_s)
         await self._store.close()
 
     def _made(self) -> Sequence[Workflow]:
