@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.testing.soak.growth import Sample
 from holdfast.testing.soak.options import Plan
-from holdfast.testing.soak.rules import Sample
 
 MIB = 1 << 20
 
