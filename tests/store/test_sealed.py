@@ -15,9 +15,10 @@ from holdfast.integrations.aes_gcm import AesGcm
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import open_store
 from holdfast.store.records import Query
+from holdfast.store.sealed import open_sealed
 from holdfast.store.sqlite.store import SqliteStore
-from holdfast.testing.conformance import StoreContract
-from holdfast.testing.conformance.samples import ANA, change, event, key, put, read_one
+from holdfast.testing.conformance import AdminContract, StoreContract
+from holdfast.testing.conformance.samples import ANA, change, event, key, put, read_onefrom holdfast.testing.servers import ValkeyServer
 
 OLD, NEW = os.urandom(32), os.urandom(32)
 CANARY = "canary-5f1d"
@@ -34,24 +35,32 @@ def bytes_below(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
-class TestContract(StoreContract):
+class TestContract(StoreContract, AdminContract):
     @pytest.fixture(params=["memory", "sqlite"])
     def open_store(self, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         if request.param == "memory":
             return lambda clock=None: sealed(MemoryStore(clock=clock, payload_bytes_max=TWICE))
         return lambda clock=None: sealed(SqliteStore(tmp_path / "s.db", clock=clock, payload_bytes_max=TWICE))
 
-    async def test_journal_is_a_chain_that_ends_in_the_record(self, store: Any) -> None:
-        """Digests are over what is stored, which is not what is read: the store inside tells that they hold."""
-        await store.commit(ANA, change(put("a"), event("a")))
-        await store.commit(ANA, change(put("a", expect=1), event("a")))
-        rows = await store.events(ANA, record=key("a"))
-        assert [row.previous for row in rows] == ["", rows[0].digest]
-        assert (await store.verify()).is_clean
+
+class TestOnTheMirror(StoreContract, AdminContract):
+    """PostgreSQL, with a cache that holds sealed bodies too."""
+
+    @pytest.fixture
+    def open_store(self, database: str, valkey_server: ValkeyServer) -> Any:
+        url, codec = f"hybrid+{database}?cache={valkey_server.url}", AesGcm({"old": OLD}, current="old")
+        return lambda clock=None: open_sealed(url, codec, clock=clock)
+
+
+class TestOnRedis(StoreContract, AdminContract):
+    @pytest.fixture
+    def open_store(self, valkey_server: ValkeyServer, namespace: str) -> Any:
+        url, codec = f"{valkey_server.url}?namespace={namespace}", AesGcm({"old": OLD}, current="old")
+        return lambda clock=None: open_sealed(url, codec, clock=clock)
 
 
 async def test_a_new_key_writes_and_the_old_one_still_reads() -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(payload_bytes_max=TWICE)
     await sealed(inner).commit(ANA, change(put("a", body=BODY)))
     newer = sealed(inner, "new")
     assert (await read_one(newer, "a")).body == BODY
@@ -65,14 +74,14 @@ async def test_a_new_key_writes_and_the_old_one_still_reads() -> None:
 
 
 async def test_a_wrong_key_under_the_right_id_is_refused() -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(payload_bytes_max=TWICE)
     await sealed(inner).commit(ANA, change(put("a", body=BODY)))
     with pytest.raises(CannotOpen, match="another key"):
         await read_one(SealedStore(inner, AesGcm({"old": NEW}, current="old")), "a")
 
 
 async def test_a_body_moved_to_another_record_does_not_open() -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(payload_bytes_max=TWICE)
     await sealed(inner).commit(ANA, change(put("a", body=BODY)))
     (found,) = await inner.read(ANA, [key("a")])
     assert found is not None
@@ -82,7 +91,7 @@ async def test_a_body_moved_to_another_record_does_not_open() -> None:
 
 
 async def test_the_store_inside_verifies_and_its_journal_is_read_plain() -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(payload_bytes_max=TWICE)
     store = sealed(inner)
     await store.commit(ANA, change(put("a", body=BODY), event("a", body=b'{"by":1}', delta=b'{"full":%b}' % BODY)))
     assert (await inner.verify()).is_clean
@@ -91,7 +100,7 @@ async def test_the_store_inside_verifies_and_its_journal_is_read_plain() -> None
 
 
 async def test_what_was_there_before_the_codec_is_read_and_sealed_by_its_next_write() -> None:
-    inner = MemoryStore()
+    inner = MemoryStore(payload_bytes_max=TWICE)
     await inner.commit(ANA, change(put("a", body=BODY)))
     store = sealed(inner)
     assert (await read_one(store, "a")).body == BODY
@@ -139,7 +148,7 @@ class Rot13:
 async def test_a_codec_of_ones_own_is_told_what_it_seals() -> None:
     codec = Rot13()
     given: Codec = codec
-    store = SealedStore(MemoryStore(), given)
+    store = SealedStore(MemoryStore(payload_bytes_max=TWICE), given)
     await store.commit(ANA, change(put(at=key("one"), body=BODY)))
     record = await read_one(store, key("one"))
     assert record is not None

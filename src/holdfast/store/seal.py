@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from holdfast import codec as json_codec
 from holdfast.errors import Corrupt
+from holdfast.store.copies import COPY, Copied
 from holdfast.store.records import SYSTEM_TENANT, Key
 
 PREFIX = b'"sealed:'
@@ -14,6 +19,13 @@ SEALED_BYTES_MAX = 2 * json_codec.PAYLOAD_BYTES_MAX
 """What the store inside must take as one body: Base64 makes the largest a third longer, and the codec adds its own."""
 SEAL = Key(SYSTEM_TENANT, "", "seal", "codec")
 """The record by which a store tells that engines with a codec worked on it."""
+
+
+RECORD, EVENT = "record", "event"
+SNAPSHOT, TOLD = "snapshot", "record"
+"""The two fields of a copy that a repair goes by."""
+
+_encoder = msgspec.json.Encoder()
 
 
 class About(NamedTuple):
@@ -41,6 +53,71 @@ class Codec(Protocol):
 
 class CannotOpen(Corrupt):
     """A sealed payload does not open: its key is missing or wrong, or it was sealed for something else. `key_id`."""
+
+
+class Sealer:
+    """Bodies sealed and opened by a codec. The system's own hold no payloads, and stay plain.
+
+    A copy of a record (see `copies`) has the sealed body of its original in it, and plain what it tells beside that, so
+    that a repair can put the original back without a key.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def seal(self, key: Key, body: bytes, part: str) -> bytes:
+        """The body as it is stored: a JSON text, or for a copy an object with such texts in it."""
+        if key.tenant == SYSTEM_TENANT:
+            return body
+        original = _original_of(key)
+        if original is None or part != RECORD or (fields := _copied(body)) is None:
+            return self._sealed(key, body, part)
+        outer = {
+            "sealed": msgspec.Raw(self._sealed(key, _encoder.encode({**fields, SNAPSHOT: None}), part)),
+            SNAPSHOT: msgspec.Raw(self._sealed(original(fields), bytes(fields[SNAPSHOT]), RECORD)),
+            TOLD: fields[TOLD],
+        }
+        return _encoder.encode(outer)
+
+    def open(self, key: Key, body: bytes, part: str) -> bytes:
+        """What was sealed; a body that is plain as it is. Raises CannotOpen."""
+        if key.tenant == SYSTEM_TENANT:
+            return body
+        if body.startswith(PREFIX):
+            return self._opened(key, body, part)
+        original = _original_of(key)
+        if original is None or not body.startswith(b'{"sealed":"sealed:') or (fields := _copied(body)) is None:
+            return body
+        whole = msgspec.json.decode(self._opened(key, bytes(fields["sealed"]), part), type=dict[str, msgspec.Raw])
+        whole[SNAPSHOT] = msgspec.Raw(self._opened(original(fields), bytes(fields[SNAPSHOT]), RECORD))
+        return _encoder.encode(whole)
+
+    def _sealed(self, key: Key, body: bytes, part: str) -> bytes:
+        return PREFIX + base64.b64encode(self._codec.encode(body, About(*key, part))) + b'"'
+
+    def _opened(self, key: Key, body: bytes, part: str) -> bytes:
+        return self._codec.decode(base64.b64decode(body[len(PREFIX) : -1]), About(*key, part))
+
+    def __repr__(self) -> str:
+        return f"Sealer({self._codec!r})"
+
+
+def _copied(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """The fields of a body that holds a copy; None where it holds none."""
+    try:
+        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        msgspec.json.decode(fields[TOLD], type=Copied)
+    except (msgspec.MsgspecError, KeyError):
+        return None
+    return fields if SNAPSHOT in fields else None
+
+
+def _original_of(key: Key) -> Callable[[Mapping[str, msgspec.Raw]], Key] | None:
+    """What gives the original's key by the fields of its copy under `key`; None where `key` is no copy's."""
+    id_, slash, _ = key.id.partition("/")
+    if key.kind != COPY or not slash:
+        return None
+    return lambda fields: Key(key.tenant, key.user, msgspec.json.decode(fields[TOLD], type=Copied).kind, id_)
 
 
 def check_opened(body: bytes, what: str) -> None:

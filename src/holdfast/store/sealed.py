@@ -2,12 +2,11 @@
 
 Sealed are the bodies of records and events, and the deltas. Plain stay keys, statuses, labels, dues, owners and names
 of events: claims and indexes work by them. A delta holds the whole sealed body, so that `verify`, `repair` and `trim`
-of the store inside work without a key.
+of the store inside work without a key. `seal` says how a body is sealed.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
@@ -42,7 +41,7 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Stream
-from holdfast.store.seal import PREFIX, SEAL, SEALED_BYTES_MAX, About, CannotOpen, Codec
+from holdfast.store.seal import EVENT, RECORD, SEAL, SEALED_BYTES_MAX, CannotOpen, Codec, Sealer
 
 
 class SealedStore:
@@ -66,7 +65,7 @@ class SealedStore:
                 f"{can.payload_bytes_max}; open_store(url, payload_bytes_max={SEALED_BYTES_MAX})"
             )
         self._inner = inner
-        self._codec = codec
+        self._sealer = Sealer(codec)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -158,31 +157,23 @@ class SealedStore:
         )
 
     def _sealed_write(self, write: Put | Delete) -> Put | Delete:
-        return replace(write, body=self._seal(write.key, write.body, "record")) if isinstance(write, Put) else write
+        return (
+            replace(write, body=self._sealer.seal(write.key, write.body, RECORD)) if isinstance(write, Put) else write
+        )
 
     def _sealed_event(self, event: NewEvent, bodies: Mapping[Key, bytes]) -> NewEvent:
         """The event with the body that its record gets as its delta: the same sealed bytes, so that both agree."""
         if event.key.tenant == SYSTEM_TENANT:
             return event
-        body = self._seal(event.key, event.body, "event")
+        body = self._sealer.seal(event.key, event.body, EVENT)
         if not event.delta:
             return replace(event, body=body)
         if event.key not in bodies:
             raise InvalidInput(f"{event.name} of {event.key}: expected a delta beside a write of its record, saw none")
         return replace(event, body=body, delta=b'{"full":%b}' % bodies[event.key])
 
-    def _seal(self, key: Key, body: bytes, part: str) -> bytes:
-        if key.tenant == SYSTEM_TENANT:
-            return body
-        return PREFIX + base64.b64encode(self._codec.encode(body, About(*key, part))) + b'"'
-
-    def _open(self, key: Key, body: bytes, part: str) -> bytes:
-        if key.tenant == SYSTEM_TENANT or not body.startswith(PREFIX):
-            return body
-        return self._codec.decode(base64.b64decode(body[len(PREFIX) : -1]), About(*key, part))
-
     def _opened(self, record: Record) -> Record:
-        return replace(record, body=self._open(record.key, record.body, "record"))
+        return replace(record, body=self._sealer.open(record.key, record.body, RECORD))
 
     def _opened_if_possible(self, record: Record) -> Record:
         try:
@@ -194,9 +185,9 @@ class SealedStore:
         delta = event.delta
         if delta:
             full = msgspec.json.decode(delta, type=dict[str, msgspec.Raw]).get("full")
-            if full is not None and bytes(full).startswith(PREFIX):
-                delta = b'{"full":%b}' % self._open(event.key, bytes(full), "record")
-        return replace(event, body=self._open(event.key, event.body, "event"), delta=delta)
+            if full is not None:
+                delta = b'{"full":%b}' % self._sealer.open(event.key, bytes(full), RECORD)
+        return replace(event, body=self._sealer.open(event.key, event.body, EVENT), delta=delta)
 
     def __repr__(self) -> str:
         return f"SealedStore({self._inner!r})"

@@ -199,14 +199,14 @@ class MendingContract(Contract):
         await write_history(store, BODIES[:3], "b")
         before = await must_read(store, "a")
         await damage(store, key("a"), planted)
-        left = list((await held(store, key("a"))).events)[lost:]
+        left = [(row.position, row.digest) for row in (await held(store, key("a"))).events][lost:]
         (words,) = await store.repair()
         assert "the record is as it was, proven by its digest" in words
         assert (f"{lost} of {lost + len(left)} rows went" if lost else "its journal lacks rows") in words
         after = await must_read(store, "a")
         assert (after.body, after.version, after.owner, after.epoch) == (before.body, 30, "", 0)
         *kept, told = await store.events(ANA, record=key("a"))
-        assert kept == left
+        assert [(row.position, row.digest) for row in kept] == left
         assert (told.name, told.version, journal.rebuild([told])) == ("repaired", 30, BODIES[-1])
         assert (await store.events(ANA, stream=("acme", "ana")))[-1] == told, "and whoever follows the user hears of it"
         assert await store.repair() == []
