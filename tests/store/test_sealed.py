@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from holdfast import About, CannotOpen, Codec, Corrupt, Engine, Retry, RunContext, SealedStore, Workflow
+from holdfast import About, CannotOpen, Codec, Corrupt, Engine, InvalidInput, Retry, RunContext, SealedStore, Workflow
 from holdfast.integrations.aes_gcm import AesGcm
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import open_store
@@ -18,7 +18,9 @@ from holdfast.store.records import Query
 from holdfast.store.sealed import open_sealed
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance import AdminContract, StoreContract
-from holdfast.testing.conformance.samples import ANA, change, event, key, put, read_onefrom holdfast.testing.servers import ValkeyServer
+from holdfast.testing.conformance.samples import ANA, change, event, key, put, read_one
+from holdfast.testing.servers import ValkeyServer
+from tests.cli import shop
 
 OLD, NEW = os.urandom(32), os.urandom(32)
 CANARY = "canary-5f1d"
@@ -195,3 +197,79 @@ async def test_a_run_goes_on_under_the_keys_in_another_engine_and_not_without_th
     assert (await inner.verify()).is_clean
     await inner.close()
     assert written == [CANARY.upper(), "PLAIN"]
+
+
+async def test_an_engine_seals_what_its_url_names(tmp_path: Path) -> None:
+    """And one without a codec is refused there, before it writes anything plain."""
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    workflow = Workflow("letter", data=dict)
+    workflow.wait("review", start=True, on={"send": "sent"})
+    workflow.final("sent")
+    codec = AesGcm({"old": OLD}, current="old")
+    async with Engine(url, workflow, codec=codec) as engine:
+        await engine.start("letter", {"text": CANARY * 30_000}, id="L-1")
+        await engine.start("letter", {"text": CANARY}, id="L-2")
+    assert CANARY.encode() not in bytes_below(tmp_path)
+    for works in (True, False):
+        with pytest.raises(CannotOpen, match=r"expected a codec.*Engine\(url, ..., codec=...\)"):
+            async with Engine(url, workflow, works=works):
+                pass
+    async with Engine(url, workflow, codec=codec, works=False) as door:
+        run = await door.client().get("L-1")
+        await run.send("send", by="ana")
+        assert run.state == "sent"
+
+
+async def test_a_store_is_sealed_once_and_takes_what_sealing_makes_of_the_largest_body() -> None:
+    with pytest.raises(InvalidInput, match="open_store\\(url, payload_bytes_max=2097152\\)"):
+        sealed(MemoryStore())
+    with pytest.raises(InvalidInput, match="without a codec, saw one before it"):
+        sealed(sealed(MemoryStore(payload_bytes_max=TWICE)))
+    store = sealed(MemoryStore(payload_bytes_max=TWICE))
+    largest = b'"' + b"x" * (1024 * 1024 - 2) + b'"'
+    await store.commit(ANA, change(put("a", body=largest), event("a")))
+    assert (await read_one(store, "a")).body == largest
+
+
+async def test_suspects_are_not_tried_apart_where_the_codec_cannot_be_found_again() -> None:
+    """A store that the caller opened cannot be opened by another process, nor can a codec that is in no module."""
+    workflow = Workflow("letter", data=dict)
+    workflow.final("sent")
+    workflow.wait("review", start=True, on={"send": "sent"})
+    inner = open_store("memory:", payload_bytes_max=TWICE)
+    async with Engine(sealed(inner), workflow) as engine:
+        assert engine.inside.recovery.quarantine is None
+
+
+async def test_a_codec_in_no_module_is_named_where_suspects_would_be_tried(tmp_path: Path) -> None:
+    codec = AesGcm({"old": OLD}, current="old")
+    async with Engine(f"sqlite:///{tmp_path / 'runs.db'}", shop.workflow, codec=codec) as engine:
+        quarantine = engine.inside.recovery.quarantine
+        assert quarantine is not None
+        assert not quarantine.send()
+        assert "codec AesGcm(['old'], current='old') is not an attribute of a module" in str(quarantine.why_not)
+
+
+async def test_a_checkpoint_puts_its_run_back_without_a_key(tmp_path: Path) -> None:
+    """`repair` of the store inside; the contract has the ways in which a journal fails to tell."""
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    codec = AesGcm({"old": OLD}, current="old")
+    async with Engine(url, shop.workflow, codec=codec) as engine:
+        run = await engine.start("shop", "lamp", id="INC-0", user="ana")
+        await run.reach("review.awaiting")
+        await engine.client("ana").checkpoint("INC-0", "kept")
+    inner = open_store(url, payload_bytes_max=TWICE)
+    key_ = run.run.key
+    async with inner.snapshot() as view:
+        history = await anext(each async for each in view.histories() if each.key == key_)
+    assert history.row is not None
+    spoilt = replace(history.row.record, body=b'"lost"')
+    await inner.load([replace(history, row=history.row._replace(record=spoilt), events=())])
+    (words,) = await inner.repair()
+    assert "rebuilt from its copy 'kept'" in words
+    await inner.close()
+    async with Engine(url, shop.workflow, codec=codec) as engine:
+        again = await engine.get("INC-0", user="ana")
+        assert again.data.item == "lamp"
+        (copy,) = [each for each in await engine.client("ana").checkpoints("INC-0") if each.name]
+        assert copy.state == "review:awaiting"

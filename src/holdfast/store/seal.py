@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -26,6 +25,7 @@ SNAPSHOT, TOLD = "snapshot", "record"
 """The two fields of a copy that a repair goes by."""
 
 _encoder = msgspec.json.Encoder()
+_bytes = msgspec.json.Decoder(bytes)
 
 
 class About(NamedTuple):
@@ -93,10 +93,10 @@ class Sealer:
         return _encoder.encode(whole)
 
     def _sealed(self, key: Key, body: bytes, part: str) -> bytes:
-        return PREFIX + base64.b64encode(self._codec.encode(body, About(*key, part))) + b'"'
+        return PREFIX + _encoder.encode(self._codec.encode(body, About(*key, part)))[1:]  # bytes become Base64
 
     def _opened(self, key: Key, body: bytes, part: str) -> bytes:
-        return self._codec.decode(base64.b64decode(body[len(PREFIX) : -1]), About(*key, part))
+        return self._codec.decode(_bytes.decode(b'"' + body[len(PREFIX) :]), About(*key, part))
 
     def __repr__(self) -> str:
         return f"Sealer({self._codec!r})"

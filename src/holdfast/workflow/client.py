@@ -20,6 +20,7 @@ from holdfast.limits import Limit
 from holdfast.limits.service import PLACE_TTL_S
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.store.seal import CannotOpen
 from holdfast.workflow import begin, past, rules
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit
@@ -157,7 +158,10 @@ class Client:
             raise Rejected(
                 f"run {ref}: several runs have this id: {', '.join(record.key.id for record in mine)}; name one of them"
             )
-        return Stored.of(mine[0])
+        try:
+            return Stored.of(mine[0])
+        except CannotOpen:
+            return await self.load(mine[0].key)  # which says which key is missing
 
     async def load(self, key: Key) -> Stored:
         """The run of a key as it stands."""

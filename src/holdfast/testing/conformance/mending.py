@@ -19,6 +19,7 @@ from holdfast.store.audit import History
 from holdfast.store.copies import COPY
 from holdfast.store.digest import digest_of, digest_of_event
 from holdfast.store.records import Event, Key, Record
+from holdfast.store.rules import moment
 from holdfast.testing.conformance.samples import (
     ANA,
     BODIES,
@@ -227,10 +228,11 @@ class MendingContract(Contract):
         for version, body in enumerate(BODIES[20:25], 21):
             await step(store, version, body, before=before)
             before = body
-        sent = put("a", expect=25, body=codec.encode(BODIES[25]), due=7.5, queue="q", labels={"x": "y"})
+        due = 1795932085.6444519  # finer than what a store keeps of a time: its digest is over what it keeps
+        sent = put("a", expect=25, body=codec.encode(BODIES[25]), due=due, queue="q", labels={"x": "y"})
         owned = replace(sent, status="open", owner="me", raise_epoch=True)
         await store.commit(ANA, change(owned, event("a", delta=journal.delta(before, BODIES[25], 26))))
-        await keep_copy(store, "good")
+        await keep_copy(store, "good", due=due)
         before = BODIES[25]
         for version, body in enumerate(BODIES[26:], 27):
             await step(store, version, body, before=before)
@@ -241,7 +243,7 @@ class MendingContract(Contract):
         assert "what it decided after version 26 is lost" in words
         record = await must_read(store, "a")
         assert (record.version, record.owner, record.epoch) == (31, "", 2)
-        assert (record.status, record.due, record.queue, dict(record.labels)) == ("open", 7.5, "q", {"x": "y"})
+        assert (record.status, record.due, record.queue, dict(record.labels)) == ("open", moment(due), "q", {"x": "y"})
         assert json.loads(record.body) == BODIES[25]
         assert (await store.verify()).is_clean
         await goes_on(store)
