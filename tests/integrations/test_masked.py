@@ -129,7 +129,7 @@ async def test_an_operator_decides_through_masks_and_the_handlers_miss_nothing(t
 
     @wf.state("pay", to="done")
     async def pay(ctx: RunContext) -> None:
-        paid.extend([ctx.data["iban"], ctx.input["iban"], ctx.signal.data["note"]])
+        paid.extend([ctx.data["iban"], ctx.input["iban"], ctx.signal["data"]["note"]])
 
     wf.final("done")
     url = f"sqlite:///{tmp_path / 'runs.db'}"

@@ -17,19 +17,21 @@ WARM_UP_SHARE = 0.25
 """Of the soak. Not judged."""
 SAMPLES_MIN = 16
 """Of a process, or nothing is said about it."""
-GROWTH_MAX: Mapping[str, float] = {"memory_mib": 4.0, "descriptors": 8.0, "connections": 8.0}
+GROWTH_MAX: Mapping[str, float] = {"memory_mib": 4.0, "descriptors": 8.0, "connections": 8.0, "runs": 50.0}
 """What each figure may have grown by, from the warm process to the end, however long the soak was: memory that stays
-small in an hour stays small in a year. Eight is what a pool of connections may open when it is asked for more."""
+small in an hour stays small in a year. Eight is what a pool of connections may open when it is asked for more; more
+runs at work than that are a machine that cannot keep up, whose memory says nothing."""
 
 
 class Sample(NamedTuple):
-    """What one process had at a moment (seconds since the soak began)."""
+    """What one process had at a moment (seconds since the soak began). `runs`: at work there."""
 
     by: str
     at_s: float
     memory_mib: float
     descriptors: int
     connections: int
+    runs: int = 0
 
 
 class Growth(NamedTuple):
@@ -60,7 +62,7 @@ class Most(NamedTuple):
 
 
 def growths(samples: Iterable[Sample], *, lasted_s: float) -> list[Growth]:
-    """How memory, descriptors and connections went in each process that was there from the beginning to the end."""
+    """How each figure went in each process that was there from the beginning to the end."""
     warm_s = lasted_s * WARM_UP_SHARE
     found = []
     for name, own in _by_process(samples).items():

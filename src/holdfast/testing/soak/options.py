@@ -79,6 +79,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     plant: str = ""
 
 
+def live_file(folder: Path, by: str) -> Path:
+    """Where a process tells how many runs it works on."""
+    return folder / f"process-{by}.live"
+
+
 class SoakReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a soak did and found. `torments`: how often each was inflicted; `runs` by how they stand in the end;
     `effects` that happened, and those `presented` again under a key that was known; `settled_s`: how long all took to
