@@ -25,12 +25,12 @@ from holdfast.workflow import begin, past, rules
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.build import Built
+from holdfast.workflow.chunks import has_input_of, with_data, with_input
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.fairness import NORMAL, Priority, priority_of
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
-from holdfast.workflow.large import has_input_of, with_data, with_input
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.retention import forks_key, with_fork
