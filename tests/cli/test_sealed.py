@@ -11,7 +11,7 @@ from holdfast import Engine
 from holdfast.cli import rules
 from holdfast.integrations.aes_gcm import AesGcm
 from holdfast.integrations.masked import Masked
-from tests.cli.conftest import CODE, Call
+from tests.cli.conftest import CODE, Answer, Call
 from tests.cli.shop import HASH, settled, workflow
 
 codec = AesGcm({"k1": bytes(32)}, current="k1")
@@ -75,6 +75,36 @@ def test_without_the_key_it_says_which(call: Call) -> None:
     answer = call("show", "INC-0", "--codec", f"{HERE}:other")
     assert answer.code == rules.USAGE, "not damage: nobody is sent for his last backup"
     assert "expected key 'k1', saw only ['k2']" in " ".join(answer.err.split())
+
+
+def test_one_run_under_another_key_does_not_hide_the_others(call: Call, store: str) -> None:
+    async def fill() -> None:
+        async with Engine(store, workflow, codec=other) as engine:
+            await engine.start("shop", "flaky", id="INC-9", user="eve")
+            await settled(engine, "INC-9", "eve")
+
+    asyncio.run(fill())
+    lines = {line["ticket"]: line for line in call("ps", "--json", *CODEC).documents}
+    assert lines.keys() == {"INC-0", "INC-9"}
+    assert (lines["INC-9"]["status"], lines["INC-9"]["where"], lines["INC-9"]["user"]) == (
+        "waiting",
+        ["error_handling"],
+        "eve",
+    )
+    assert lines["INC-9"]["reason"] == "sealed under a key that this codec does not have"
+    assert lines["INC-0"]["where"] == ["review:awaiting"]
+
+
+def test_doctor_needs_no_key_but_for_the_locks(call: Call, store: str) -> None:
+    async def hold_while(words: tuple[str, ...]) -> Answer:
+        async with Engine(store, workflow, codec=codec) as engine, engine.lock("repository", "lamp", user="ana"):
+            return await asyncio.to_thread(call, "doctor", "--json", *words)
+
+    assert call("pause", "INC-0", *CODEC).code == 0
+    for words, locks in (((), 0), (CODEC, 1)):
+        (page,) = asyncio.run(hold_while(words)).documents
+        assert len(page["facts"]["locks"]) == locks
+        assert page["facts"]["counts"]["paused"] == 1
 
 
 @pytest.mark.parametrize("place", ["nowhere:codec", f"{HERE}:lost", f"{HERE}:no_codec", "codec"])
