@@ -50,7 +50,8 @@ from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
-from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
+from holdfast.store.seal import About, CannotOpen, Codec
+from holdfast.store.sealed import SealedStore
 from holdfast.workflow import (
     Checkpoint,
     Client,

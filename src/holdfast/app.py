@@ -27,6 +27,7 @@ from pydantic_settings import (
 from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.names import DEFAULT_TENANT
 from holdfast.store.place import without_secret
+from holdfast.store.seal import Codec
 from holdfast.workflow.workflow import Workflow
 
 FILE = "holdfast.toml"
@@ -38,7 +39,8 @@ class Settings(BaseSettings):
     """What a program of holdfast needs to know before it starts.
 
     `store`: a URL as `open_store` takes it. `app`: where the workflows are, each "module:attribute". `user`: act for
-    this user alone (absent: for the whole tenant, as an operator). `by`: who acts, for the audit trail.
+    this user alone (absent: for the whole tenant, as an operator). `by`: who acts, for the audit trail. `codec`: where
+    the codec of a sealed store is, "module:attribute".
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, toml_file=FILE, frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     user: str | None = None
     by: str | None = None
     app: Annotated[tuple[str, ...], NoDecode] = ()
+    codec: str | None = None
 
     @pydantic.field_validator("app", mode="before")
     @classmethod
@@ -99,28 +102,47 @@ def load_workflows(places: Iterable[str]) -> list[Workflow]:
 
     Modules are also looked for in the current folder. Raises InvalidInput for a place that has none.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     return [workflow for place in places for workflow in _workflows_at(place)]
 
 
-def _workflows_at(place: str) -> list[Workflow]:
+def load_codec(place: str) -> Codec:
+    """The codec at "module:attribute": one, or a function without arguments that gives one. Modules are also looked for
+    in the current folder. Raises InvalidInput where there is none."""
+    found = _found_at("codec", place, such_as="secrets_of_ours:codec")
+    if callable(found):
+        found = _called("codec", found, place)
+    if not all(callable(getattr(found, name, None)) for name in ("encode", "decode")):
+        raise InvalidInput(
+            f"codec {place}: expected an object with encode and decode, or a function without arguments that gives "
+            f"one, saw {type(found).__name__}"
+        )
+    codec: Codec = found
+    return codec
+
+
+def _found_at(what: str, place: str, *, such_as: str) -> Any:
+    """What stands at "module:attribute"."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     module_name, colon, attribute = place.partition(":")
     if not (colon and module_name and attribute):
-        raise InvalidInput(f'workflow: expected "module:attribute" such as "incidents:workflow", saw {place!r}')
+        raise InvalidInput(f'{what}: expected "module:attribute" such as "{such_as}", saw {place!r}')
     try:
         found: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             found = getattr(found, name)
     except ModuleNotFoundError as error:
-        raise InvalidInput(
-            f"workflow {place}: there is no module {error.name!r}; looked in {sys.path[0]} too"
-        ) from error
+        raise InvalidInput(f"{what} {place}: there is no module {error.name!r}; looked in {sys.path[0]} too") from error
     except AttributeError as error:
-        raise InvalidInput(f"workflow {place}: expected that attribute: {error}") from error
+        raise InvalidInput(f"{what} {place}: expected that attribute: {error}") from error
+    return found
+
+
+def _workflows_at(place: str) -> list[Workflow]:
+    found = _found_at("workflow", place, such_as="incidents:workflow")
     if callable(found) and not isinstance(found, type):
-        found = _called(found, place)
+        found = _called("workflow", found, place)
     workflows = list(found) if isinstance(found, list | tuple) else [found]
     for workflow in workflows:
         if not isinstance(workflow, Workflow):
@@ -131,10 +153,10 @@ def _workflows_at(place: str) -> list[Workflow]:
     return workflows
 
 
-def _called(function: Any, place: str) -> Any:
+def _called(what: str, function: Any, place: str) -> Any:
     try:
         return function()
     except TypeError as error:
-        raise InvalidInput(f"workflow {place}: expected a function without arguments: {error}") from error
+        raise InvalidInput(f"{what} {place}: expected a function without arguments: {error}") from error
     except HoldfastError as error:
-        raise InvalidInput(f"workflow {place}: it could not be made: {error}") from error
+        raise InvalidInput(f"{what} {place}: it could not be made: {error}") from error

@@ -24,6 +24,11 @@ ON_MEMORY = pytest.mark.parametrize("open_lab", ["memory", "cold"], indirect=Tru
 ON_ALL = pytest.mark.parametrize("open_lab", ["memory", "cold", "sqlite", "postgresql"], indirect=True)
 """For what is promised by a commit, and so by each kind of store."""
 
+EVERYWHERE = pytest.mark.parametrize(
+    "open_lab", ["memory", "cold", "sqlite", "postgresql", "redis", "mirror"], indirect=True
+)
+"""For what is promised by many records together: each kind of store has its own way to judge them at once."""
+
 
 class World:
     """What steps touch outside: counts calls by name, and honours idempotency keys as a good receiver does."""

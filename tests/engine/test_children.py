@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import InvalidDefinition, InvalidInput, Retry, RunContext, RunHandle, Workflow
+from holdfast import InvalidDefinition, InvalidInput, Retry, RunContext, RunHandle, Workflow, codec
+from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import Query, Scope
 from holdfast.testing import Lab
 from holdfast.workflow.run import RUN, decode_run
@@ -247,6 +248,39 @@ async def test_a_restart_between_the_word_and_its_judgement_loses_nothing(open_l
 
 async def _record(lab: Lab, run_id: str) -> bytes:
     return (await lab.store.scan(Scope.system(), Query(kind=RUN, prefix=run_id))).records[0].body
+
+
+@ON_ALL
+async def test_a_child_takes_an_input_as_large_as_any_run_does(open_lab: OpenLab) -> None:
+    """Kept in chunks of its own, which go with it; a grandchild's too. The handler sees it whole."""
+    text, seen = "x" * 3_000_000, []
+    grandchild = Workflow("grandchild", data=dict)
+
+    @grandchild.state("look", start=True, to="over")
+    async def look(ctx: RunContext) -> None:
+        seen.append(ctx.input["text"])
+
+    grandchild.final("over")
+    middle = Workflow("build", data=dict)
+    middle.child("more", workflow="grandchild", start=True, to="built", input=lambda data: {"text": text + "y"})
+    middle.final("built")
+    lab = await open_lab(parent(input=lambda data: {"of": text}, into=None), middle, grandchild)
+    run = await lab.start("release")
+    await lab.settle()
+    assert (await run.refresh()).state == "shipped"
+    assert seen == [text + "y"]
+    (begun,) = await children_of(lab, run)
+    assert begun.run.blobs["input"].size_bytes == len(codec.encode({"of": text}, bytes_max=BLOB_BYTES_MAX))
+    assert codec.decode(await begun.get_blob(begun.run.blobs["input"])) == {"of": text}
+
+
+@ON_MEMORY
+async def test_a_childs_input_beyond_what_any_run_takes_is_its_states_failure(open_lab: OpenLab) -> None:
+    lab = await open_lab(parent(input=lambda data: "x" * BLOB_BYTES_MAX), child())
+    run = await lab.start("release")
+    await lab.settle()
+    assert (await run.refresh()).status == "failed"
+    assert f"expected at most {BLOB_BYTES_MAX} bytes" in run.run.reason
 
 
 @ON_MEMORY

@@ -11,7 +11,7 @@ from holdfast.limits import WAITER, LimitBook, LimitView, look_at_limits
 from holdfast.store.records import Change, Query, Scope
 from holdfast.testing import Gate, Lab
 from tests.engine.journal import told
-from tests.engine.labs import ON_ALL, ON_MEMORY, OpenLab, World, nothing
+from tests.engine.labs import EVERYWHERE, ON_MEMORY, OpenLab, World, nothing
 
 TWO = Limit("llm", places=2)
 
@@ -44,7 +44,7 @@ async def views(lab: Lab) -> dict[str, LimitView]:
     return {view.limit: view async for view in look_at_limits(lab.engine.store, Scope.system())}
 
 
-@ON_ALL
+@EVERYWHERE
 async def test_no_more_than_its_places_work_and_the_others_go_on_in_turn(open_lab: OpenLab) -> None:
     world = World()
     lab, gates = await opened(open_lab, world, TWO)
@@ -84,6 +84,7 @@ async def test_who_waits_needs_no_place_of_the_engine(open_lab: OpenLab) -> None
     assert len(lab.engine.inside.crew) == 1, "the other one had a place, and ended"
 
 
+@EVERYWHERE
 async def test_the_line_is_fair_over_users(open_lab: OpenLab) -> None:
     world = World()
     lab, gates = await opened(open_lab, world, Limit("llm", places=1), names="abcdefxy")
@@ -114,7 +115,7 @@ async def test_one_of_each_user(open_lab: OpenLab) -> None:
     assert world.calls == {"a": 1, "c": 1, "d": 1}
 
 
-@ON_ALL
+@EVERYWHERE
 async def test_a_rate_spaces_the_attempts_without_a_look_in_between(open_lab: OpenLab) -> None:
     world = World()
     lab, gates = await opened(open_lab, world, Limit("llm", rate="6/1m", burst=2))
@@ -193,6 +194,7 @@ async def test_who_leaves_the_line_is_not_waited_for(open_lab: OpenLab, act: str
     assert page.records == ()
 
 
+@EVERYWHERE
 async def test_a_pause_and_an_end_give_the_place_back(open_lab: OpenLab) -> None:
     world = World()
     lab, _ = await opened(open_lab, world, Limit("llm", places=1))
@@ -207,6 +209,7 @@ async def test_a_pause_and_an_end_give_the_place_back(open_lab: OpenLab) -> None
     assert world.calls == {"a": 2, "b": 1}
 
 
+@EVERYWHERE
 async def test_several_limits_are_had_together(open_lab: OpenLab) -> None:
     world = World()
     limits = (Limit("llm", places=2, rate="100/1s", burst=9), Limit("runs", places=1, per="user"))
@@ -253,6 +256,7 @@ async def test_regions_beside_each_other_wait_alone(open_lab: OpenLab) -> None:
     assert (await run.refresh()).status == "done"
 
 
+@EVERYWHERE
 async def test_a_state_with_a_lock_and_a_limit_takes_the_lock_first(open_lab: OpenLab) -> None:
     world = World()
     lab = await open_lab()
@@ -319,6 +323,7 @@ async def test_two_workflows_that_declare_one_limit_differently_are_refused(open
         await lab.restart(one, two)
 
 
+@EVERYWHERE
 async def test_a_handler_takes_a_place_for_a_block(open_lab: OpenLab) -> None:
     """Blocks and states count together; the block of a handler that began again need not wait for its former self."""
     world, limit = World(), Limit("llm", places=1)
@@ -353,6 +358,7 @@ async def test_a_handler_takes_a_place_for_a_block(open_lab: OpenLab) -> None:
         assert (await lab.client.get(run.id)).status == "done"
 
 
+@EVERYWHERE
 async def test_blocks_spend_tokens_of_the_same_rate(open_lab: OpenLab) -> None:
     limit = Limit("llm", rate="1/10s")
     lab, gates = await opened(open_lab, World(), limit)
@@ -369,6 +375,7 @@ async def test_blocks_spend_tokens_of_the_same_rate(open_lab: OpenLab) -> None:
     assert (await run.refresh()).status == "done"
 
 
+@EVERYWHERE
 async def test_a_place_that_nobody_renews_lapses(open_lab: OpenLab) -> None:
     """The block's process is gone: its place is free once the lease ran out, and who stands in line is told by time."""
     limit = Limit("llm", places=1)

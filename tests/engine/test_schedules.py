@@ -55,6 +55,14 @@ async def test_each_due_time_starts_one_run(open_lab: OpenLab) -> None:
     assert (record.due, state_of(record).started, state_of(record).last_due) == (MIDNIGHT + 20, 3, MIDNIGHT + 15)
 
 
+@ON_ALL
+async def test_a_schedules_input_is_as_large_as_any_runs(open_lab: OpenLab) -> None:
+    lab = await open_lab(swept("5s", input={"text": "x" * 1_000_000}))
+    await lab.skip("6s")
+    (run,), _ = await lab.engine.client("ana").runs(workflow="sweep")
+    assert codec.decode(await run.get_blob(run.run.blobs["input"])) == {"text": "x" * 1_000_000}
+
+
 @ON_MEMORY
 @pytest.mark.parametrize(
     ("policy", "expected"),

@@ -134,7 +134,7 @@ async def _drilled(desk: Desk, place: Path, *, against: bool) -> None:
     async with contextlib.AsyncExitStack() as stack:
         store = await stack.enter_async_context(desk.opened()) if against else None
         with _ended_by_sigterm():
-            done = await tried(place, now_s=SystemClock().time_s(), against=store)
+            done = await tried(place, now_s=SystemClock().time_s(), against=store, codec=desk.codec())
     desk.output.one(done, tables.drill_page)
     if not done.is_good:
         raise typer.Exit(CORRUPT)

@@ -23,6 +23,9 @@ _SHARED: dict[str, Any] = {
     "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}.")],
     "is_json": Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one a line.")],
 }
+_SEALED: dict[str, Any] = {
+    "codec": Annotated[str | None, typer.Option(metavar="MODULE:NAME", help="Where the codec of a sealed store is.")]
+}
 _SCOPED: dict[str, Any] = {
     "tenant": Annotated[str | None, typer.Option(help="Whose runs.")],
     "user": Annotated[str | None, typer.Option(help="This user's runs only; without it, the whole tenant's.")],
@@ -44,9 +47,9 @@ def command(
 
     The rest of its parameters, all of them with `Annotated` types, are arguments and options of its own.
     """
-    shared = _SHARED | (_SCOPED if is_scoped else {}) | (_ACTING if acts else {})
+    shared = _SHARED | _SEALED | (_SCOPED if is_scoped else {}) | (_ACTING if acts else {})
     if not has_store:
-        shared = {option: kind for option, kind in shared.items() if option != "store"}
+        shared = {option: kind for option, kind in shared.items() if option not in ("store", "codec")}
 
     def register(work: Work) -> Work:
         hints = get_type_hints(work, include_extras=True)

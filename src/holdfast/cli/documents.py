@@ -18,6 +18,7 @@ from holdfast.limits.records import slot_of
 from holdfast.locks import LockView, TicketView
 from holdfast.observe.rules import Health
 from holdfast.store.records import Event, Record
+from holdfast.store.seal import CannotOpen
 from holdfast.workflow.admission import about_of, is_active, visits_of
 from holdfast.workflow.build import Built
 from holdfast.workflow.inbox import Waiting
@@ -217,8 +218,11 @@ def iso_or_none(time_s: float | None) -> str | None:
 
 
 def run_line(record: Record) -> RunLine:
-    """The line of a run's record."""
-    run = decode_run(record.body)
+    """The line of a run's record; of one that is sealed and does not open, what lies plain beside its payload."""
+    try:
+        run = decode_run(record.body)
+    except CannotOpen:
+        return _sealed_line(record)
     due = rules.next_due(run)
     since = min((leaf.entered_at for leaf in run.leaves.values()), default=record.written_at)
     return RunLine(
@@ -237,6 +241,26 @@ def run_line(record: Record) -> RunLine:
         owner=record.owner,
         version=record.version,
         priority=run.priority,
+    )
+
+
+def _sealed_line(record: Record) -> RunLine:
+    return RunLine(
+        id=record.key.id,
+        ticket=record.labels.get("ticket", ""),
+        workflow=record.queue,
+        user=record.key.user,
+        status=record.status,
+        where=(record.labels.get("main_state", ""),),
+        since=iso(record.written_at),
+        due=iso_or_none(record.due),
+        due_what="",
+        alert=0,
+        escalated=False,
+        reason="sealed under a key that this codec does not have",
+        owner=record.owner,
+        version=record.version,
+        priority="",
     )
 
 

@@ -24,6 +24,8 @@ from holdfast.store.copy import difference, histories, paired, place_of
 from holdfast.store.open import OpenStore
 from holdfast.store.protocol import Store
 from holdfast.store.records import SYSTEM_TENANT, Key, Query, Record, Scope
+from holdfast.store.seal import SEALED_BYTES_MAX, CannotOpen, Codec
+from holdfast.store.sealed import SealedStore
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.workflow.run import CHART, RUN, Run, decode_run, where_of
 
@@ -32,15 +34,18 @@ PROBLEMS_MAX = 100
 """How many problems are listed; all are counted."""
 
 
-async def drill(source: Path, *, now_s: float, against: OpenStore | None = None) -> DrillDocument:
+async def drill(
+    source: Path, *, now_s: float, against: OpenStore | None = None, codec: Codec | None = None
+) -> DrillDocument:
     """Restore `source` into a file that goes away again. `against`: the store that a restore would replace.
+    `codec` opens the runs of a sealed one; those that are not opened are counted by what lies plain.
 
     Raises what restoring raises, Corrupt first of all.
     """
     with tempfile.TemporaryDirectory(prefix="holdfast-drill-") as folder:
         began_s = monotonic_s()
         taken_at_s = archive.taken_at_s(source)
-        store = SqliteStore(Path(folder) / "drill.db", process="holdfast drill")
+        store = SqliteStore(Path(folder) / "drill.db", process="holdfast drill", payload_bytes_max=SEALED_BYTES_MAX)
         try:
             restored = await store.restore(source)
             restore_s = monotonic_s() - began_s
@@ -51,7 +56,7 @@ async def drill(source: Path, *, now_s: float, against: OpenStore | None = None)
                     f"expected {restored.records} records and {restored.events} events, as the backup has, saw "
                     f"{found.records} and {found.events} restored"
                 )
-            runs = await _Runs(store).examined()
+            runs = await _Runs(store if codec is None else SealedStore(store, codec)).examined()
             compared = None if against is None else await _compared(store, against)
         finally:
             await store.close()
@@ -91,6 +96,9 @@ class _Runs:
             try:
                 run = decode_run(record.body)
                 await self._look_at(run, record)
+            except CannotOpen:
+                self.statuses[record.status] += 1
+                self.states[f"{record.queue} sealed"] += 1
             except HoldfastError as error:
                 self.problems.append(f"{record.key}: {error.message}")
         return self

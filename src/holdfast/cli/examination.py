@@ -19,8 +19,9 @@ from holdfast.store.liveness import FileLiveness
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
+from holdfast.store.seal import CannotOpen
 from holdfast.workflow.ownership import ProcessInfo
-from holdfast.workflow.run import ACTIVE, PROCESS, RUN, Run, decode_run
+from holdfast.workflow.run import ACTIVE, PROCESS, RUN, RUNNABLE, Run, decode_run
 
 RUNS_MAX = 20_000
 """How many live runs are looked at; further ones are said to exist."""
@@ -34,14 +35,21 @@ async def examine(store: Store) -> StoreFacts:
     now = store.now_s()
     processes = await processes_of(store)
     alive = {process.id for process in processes if process.is_alive}
-    locks = await locks_of(store, Scope.system())
+    locks: list[LockLine] = []
+    with contextlib.suppress(CannotOpen):  # without the key nobody sees who holds them
+        locks = await locks_of(store, Scope.system())
     counts: Counter[str] = Counter(dict.fromkeys(ACTIVE, 0))
     notable: list[RunFacts] = []
     newest = now
     async for record in _live_runs(store):
         counts[record.status] += 1
         newest = max(newest, record.written_at)
-        run = decode_run(record.body)
+        try:
+            run = decode_run(record.body)
+        except CannotOpen:  # whether it could go on is not plain; that it stands still is
+            if record.status not in RUNNABLE:
+                notable.append(_sealed(record))
+            continue
         idle_s = _idle_s(run, record, alive, now)
         if idle_s is not None or run.status not in ("running", "waiting"):
             notable.append(_run(run, idle_s))
@@ -136,6 +144,17 @@ def _backup(last: LastBackup, now: float) -> BackupFacts:
 def _run(run: Run, idle_s: float | None) -> RunFacts:
     return RunFacts(
         id=run.id, ticket=run.ticket_id, workflow=run.queue, status=run.status, reason=run.reason, idle_s=idle_s
+    )
+
+
+def _sealed(record: Record) -> RunFacts:
+    """A run whose payload does not open here, by what lies plain beside it."""
+    return RunFacts(
+        id=record.key.id,
+        ticket=record.labels.get("ticket", ""),
+        workflow=record.queue,
+        status=record.status,
+        reason="sealed; name its codec to read why",
     )
 
 

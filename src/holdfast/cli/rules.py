@@ -11,6 +11,7 @@ from holdfast.cli.timetable import is_overdue
 from holdfast.clock import format_duration
 from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, InvalidInput, Unavailable
 from holdfast.observe.rules import Check, Health, Status, worst
+from holdfast.store.seal import CannotOpen
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.run import RUNNABLE, Run
 
@@ -39,6 +40,8 @@ LISTED_MAX = 5
 
 def exit_code(error: HoldfastError) -> int:
     """The exit code that an error ends a command with."""
+    if isinstance(error, CannotOpen):  # the key is missing: nothing says that the bytes are damaged
+        return USAGE
     if isinstance(error, Corrupt):
         return CORRUPT
     if isinstance(error, CommitUnknown):

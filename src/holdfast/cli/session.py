@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.app import DEFAULT_STORE, Settings, load_workflows, login_name
+from holdfast.app import DEFAULT_STORE, Settings, load_codec, load_workflows, login_name
 from holdfast.cli.output import Output
 from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput, NotFound, Rejected, Unavailable
@@ -21,6 +21,8 @@ from holdfast.store.open import OpenStore, open_store
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
+from holdfast.store.seal import Codec
+from holdfast.store.sealed import open_sealed
 from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.engine import Engine
@@ -115,12 +117,17 @@ class Desk:
     settings: Settings
     output: Output
 
+    def codec(self) -> Codec | None:
+        """The codec that the settings name."""
+        return load_codec(self.settings.codec) if self.settings.codec else None
+
     @contextlib.asynccontextmanager
     async def opened(self, url: str = "", *, must_exist: bool = True) -> AsyncIterator[OpenStore]:
         """The store that the settings name, or the one at `url`, for what operators do to it as a whole."""
         url = url or self.settings.store
         check_place(url, must_exist=must_exist)
-        store = open_store(url, process="holdfast command line")
+        codec, me = self.codec(), "holdfast command line"
+        store = open_store(url, process=me) if codec is None else open_sealed(url, codec, process=me)
         try:
             yield store
         finally:

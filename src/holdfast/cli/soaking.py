@@ -56,8 +56,13 @@ def _page(report: Any) -> Table:
         "at rest": f"{settled}, expected within {report.settle_s:g} s",
     }
     for growth in report.growth:
-        slope = f"{growth.slope_per_hour:+.2f} an hour"
-        rows[f"{growth.by} {growth.what}"] = f"{growth.early:.1f} to {growth.late:.1f}, {slope}"
+        course = f"{growth.start:.1f} at first, {growth.warm:.1f} warm, {growth.end:.1f} in the end"
+        rest = f"{growth.slope_per_hour:+.2f} an hour, {growth.peak:.1f} at most"
+        rows[f"{growth.by} {growth.what}"] = f"{course} (expected <= {growth.end_max:.1f}), {rest}"
+    others = report.others
+    if others.processes:
+        most = f"{others.memory_mib:.1f} MiB, {others.descriptors} descriptors, {others.connections} connections"
+        rows["the others"] = f"{others.processes} processes that were killed on the way had at most {most}"
     for name, faults in report.found.items():
         rows[name] = "\n".join([f"{len(faults)} faults", *faults[:SHOWN_MAX]])
     rows["found"] = "nothing" if report.is_clean else f"faults, with seed {report.seed}; evidence in {report.folder}"

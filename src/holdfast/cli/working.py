@@ -55,8 +55,13 @@ async def worker(
     check_place(desk.settings.store, must_exist=False)
     threads = ThreadPoolExecutor(thread_name_prefix=THREADS)
     engine = Engine(
-        desk.settings.store, *workflows, runs_max=concurrency, executor=threads, durable=not may_forget
-    )  # fmt: skip
+        desk.settings.store,
+        *workflows,
+        runs_max=concurrency,
+        executor=threads,
+        durable=not may_forget,
+        codec=desk.codec(),
+    )
     with stopped_by_signals() as stop:
         async with engine:
             info = engine.inside.ownership.info

@@ -14,6 +14,7 @@ import msgspec
 from holdfast import codec
 from holdfast.limits.rules import Ledger, Limit, next_at
 from holdfast.store.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix
+from holdfast.store.seal import check_opened
 
 LIMIT = "limit"
 WAITER = "limit-waiter"
@@ -71,8 +72,11 @@ def place_of(waiter: str) -> float:
 
 
 def decode_ledger(slot: str, record: Record | None) -> Ledger:
-    """The stored ledger of a slot, or one in which nothing is taken."""
-    return Ledger(slot) if record is None else _ledger_decoder.decode(record.body)
+    """The stored ledger of a slot, or one in which nothing is taken. Raises CannotOpen where it is sealed."""
+    if record is None:
+        return Ledger(slot)
+    check_opened(record.body, f"limit {slot}")
+    return _ledger_decoder.decode(record.body)
 
 
 def decode_waiter(record: Record) -> LimitWaiter:

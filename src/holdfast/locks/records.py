@@ -14,6 +14,7 @@ import msgspec
 from holdfast import codec
 from holdfast.locks.rules import LockTree, Ticket, root_of
 from holdfast.store.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix, Require
+from holdfast.store.seal import check_opened
 
 LOCK = "lock"
 LEASE = "lease"
@@ -55,7 +56,8 @@ def lock_tree(kind: str, name: str, record: Record | None) -> LockTree:
 
 
 def decode_tree(record: Record) -> LockTree:
-    """The tree in a stored record."""
+    """The tree in a stored record. Raises CannotOpen where it is sealed."""
+    check_opened(record.body, f"lock {record.key.id}")
     return _decoder.decode(record.body)
 
 

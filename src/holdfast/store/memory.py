@@ -54,7 +54,11 @@ class MemoryStore:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            durable=False, durability="nothing: it ends with this process", many_processes=False, location="memory:"
+            durable=False,
+            durability="nothing: it ends with this process",
+            many_processes=False,
+            location="memory:",
+            payload_bytes_max=self._payload_bytes_max,
         )
 
     def now_s(self) -> float:

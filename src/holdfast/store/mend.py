@@ -24,7 +24,7 @@ from holdfast.store.audit import History, problems_of, sound_part
 from holdfast.store.copies import COPY, good_copies
 from holdfast.store.digest import digest_of, digest_of_event, event_digest, event_payload
 from holdfast.store.records import Event, Key, Position, Record
-from holdfast.store.rules import TIME_S_MAX, Row, Stream, row_of
+from holdfast.store.rules import TIME_S_MAX, Row, Stream, moment, row_of
 
 REPAIRED = "repaired"
 """The name of the journal row that tells of a repair."""
@@ -200,7 +200,7 @@ def _rebuilt(history: History, part: History, source: _Source, place: _Place) ->
         epoch=_number(stored.epoch) + 1,
         change_id=f"{REPAIRED}:{place.position}",
         written_at=place.at,
-        due=stored.due if stored.due is not None and abs(stored.due) <= TIME_S_MAX else None,
+        due=moment(stored.due) if stored.due is not None and abs(stored.due) <= TIME_S_MAX else None,
     )
     words = [f"{history.key}: rebuilt from {source.words} at version {source.version}, as version {version}"]
     words.append("owner cleared and epoch raised")

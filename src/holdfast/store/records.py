@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from holdfast import codec
 from holdfast.errors import InvalidInput
 
 SYSTEM_TENANT = ""
@@ -281,6 +282,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     `durable`: an acknowledged commit survives the process and the machine; `durability` says in words what it survives.
     `many_processes`: several may share it.
     `lock_folder`: where processes of this host prove with a file lock that they live; None if they cannot.
+    `payload_bytes_max`: the largest body that it takes; `is_sealed`: a codec stands before what lies in it.
     """
 
     durable: bool
@@ -288,3 +290,5 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     many_processes: bool
     lock_folder: str | None = None
     location: str = ""
+    payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX
+    is_sealed: bool = False

@@ -2,26 +2,26 @@
 
 Sealed are the bodies of records and events, and the deltas. Plain stay keys, statuses, labels, dues, owners and names
 of events: claims and indexes work by them. A delta holds the whole sealed body, so that `verify`, `repair` and `trim`
-of the store inside work without a key.
+of the store inside work without a key. `seal` says how a body is sealed.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from holdfast import codec as json_codec
-from holdfast.errors import Corrupt, InvalidInput
+from holdfast.clock import Clock
+from holdfast.errors import InvalidInput
 from holdfast.store import gate, recent
 from holdfast.store.audit import History
-from holdfast.store.open import OpenStore
-from holdfast.store.protocol import Snapshot
+from holdfast.store.open import OpenStore, open_store
+from holdfast.store.protocol import Snapshot, Store
 from holdfast.store.records import (
     SYSTEM_TENANT,
     Capabilities,
@@ -41,56 +41,36 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Stream
+from holdfast.store.seal import EVENT, RECORD, SEAL, SEALED_BYTES_MAX, CannotOpen, Codec, Sealer
 from holdfast.store.server_breaker import ServerBreaker, breakers_of
-
-PREFIX = b'"sealed:'
-"""What a sealed body begins with: it is a JSON text, as every store wants JSON."""
-
-
-class About(NamedTuple):
-    """What some bytes belong to: associated data, so that they open nowhere else. `part`: "record" or "event"."""
-
-    tenant: str
-    user: str
-    kind: str
-    id: str
-    part: str
-
-    def __bytes__(self) -> bytes:
-        return json_codec.canonical(list(self))
-
-
-class Codec(Protocol):
-    """Turns payload bytes into payload bytes and back. Must not block: it is called on the loop."""
-
-    def encode(self, data: bytes, about: About) -> bytes: ...
-
-    def decode(self, data: bytes, about: About) -> bytes:
-        """What `encode` was given. Raises CannotOpen where the key is missing or wrong, or `about` another."""
-        ...
-
-
-class CannotOpen(Corrupt):
-    """A sealed payload does not open: its key is missing or wrong, or it was sealed for something else. `key_id`."""
 
 
 class SealedStore:
     """`inner` with every body of a tenant sealed by `codec`. The system's own records hold no payloads, and stay plain.
 
-    Bodies that were written before there was a codec are read as they are; their next write seals them. What a scan
-    or a claim cannot open it gives back sealed, so that one such record does not stop the others; `read` raises.
-    Base64 makes a body a third longer: open `inner` with a `payload_bytes_max` of 2 MiB.
+    `Engine(url, ..., codec=codec)` makes one; who opens stores himself puts it around one that takes bodies of 2 MiB,
+    for sealed ones are a third longer. Bodies that were written before there was a codec are read as they are; their
+    next write seals them. What a scan or a claim cannot open it gives back sealed, so that one such record does not
+    stop the others; `read` raises. Raises InvalidInput around a store that takes less, or has a codec already.
 
-    Example: `Engine(SealedStore(open_store(url, payload_bytes_max=2 * 1024 * 1024), AesGcm(keys, current="b")), wf)`.
+    Example: `SealedStore(open_store(url, payload_bytes_max=2 * 1024 * 1024), AesGcm(keys, current="b"))`.
     """
 
     def __init__(self, inner: OpenStore, codec: Codec) -> None:
+        can = inner.capabilities
+        if can.is_sealed:
+            raise InvalidInput(f"sealed store: expected {can.location} without a codec, saw one before it; give it one")
+        if can.payload_bytes_max < SEALED_BYTES_MAX:
+            raise InvalidInput(
+                f"sealed store: expected {can.location} to take bodies of {SEALED_BYTES_MAX} bytes, saw "
+                f"{can.payload_bytes_max}; open_store(url, payload_bytes_max={SEALED_BYTES_MAX})"
+            )
         self._inner = inner
-        self._codec = codec
+        self._sealer = Sealer(codec)
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._inner.capabilities
+        return replace(self._inner.capabilities, payload_bytes_max=json_codec.PAYLOAD_BYTES_MAX, is_sealed=True)
 
     def now_s(self) -> float:
         return self._inner.now_s()
@@ -181,31 +161,23 @@ class SealedStore:
         )
 
     def _sealed_write(self, write: Put | Delete) -> Put | Delete:
-        return replace(write, body=self._seal(write.key, write.body, "record")) if isinstance(write, Put) else write
+        return (
+            replace(write, body=self._sealer.seal(write.key, write.body, RECORD)) if isinstance(write, Put) else write
+        )
 
     def _sealed_event(self, event: NewEvent, bodies: Mapping[Key, bytes]) -> NewEvent:
         """The event with the body that its record gets as its delta: the same sealed bytes, so that both agree."""
         if event.key.tenant == SYSTEM_TENANT:
             return event
-        body = self._seal(event.key, event.body, "event")
+        body = self._sealer.seal(event.key, event.body, EVENT)
         if not event.delta:
             return replace(event, body=body)
         if event.key not in bodies:
             raise InvalidInput(f"{event.name} of {event.key}: expected a delta beside a write of its record, saw none")
         return replace(event, body=body, delta=b'{"full":%b}' % bodies[event.key])
 
-    def _seal(self, key: Key, body: bytes, part: str) -> bytes:
-        if key.tenant == SYSTEM_TENANT:
-            return body
-        return PREFIX + base64.b64encode(self._codec.encode(body, About(*key, part))) + b'"'
-
-    def _open(self, key: Key, body: bytes, part: str) -> bytes:
-        if key.tenant == SYSTEM_TENANT or not body.startswith(PREFIX):
-            return body
-        return self._codec.decode(base64.b64decode(body[len(PREFIX) : -1]), About(*key, part))
-
     def _opened(self, record: Record) -> Record:
-        return replace(record, body=self._open(record.key, record.body, "record"))
+        return replace(record, body=self._sealer.open(record.key, record.body, RECORD))
 
     def _opened_if_possible(self, record: Record) -> Record:
         try:
@@ -217,9 +189,30 @@ class SealedStore:
         delta = event.delta
         if delta:
             full = msgspec.json.decode(delta, type=dict[str, msgspec.Raw]).get("full")
-            if full is not None and bytes(full).startswith(PREFIX):
-                delta = b'{"full":%b}' % self._open(event.key, bytes(full), "record")
-        return replace(event, body=self._open(event.key, event.body, "event"), delta=delta)
+            if full is not None:
+                delta = b'{"full":%b}' % self._sealer.open(event.key, bytes(full), RECORD)
+        return replace(event, body=self._sealer.open(event.key, event.body, EVENT), delta=delta)
 
     def __repr__(self) -> str:
         return f"SealedStore({self._inner!r})"
+
+
+def open_sealed(
+    url: str, codec: Codec, *, clock: Clock | None = None, executor: Executor | None = None, process: str = ""
+) -> SealedStore:
+    """As `open_store`, with a codec before what lies in it."""
+    inner = open_store(url, clock=clock, executor=executor, process=process, payload_bytes_max=SEALED_BYTES_MAX)
+    return SealedStore(inner, codec)
+
+
+async def refuse_sealed(store: Store) -> None:
+    """Raises CannotOpen where engines with a codec worked on the store and `store` has none: what is written here would
+    lie there plain, and what is there is not read."""
+    if store.capabilities.is_sealed:
+        return
+    if (await store.read(Scope.system(), [SEAL]))[0] is not None:
+        raise CannotOpen(
+            f"store {store.capabilities.location}: expected a codec, for its payloads are sealed, saw none; "
+            "Engine(url, ..., codec=...), on the command line --codec module:object, HOLDFAST_CODEC or `codec` in "
+            "holdfast.toml"
+        )

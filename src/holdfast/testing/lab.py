@@ -13,9 +13,11 @@ from types import TracebackType
 from typing import Any
 
 from holdfast.clock import parse_duration_s, seeded_randomness
+from holdfast.codec import PAYLOAD_BYTES_MAX
 from holdfast.errors import InvalidInput
 from holdfast.store.memory import MemoryStore
 from holdfast.store.protocol import Store
+from holdfast.store.seal import SEALED_BYTES_MAX
 from holdfast.testing.virtual_clock import Gate, VirtualClock
 from holdfast.testing.watched import InTurnExecutor, WatchedStore
 from holdfast.workflow.client import Client
@@ -60,7 +62,13 @@ class Lab:
             raise InvalidInput("lab: a store of your own needs clock=, the VirtualClock that it was opened with")
         self.clock = clock or VirtualClock()
         self.user = user
-        self.store: Store = store if store is not None else MemoryStore(clock=self.clock)
+        self.store: Store = (
+            store
+            if store is not None
+            else MemoryStore(
+                clock=self.clock, payload_bytes_max=SEALED_BYTES_MAX if options.get("codec") else PAYLOAD_BYTES_MAX
+            )
+        )
         self._watched = WatchedStore(self.store)
         self._is_store_ours = store is None
         self._workflows = workflows

@@ -21,16 +21,17 @@ from holdfast.limits.service import PLACE_TTL_S
 from holdfast.names import check_id
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.store.seal import CannotOpen
 from holdfast.workflow import begin, past, rules
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit
 from holdfast.workflow.build import Built
+from holdfast.workflow.chunks import has_input_of, with_data, with_input
 from holdfast.workflow.crew import Crew
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.fairness import NORMAL, Priority, priority_of
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.handover import Handover
-from holdfast.workflow.large import has_input_of, with_data, with_input
 from holdfast.workflow.notices import leave_notice
 from holdfast.workflow.recovery import RecoveryManager
 from holdfast.workflow.retention import forks_key, with_fork
@@ -158,7 +159,10 @@ class Client:
             raise Rejected(
                 f"run {ref}: several runs have this id: {', '.join(record.key.id for record in mine)}; name one of them"
             )
-        return Stored.of(mine[0])
+        try:
+            return Stored.of(mine[0])
+        except CannotOpen:
+            return await self.load(mine[0].key)  # which says which key is missing
 
     async def load(self, key: Key) -> Stored:
         """The run of a key as it stands."""

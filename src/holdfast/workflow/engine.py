@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import UserExecutionContext, require_context
@@ -19,9 +19,11 @@ from holdfast.logs import get_logger
 from holdfast.names import DEFAULT_TENANT
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.copy import refuse_unfinished
-from holdfast.store.open import open_store
+from holdfast.store.open import OpenStore, open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Scope
+from holdfast.store.seal import SEAL, Codec
+from holdfast.store.sealed import SealedStore, open_sealed, refuse_sealed
 from holdfast.tasks import Supervisor
 from holdfast.workflow.board import open_board
 from holdfast.workflow.client import Client
@@ -64,6 +66,7 @@ class Engine:
     `dependencies`: what states need (`needs=`), if their workflows do not say so. They heal while the engine is open,
     and share their breakers with other processes on the store.
     `retention`: what nobody needs any more is removed in the background; without it the store keeps everything.
+    `codec`: seals all payloads; every engine on the store, and the command line, needs one that opens them.
 
     Example::
 
@@ -91,6 +94,7 @@ class Engine:
         executor: Executor | None = None,
         retention: Retention | None = None,
         dependencies: Dependencies | None = None,
+        codec: Codec | None = None,
     ) -> None:
         if retention is not None and not works:
             raise InvalidInput("engine: expected no retention with works=False: what works on nothing removes nothing")
@@ -114,6 +118,7 @@ class Engine:
         self._must_be_durable = durable and works
         self._executor = executor
         self._retention = retention
+        self._codec = codec
         self._dependencies = dependencies_of((workflow.dependencies for workflow in workflows), dependencies)
         self._workflows = by_queue(workflows)
         self._given = workflows
@@ -124,10 +129,7 @@ class Engine:
         if self._inside is not None:
             raise InvalidInput("engine: it is open already; make another one for another loop")
         try:
-            store = self._place
-            if isinstance(store, str):
-                store = open_store(store, clock=self._store_clock)
-                self._exit.push_async_callback(store.close)
+            store = self._open_store()
             self._check_durable(store)
             self._inside = await self._open(store)
         except BaseException:
@@ -166,8 +168,20 @@ class Engine:
         await self.close()
         return cut_off
 
+    def _open_store(self) -> Store:
+        """The store, opened here where a URL names it, behind the codec."""
+        if not isinstance(self._place, str):
+            return self._place if self._codec is None else SealedStore(cast("OpenStore", self._place), self._codec)
+        if self._codec is None:
+            opened: OpenStore = open_store(self._place, clock=self._store_clock)
+        else:
+            opened = open_sealed(self._place, self._codec, clock=self._store_clock)
+        self._exit.push_async_callback(opened.close)
+        return opened
+
     async def _open(self, store: Store) -> Inside:
         await refuse_unfinished(store)
+        await refuse_sealed(store)
         tasks = Supervisor("holdfast", on_failure=self._task_failed)
         self._exit.push_async_callback(tasks.stop)
         randomness = self._randomness or system_randomness()  # drawn here: a fork before would draw the same
@@ -213,6 +227,8 @@ class Engine:
             self._exit.push_async_callback(ownership.end)
             self._exit.push_async_callback(tasks.stop)
             check_children(self._workflows)
+            if store.capabilities.is_sealed:
+                await runtime.keep(SEAL, b"{}")
             await keep_charts(runtime)
             await reconcile(runtime)
             if not inside.recovery.is_for_suspects:
@@ -239,6 +255,7 @@ class Engine:
             self._place,
             self._given,
             tasks,
+            codec=self._codec,
             deaths_max=self._deaths_max,
             lease_ttl_s=self._lease_ttl_s,
             heartbeat_s=self._heartbeat_s,

@@ -15,12 +15,14 @@ from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.chart import shown
-from holdfast.errors import ErrorSeverity, ErrorType, InvalidDefinition, InvalidInput, WorkflowError
+from holdfast.errors import ErrorSeverity, ErrorType, InvalidDefinition, WorkflowError
+from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Key, NewEvent, Put
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.advance import ask
 from holdfast.workflow.begin import begin, first_data, ticket_put
 from holdfast.workflow.build import Built
+from holdfast.workflow.chunks import with_input
 from holdfast.workflow.decision import Decision, events_of
 from holdfast.workflow.definition import DONE, StateSpec
 from holdfast.workflow.fairness import BEGUN
@@ -35,8 +37,6 @@ STOPPED = ("failed", "poisoned")
 FAILED, CANCELLED = "failed", "cancelled"
 DEPTH_MAX = 16
 """Bound on the generations of runs: further down it is a mistake that starts itself."""
-INPUT_BYTES_MAX = 256 * 1024
-"""Bound on a child's input: it is written with the parent's transition."""
 
 
 class ChildEnd(msgspec.Struct, frozen=True):
@@ -196,7 +196,7 @@ def _with_child(
         now=now,
         priority=parent.priority,
     )
-    child = replace(first.run, input=given, parent=Relative(parent.id, parent.queue, depth))
+    child, chunks = with_input(replace(first.run, parent=Relative(parent.id, parent.queue, depth)), given)
     inner = kin_of(workflows, taken, "", replace(first, run=child), new_id=new_id, now=now)
     body = encode_run(inner.run)
     due = BEGUN if inner.run.status == "running" else inner.run.due  # its parent has had its turn
@@ -207,22 +207,16 @@ def _with_child(
     leaf = replace(parent.leaves[path], child=Relative(run_id, child.queue))
     return Kin(
         run=replace(parent, leaves={**parent.leaves, path: leaf}),
-        puts=(*kin.puts, run_put, ticket_put(child), *inner.puts),
+        puts=(*kin.puts, run_put, ticket_put(child), *chunks, *inner.puts),
         events=(*kin.events, *events_of(inner.run, first.rows, b"", body, 1), *inner.events),
         told=(*kin.told, child.key, *inner.told),
     )
 
 
-def _input(built: Built, parent: Run, spec: StateSpec) -> msgspec.Raw:
+def _input(built: Built, parent: Run, spec: StateSpec) -> bytes:
     assert spec.child is not None
     if spec.child.input is None:
-        body = bytes(parent.data)
-    else:
-        given = ask(spec, "input", spec.child.input, built.decode_data(bytes(parent.data)))
-        body = codec.encode(given, what=f"input of the child of state {spec_text(spec.path)}")
-    if len(body) > INPUT_BYTES_MAX:
-        raise InvalidInput(
-            f"state {spec.path}: expected a child's input of at most {INPUT_BYTES_MAX} bytes, saw {len(body)}; hand on "
-            "what stands for it"
-        )
-    return msgspec.Raw(body)
+        return bytes(parent.data)
+    given = ask(spec, "input", spec.child.input, built.decode_data(bytes(parent.data)))
+    what = f"input of the child of state {spec_text(spec.path)}"
+    return codec.encode(given, what=what, bytes_max=BLOB_BYTES_MAX)

@@ -2,8 +2,8 @@
 
 The engine that finds a suspect in line starts such a process, which works on suspects alone, one at a time, and hands
 each on as soon as it made progress. What kills it kills no engine and no other run. `workflow/suspects.py` is what runs
-in it. It needs a store that is named by a URL, and workflows that stand in modules other than `__main__`: to import a
-user's main program once more could run it once more.
+in it. It needs a store that is named by a URL, and workflows, and a codec, that stand in modules other than `__main__`:
+to import a user's main program once more could run it once more. Keys are not handed on: that module gets its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from holdfast import codec
+from holdfast import codec as json_codec
 from holdfast.logs import get_logger
+from holdfast.store.seal import Codec
 from holdfast.tasks import Supervisor
 from holdfast.workflow.workflow import Workflow
 
@@ -30,7 +31,8 @@ log = get_logger("holdfast.quarantine")
 
 class Errand(msgspec.Struct, frozen=True):
     """What the process is told, as one line of JSON on its standard input. `workflows`: module and attribute of each;
-    `paths`: where modules are found; `ready_fd`: where it says that it has begun."""
+    `codec`: of the codec, None without one; `paths`: where modules are found; `ready_fd`: where it says that it has
+    begun."""
 
     store: str
     workflows: tuple[tuple[str, str], ...]
@@ -38,16 +40,17 @@ class Errand(msgspec.Struct, frozen=True):
     deaths_max: int
     lease_ttl_s: float
     heartbeat_s: float
+    codec: tuple[str, str] | None = None
     ready_fd: int = -1
 
 
-def place_of(workflow: Workflow) -> tuple[str, str] | None:
-    """The module and the attribute under which another process finds `workflow`; None where it does not."""
+def place_of(wanted: Workflow | Codec) -> tuple[str, str] | None:
+    """The module and the attribute under which another process finds `wanted`; None where it does not."""
     for name, module in list(sys.modules.items()):
         if name in ("__main__", "__mp_main__"):
             continue
         for attribute, value in list(getattr(module, "__dict__", {}).items()):
-            if value is workflow:
+            if value is wanted:
                 return name, attribute
     return None
 
@@ -61,6 +64,7 @@ class Quarantine:
         workflows: Iterable[Workflow],
         tasks: Supervisor,
         *,
+        codec: Codec | None,
         deaths_max: int,
         lease_ttl_s: float,
         heartbeat_s: float,
@@ -69,6 +73,7 @@ class Quarantine:
         self._store = store
         self._workflows = tuple(workflows)
         self._tasks = tasks
+        self._codec = codec
         self._limits = (deaths_max, lease_ttl_s, heartbeat_s)
         self._on_ended = on_ended
         self._work: asyncio.Task[None] | None = None
@@ -95,8 +100,14 @@ class Quarantine:
             self._give_up(
                 f"workflow {lost} stands in no module other than the main program; put it into one of its own"
             )
-        else:
-            self._errand = Errand(self._store, found, tuple(sys.path), *self._limits)
+            return
+        codec = None if self._codec is None else place_of(self._codec)
+        if codec is None and self._codec is not None:
+            self._give_up(
+                f"codec {self._codec!r} is not an attribute of a module other than the main program; make it one"
+            )
+            return
+        self._errand = Errand(self._store, found, tuple(sys.path), *self._limits, codec=codec)
 
     async def _run(self) -> None:
         assert self._errand is not None
@@ -116,7 +127,7 @@ class Quarantine:
         assert process.stdin is not None
         try:
             with contextlib.suppress(ConnectionError):
-                process.stdin.write(codec.encode(errand) + b"\n")
+                process.stdin.write(json_codec.encode(errand) + b"\n")
                 await process.stdin.drain()
             code = await process.wait()
         finally:

@@ -17,7 +17,7 @@ from holdfast.store.journal import kept_from
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store, StoreAdmin
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Query, Record, RemovePrefix, Require, Scope
-from holdfast.workflow.large import signal_blob
+from holdfast.workflow.chunks import signal_blob
 from holdfast.workflow.retention import KEEP_WHOLE, Kin, Removed, is_needed, kin_keys, removal
 from holdfast.workflow.run import ENDED, NOTICE, PROCESS, RUN, SIGNAL, decode_run, decode_signal
 from holdfast.workflow.signals import JUDGED, REFUSED

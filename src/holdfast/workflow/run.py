@@ -17,6 +17,7 @@ from holdfast.errors import Corrupt, InvalidInput
 from holdfast.locks.rules import LockRequest, Mode
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Key
+from holdfast.store.seal import check_opened
 from holdfast.workflow.fairness import NORMAL, Priority
 
 RUN = "run"
@@ -268,18 +269,20 @@ def encode_run(run: Run) -> bytes:
 
 
 def decode_run(body: bytes) -> Run:
-    """The run in a stored body. Raises Corrupt where it is none."""
+    """The run in a stored body. Raises Corrupt where it is none, CannotOpen where it is sealed."""
     try:
         return _run_decoder.decode(body)
     except msgspec.MsgspecError as error:
+        check_opened(body, "run")
         raise Corrupt(f"run: expected the stored form of a run, saw something else: {error}") from error
 
 
 def decode_signal(body: bytes) -> Signal:
-    """The signal in a stored body. Raises Corrupt where it is none."""
+    """The signal in a stored body. Raises Corrupt where it is none, CannotOpen where it is sealed."""
     try:
         return _signal_decoder.decode(body)
     except msgspec.MsgspecError as error:
+        check_opened(body, "signal")
         raise Corrupt(f"signal: expected the stored form of a signal, saw something else: {error}") from error
 
 

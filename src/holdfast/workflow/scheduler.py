@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from holdfast import codec
-from holdfast.errors import Conflict, InvalidInput
+from holdfast.errors import Conflict
 from holdfast.logs import get_logger
+from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Query, Record, Scope
 from holdfast.workflow import begin
 from holdfast.workflow.build import Built
+from holdfast.workflow.chunks import with_input
 from holdfast.workflow.handover import Handover
-from holdfast.workflow.large import INLINE_BYTES_MAX, with_input
 from holdfast.workflow.run import RUN, queue_of, ticket_key
 from holdfast.workflow.runtime import Runtime
 from holdfast.workflow.schedule import SCHEDULE, Schedule
@@ -145,14 +146,12 @@ class Scheduler:
             labels={SCHEDULE: schedule.name},
             now=self._runtime.store.now_s(),
         )
-        body = codec.encode(schedule.input_at(start), what=f"input of schedule {schedule.name}")
-        if len(body) > INLINE_BYTES_MAX:
-            raise InvalidInput(f"schedule {schedule.name}: expected an input of at most {INLINE_BYTES_MAX} bytes")
-        run, _ = with_input(first.run, body)
+        what = f"input of schedule {schedule.name}"
+        run, chunks = with_input(first.run, codec.encode(schedule.input_at(start), what=what, bytes_max=BLOB_BYTES_MAX))
         started = replace(left_out, started=state.started + 1, last_due=start, last_run=run_id)
         put = _put(record.key, started, record.status, due, record.version)
         try:
-            await self._handover.begin(replace(first, run=run), extra=(begin.ticket_put(run), put))
+            await self._handover.begin(replace(first, run=run), extra=(begin.ticket_put(run), put, *chunks))
         except Conflict as conflict:
             if conflict.facts.get("key") != ticket_key(run):
                 raise

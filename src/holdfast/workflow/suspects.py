@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
-from holdfast import codec
+from holdfast import codec as json_codec
 from holdfast.errors import HoldfastError
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.quarantine import READY, Errand
@@ -25,7 +26,7 @@ class SuspectsEngine(Engine):
 
 async def work(errand: Errand) -> None:
     """Until no suspect is left, the input has ended, or somebody asks for the end."""
-    workflows = [getattr(importlib.import_module(module), attribute) for module, attribute in errand.workflows]
+    workflows = [_found(place) for place in errand.workflows]
     engine = SuspectsEngine(
         errand.store,
         *workflows,
@@ -33,6 +34,7 @@ async def work(errand: Errand) -> None:
         deaths_max=errand.deaths_max,
         lease_ttl_s=errand.lease_ttl_s,
         heartbeat_s=errand.heartbeat_s,
+        codec=None if errand.codec is None else _found(errand.codec),
     )
     async with engine:
         is_over = engine.inside.recovery.is_over
@@ -42,6 +44,10 @@ async def work(errand: Errand) -> None:
             loop.add_signal_handler(number, is_over.set)
         os.write(errand.ready_fd, READY)
         await is_over.wait()
+
+
+def _found(place: tuple[str, str]) -> Any:
+    return getattr(importlib.import_module(place[0]), place[1])
 
 
 def _read(is_over: asyncio.Event) -> None:
@@ -63,7 +69,7 @@ def main() -> None:
     """Run the program."""
     with contextlib.suppress(OSError):  # where memory runs out the kernel shall take this process, not its engine
         Path("/proc/self/oom_score_adj").write_text("1000")
-    errand = codec.decode(_first_line(sys.stdin.fileno()), Errand, what="errand")
+    errand = json_codec.decode(_first_line(sys.stdin.fileno()), Errand, what="errand")
     sys.path[:] = errand.paths
     try:
         asyncio.run(work(errand))

@@ -205,7 +205,7 @@ class Workflow:
 
         `to`: an edge per outcome: a final state of the child by its name, else "done", "cancelled" or "failed" (it
         stopped; without that edge it is waited for until somebody resumes it); a plain target is the edge "done". An
-        end without an edge is the state's failure. `input`: from the data, the child's input, at most 256 KiB; without
+        end without an edge is the state's failure. `input`: from the data, the child's input, at most 32 MiB; without
         it, the data. `into`: the field of the data that takes the child's data when it ends.
         """
         self._add(

@@ -14,6 +14,9 @@ def url_of(back_end: str, request: pytest.FixtureRequest, folder: Path) -> str:
     """Where a fresh store of a kind is."""
     if back_end == "sqlite":
         return f"{FILE}{folder / 'runs.db'}"
+    if back_end == "redis":
+        server, namespace = request.getfixturevalue("valkey_server"), request.getfixturevalue("namespace")
+        return f"{server.url}?namespace={namespace}"
     url: str = request.getfixturevalue("database")
     if back_end == "mirror":
         return f"hybrid+{url}?cache={request.getfixturevalue('valkey_server').url}"

@@ -73,7 +73,7 @@ def examine(url: str) -> dict[str, Found]:
     """
 
     async def look() -> dict[str, Found]:
-        if not url.startswith(FILE):
+        if not url.startswith((FILE, "redis:")):
             await _until_idle(url)
         store = open_store(url)
         try:

@@ -19,11 +19,12 @@ SLACK_S = 0.25
 QUICK = {"lease_ttl_s": 1.5, "heartbeat_s": 0.3}
 
 
-@pytest.mark.parametrize("stage", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("stage", ["sqlite", "postgresql", "redis", "mirror"], indirect=True)
 def test_two_processes_and_a_recovery_never_exceed_places_or_rate(stage: Stage) -> None:
-    second = stage.start("limited", awaits=RUNS, waits=True, engine=QUICK)
+    engine = QUICK | {"durable": not stage.url.startswith("redis:")}
+    second = stage.start("limited", awaits=RUNS, waits=True, engine=engine)
     second.until_line("ready")
-    first = stage.start("limited", starts=RUNS, stays=True, engine=QUICK)
+    first = stage.start("limited", starts=RUNS, stays=True, engine=engine)
     first.until_line("started")
     second.let_go()
     second.until_line("begin", count=2)

@@ -46,6 +46,16 @@ def test_the_last_death_of_a_killer_is_not_the_engines(stage: Stage) -> None:
 
 
 @ON_SQLITE
+def test_on_a_sealed_store_the_codec_is_found_where_the_code_is(stage: Stage) -> None:
+    """The process that tries the killer opens its payloads, and is told no key."""
+    stage.run("quarantined", starts=RUNS, engine={"works": False}, holds=("sealed",))
+    assert deaths_until_settled(stage, holds=("sealed",)) == 2
+    assert stage.ledger.keys("settled") == [""], "there was nothing that kept it from being tried apart"
+    assert stage.ledger.keys("set aside") == ["T-0"]
+    assert b'"number"' not in stage.file.read_bytes()
+
+
+@ON_SQLITE
 def test_what_cannot_be_tried_apart_is_tried_here(stage: Stage) -> None:
     """The code cannot be imported in another process: the engine says so and goes on as it would alone."""
     stage.run("quarantined", starts=RUNS, engine={"works": False}, holds=("refuses",))

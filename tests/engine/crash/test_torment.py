@@ -16,8 +16,9 @@ from holdfast.store.open import open_store
 from holdfast.testing.servers import ValkeyServer
 from holdfast.testing.soak import AUDITS, Evidence, SoakOptions, audited, soak
 from holdfast.testing.soak.cluster import POSTGRES, REDIS, Cluster
+from holdfast.testing.soak.growth import Sample, growths, most_of_the_others
 from holdfast.testing.soak.lines import Line
-from holdfast.testing.soak.rules import Move, Sample, Seen
+from holdfast.testing.soak.rules import Move, Seen
 from holdfast.testing.soak.shapes import KINDS, TICK, is_answered, shapes
 
 SEED = 1
@@ -118,6 +119,36 @@ def test_each_audit_finds_its_planted_fault_and_no_other_does(audit: str) -> Non
 def test_descriptors_that_are_never_closed_are_found() -> None:
     leaking = msgspec.structs.replace(SOUND, samples=_growing(mib=0, descriptors=1))
     assert "descriptors grew" in audited(leaking)["leaks"][0]
+
+
+def test_what_fills_while_a_process_warms_up_is_not_held_against_it() -> None:
+    """Ten MiB in the first quarter, and none afterwards."""
+    samples = [Sample("0.0", 6.0 * n, 50 + min(n, 20) / 2, 10, 5) for n in range(100)]
+    assert audited(msgspec.structs.replace(SOUND, samples=samples)) == {}
+    memory = growths(samples, lasted_s=600.0)[0]
+    assert (memory.what, memory.start, memory.warm, memory.end) == ("memory_mib", 50.0, 60.0, 60.0)
+    assert memory.slope_per_hour == 0.0
+
+
+def test_memory_that_grows_slowly_all_the_time_is_found() -> None:
+    """What a share of the whole would let pass: 10 MiB of 65 in twenty minutes."""
+    samples = [Sample("0.0", 12.0 * n, 65 + 0.1 * n, 10, 5) for n in range(100)]
+    slow = msgspec.structs.replace(SOUND, samples=samples, lasted_s=1200.0)
+    (fault,) = audited(slow)["leaks"]
+    assert "memory_mib grew from 68.4 when it was warm to 74.1, +30.0 an hour; expected at most 72.4" in fault
+
+
+def test_one_high_moment_is_no_growth() -> None:
+    samples = [Sample("0.0", 6.0 * n, 400 if n == 90 else 60, 10, 5) for n in range(100)]
+    memory = growths(samples, lasted_s=600.0)[0]
+    assert (memory.is_within, memory.peak) == (True, 400)
+
+
+def test_processes_that_were_killed_tell_what_they_had_at_most() -> None:
+    lived = [Sample("0.0", 6.0 * n, 60, 10, 5) for n in range(100)]
+    killed = [Sample(f"1.{n // 20}", 6.0 * n, 60 + n / 10, 10 + n % 20, 5) for n in range(100)]
+    assert {growth.by for growth in growths([*lived, *killed], lasted_s=600.0)} == {"0.0"}
+    assert most_of_the_others([*lived, *killed], lasted_s=600.0) == (5, 69.9, 29, 5)
 
 
 def test_a_visit_that_lost_its_run_may_be_overtaken() -> None:

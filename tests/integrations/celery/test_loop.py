@@ -10,7 +10,8 @@ import pytest
 from celery import Celery
 from celery.exceptions import Reject
 
-from holdfast import Engine, InvalidInput, NotFound
+from holdfast import Engine, InvalidInput, NotFound, Workflow
+from holdfast.integrations.aes_gcm import AesGcm
 from holdfast.integrations.celery import CeleryExecutor
 from holdfast.integrations.celery.worker import WorkerLoop
 from tests.integrations.celery.programs.shop import orders
@@ -49,3 +50,16 @@ def test_the_options_of_the_worker_are_checked_where_the_executor_is_made(tmp_pa
     app = Celery("loop", broker="memory://", set_as_current=False)
     with pytest.raises(InvalidInput, match="runs_max"):
         CeleryExecutor(app, f"sqlite:///{tmp_path}/shop.db", orders(), runs_max=0)
+
+
+async def test_a_codec_is_the_doors_and_the_workers(tmp_path: Path) -> None:
+    waiting = Workflow("letter", data=dict)
+    waiting.wait("review", start=True, on={"send": "sent"})
+    waiting.final("sent")
+    codec = AesGcm({"k": bytes(32)}, current="k")
+    app = Celery("sealed", broker="memory://", set_as_current=False)
+    async with CeleryExecutor(app, f"sqlite:///{tmp_path}/shop.db", waiting, codec=codec) as door:
+        run = await door.start("letter", {"text": "canary-5f1d"}, user="ana")
+        async with door._make_worker() as worker:
+            assert await worker.take_up(run.id, user="ana") == "idle"
+    assert b"canary-5f1d" not in b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())

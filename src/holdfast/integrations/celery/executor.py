@@ -82,7 +82,7 @@ class CeleryExecutor(Engine):
         self._queue = queue
         self._suspects_queue = suspects_queue
         self._publisher = Publisher(app, self._publish)
-        super().__init__(store, *workflows, works=False, deal=self._publisher.offer)
+        super().__init__(store, *workflows, works=False, deal=self._publisher.offer, codec=options.get("codec"))
         working: dict[str, Any] = {"runs_max": runs_max, "durable": durable, "executor": executor, **options}
         working |= {"retention": retention, "lease_ttl_s": lease_ttl_s}
         self._make_worker = partial(Engine, store, *workflows, deal=self._publisher.offer, **working)

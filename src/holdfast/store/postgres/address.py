@@ -17,12 +17,15 @@ POOL_SIZE = 8
 STATEMENT_CACHE_SIZE = 128
 STATEMENT_TIMEOUT_S = 30
 """How long the server may work on one statement, unless the URL says otherwise."""
+HEADS_MAX = 20_000
+"""Rows that a process remembers, unless the URL says otherwise."""
 GRACE_S = 5.0
 """How much longer we wait for an answer than the server may work on it."""
 _OWN = {
     "pool_size": POOL_SIZE,
     "statement_cache_size": STATEMENT_CACHE_SIZE,
     "statement_timeout_s": STATEMENT_TIMEOUT_S,
+    "heads_max": HEADS_MAX,
 }
 _LEAST = {"pool_size": 2, "statement_cache_size": 0}
 
@@ -31,7 +34,8 @@ class Address(NamedTuple):
     """A URL, read. `dsn` is the driver's part of it; `shown` has no password; `process` names ours to the server.
 
     Options of ours in the URL: `pool_size` (connections of one event loop), `statement_cache_size` (0 for a pooler in
-    transaction mode that does not know prepared statements), `statement_timeout_s` (whole seconds).
+    transaction mode that does not know prepared statements), `statement_timeout_s` (whole seconds), `heads_max` (rows
+    whose versions this process remembers).
     """
 
     dsn: str
@@ -39,6 +43,7 @@ class Address(NamedTuple):
     pool_size: int
     statement_cache_size: int
     statement_timeout_s: int
+    heads_max: int
     process: str
     grace_s: float = GRACE_S
 
@@ -71,6 +76,4 @@ def parse(url: str, *, process: str = "") -> Address:
             raise InvalidInput(f"store URL: expected {name} as a number from {least} on, saw {text!r}", url=shown)
         numbers[name] = int(text)
     dsn = urllib.parse.urlunsplit(parts._replace(scheme="postgresql", query=urllib.parse.urlencode(options)))
-    return Address(
-        dsn, shown, numbers["pool_size"], numbers["statement_cache_size"], numbers["statement_timeout_s"], process
-    )
+    return Address(dsn=dsn, shown=shown, process=process, **numbers)

@@ -12,14 +12,12 @@ from holdfast.store.postgres.tables import Known
 from holdfast.store.records import ABSENT, Change, Key, Put
 from holdfast.store.rules import Judgement, Row, Stream, keys_of, streams_of, wholes
 
-HEADS_MAX = 20_000
-"""Rows remembered; beyond them the oldest go."""
-
 
 class Heads:
-    """Heads of rows and last numbers of streams. Rows that are written once, such as memos, are not worth a place."""
+    """Heads of rows and last numbers of streams, at most `heads_max` of each; beyond them the oldest go. Rows that are
+    written once, such as memos, are not worth a place."""
 
-    def __init__(self, *, heads_max: int = HEADS_MAX) -> None:
+    def __init__(self, *, heads_max: int) -> None:
         self._heads_max = heads_max
         self._heads: dict[Key, tuple[Row, str]] = {}
         self._streams: dict[Stream, int] = {}

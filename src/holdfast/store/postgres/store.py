@@ -100,6 +100,7 @@ class PostgresStore:
             many_processes=True,
             lock_folder=str(self._address.lock_folder),
             location=self._address.shown,
+            payload_bytes_max=self._payload_bytes_max,
         )
 
     def now_s(self) -> float:

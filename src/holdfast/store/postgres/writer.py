@@ -57,7 +57,7 @@ class BatchWriter:
         self._slot = slot
         self._witness = witness
         self._on_committed = on_committed
-        self.heads = Heads()
+        self.heads = Heads(heads_max=connections.address.heads_max)
 
     async def write(self, batch: Batch) -> Sequence[Outcome]:
         """An outcome per change of `batch`, whose scopes are all of one kind (see `parts`)."""

@@ -114,6 +114,7 @@ class SqliteStore:
             many_processes=True,
             lock_folder=str(folder),
             location=str(self._path),
+            payload_bytes_max=self._payload_bytes_max,
         )
 
     def now_s(self) -> float:

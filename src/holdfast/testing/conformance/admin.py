@@ -13,7 +13,7 @@ from holdfast.store import journal
 from holdfast.store.audit import History
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Key, Position, Query
-from holdfast.testing.conformance.mending import MendingContract
+from holdfast.testing.conformance.mending import MendingContract, held
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,
@@ -52,6 +52,8 @@ class AdminContract(MendingContract):
 
     async def test_body_that_its_journal_does_not_tell_is_found_and_repaired(self, store: AdminStore) -> None:
         """The journal says one thing and the record another, each with a right digest."""
+        if store.capabilities.is_sealed:
+            pytest.skip("writes the record's own body as its delta, and says so: the two cannot differ")
         told, stored = {"n": 1}, {"n": 2}
         delta = journal.delta(None, told, 1)
         await store.commit(ANA, change(put("a", body=json.dumps(stored).encode(), owner="me"), event("a", delta=delta)))
@@ -250,7 +252,14 @@ class AdminContract(MendingContract):
         backup = tmp_path / "backup.db"
         await store.commit(ANA, change(put("a", body=b'"precious"'), event("a")))
         await store.backup(backup)
-        backup.write_bytes(backup.read_bytes().replace(b'"precious"', b'"previous"'))
+        history = await held(store, key("a"))
+        assert history.row is not None
+        assert history.row.record is not None
+        stored = history.row.record.body
+        letter = next(place for place in range(8, len(stored)) if stored[place : place + 1].isalpha())
+        spoilt = stored[:letter] + stored[letter : letter + 1].swapcase() + stored[letter + 1 :]
+        assert stored in backup.read_bytes()
+        backup.write_bytes(backup.read_bytes().replace(stored, spoilt))
         with pytest.raises(Corrupt, match="run a"):
             await store.restore(backup, overwrite=True)
         assert (await must_read(store, "a")).body == b'"precious"'

@@ -46,9 +46,11 @@ class JournallingContract(Contract):
         rows = await store.events(ANA, record=key("a"))
         assert [(row.name, row.version) for row in rows] == [("transition", 1), ("one", 2), ("two", 2), ("note", 3)]
         assert [row.previous for row in rows] == ["", *(row.digest for row in rows[:-1])]
-        assert all(digest_of_event(row) == row.digest for row in rows)
         record = await must_read(store, "a")
-        assert (record.chain, record.version, record.digest) == (rows[-1].digest, 3, digest_of(record))
+        assert (record.chain, record.version) == (rows[-1].digest, 3)
+        if not store.capabilities.is_sealed:  # digests are over what is stored, which is not what is read there
+            assert all(digest_of_event(row) == row.digest for row in rows)
+            assert record.digest == digest_of(record)
 
     async def test_event_needs_a_record(self, store: Store) -> None:
         with pytest.raises(Conflict, match=r"run a: expected a record to journal transition for, found none"):

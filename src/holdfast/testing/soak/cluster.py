@@ -67,7 +67,8 @@ class Cluster:
     def _url(self, places: dict[str, str]) -> str:
         if not places:
             return self.url
-        truth = f"{places['postgres']}?statement_timeout_s={STATEMENT_TIMEOUT_S}"
+        own = f"statement_timeout_s={STATEMENT_TIMEOUT_S}&heads_max={self._options.heads_max}"
+        truth = f"{places['postgres']}?{own}"
         if "redis" not in places:
             return truth
         return f"hybrid+{truth}&cache={urllib.parse.quote(places['redis'], safe='')}&namespace=soak"

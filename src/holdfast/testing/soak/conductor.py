@@ -15,12 +15,13 @@ import msgspec
 from holdfast.clock import seeded_randomness
 from holdfast.errors import HoldfastError
 from holdfast.store.open import OpenStore, open_store
-from holdfast.testing.soak import gathering, rules
+from holdfast.testing.soak import gathering, growth, rules
 from holdfast.testing.soak.cluster import Cluster
+from holdfast.testing.soak.growth import Sample
 from holdfast.testing.soak.ledger import Ledger
 from holdfast.testing.soak.options import Plan, SoakOptions, SoakReport
 from holdfast.testing.soak.processes import Place
-from holdfast.testing.soak.rules import Evidence, Sample
+from holdfast.testing.soak.rules import Evidence
 from holdfast.testing.soak.torment import Tormentor
 
 HEARTBEATS = 4
@@ -203,7 +204,8 @@ class _Soak:
             decisions=sum(line.what == "judged" for line in evidence.lines),
             settled_s=self._settled_s,
             settle_s=self._options.settle_s,
-            growth=rules.growths(evidence),
+            growth=growth.growths(self._samples, lasted_s=evidence.lasted_s),
+            others=growth.most_of_the_others(self._samples, lasted_s=evidence.lasted_s),
             found=rules.audited(evidence),
             folder=str(self._folder),
         )

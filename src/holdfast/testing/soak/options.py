@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import msgspec
 
 from holdfast.errors import InvalidInput
-from holdfast.testing.soak.rules import Growth
+from holdfast.testing.soak.growth import Growth, Most
 
 StoreKind = Literal["sqlite", "postgres", "mirror"]
 STORES: tuple[StoreKind, ...] = get_args(StoreKind)
@@ -25,8 +25,10 @@ SETTLE_MORE_S = 30.0
 class SoakOptions:
     """`minutes` of torment for `processes` on a `store`, everything drawn from `seed`.
 
-    `customers`: how many runs each process keeps under way. `folder`: where the evidence is kept; without one it is a
-    new temporary folder, removed when nothing was found. `plant`: a fault that the processes have on purpose
+    `customers`: how many runs each process keeps under way. `heads_max`: rows that a process on PostgreSQL remembers,
+    so few that it has them all while it warms up: what grows afterwards is not this cache. `folder`: where the evidence
+    is kept; without one it is a new temporary folder, removed when nothing was found. `plant`: a fault that the
+    processes have on purpose
     ("keyless": effects without their idempotency key), to see that it is found. Raises InvalidInput.
     """
 
@@ -36,6 +38,7 @@ class SoakOptions:
     store: StoreKind = "mirror"
     lease_ttl_s: float = 2.0
     customers: int = 6
+    heads_max: int = 1000
     folder: Path | None = None
     plant: str = ""
 
@@ -48,6 +51,8 @@ class SoakOptions:
             raise InvalidInput(
                 f"soak: expected at least 2 processes, saw {self.processes}: one of them is never killed"
             )
+        if self.heads_max < 1:
+            raise InvalidInput(f"soak: expected heads_max >= 1, saw {self.heads_max}")
         if self.customers < 1 or self.lease_ttl_s < 0.5:
             raise InvalidInput(
                 f"soak: expected customers >= 1 and lease_ttl_s >= 0.5, saw {self.customers} and {self.lease_ttl_s:g}"
@@ -74,10 +79,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     plant: str = ""
 
 
+def live_file(folder: Path, by: str) -> Path:
+    """Where a process tells how many runs it works on."""
+    return folder / f"process-{by}.live"
+
+
 class SoakReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a soak did and found. `torments`: how often each was inflicted; `runs` by how they stand in the end;
     `effects` that happened, and those `presented` again under a key that was known; `settled_s`: how long all took to
-    come to rest, None where it did not within `settle_s`; `found`: the faults, by audit."""
+    come to rest, None where it did not within `settle_s`; `growth`: how memory, descriptors and connections went in the
+    process that is never killed; `others`: the most that those had that were; `found`: the faults, by audit."""
 
     seed: int
     store: str
@@ -91,6 +102,7 @@ class SoakReport(msgspec.Struct, frozen=True, kw_only=True):
     settled_s: float | None
     settle_s: float
     growth: Sequence[Growth]
+    others: Most
     found: Mapping[str, Sequence[str]]
     folder: str
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.testing.soak.options import Plan
-from holdfast.testing.soak.rules import Sample
+from holdfast.testing.soak.growth import Sample
+from holdfast.testing.soak.options import Plan, live_file
 
 MIB = 1 << 20
 
@@ -118,8 +118,14 @@ class Place:
             pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1])
             memory_mib = pages * os.sysconf("SC_PAGE_SIZE") / MIB
             sockets = sum(kind.startswith("socket:") for kind in kinds)
-            return Sample(self.name, at_s, memory_mib, len(kinds), sockets)
+            return Sample(self.name, at_s, memory_mib, len(kinds), sockets, self._live())
         return None
+
+    def _live(self) -> int:
+        """How many runs it works on, as it told last; 0 where it has not yet."""
+        with contextlib.suppress(OSError, ValueError):
+            return int(live_file(self._folder, self.name).read_text("ascii"))
+        return 0
 
     async def _killed(self) -> None:
         assert self._process is not None

@@ -10,18 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from holdfast.testing.soak import shapes
+from holdfast.testing.soak import growth, shapes
+from holdfast.testing.soak.growth import Sample
 from holdfast.testing.soak.lines import Line
 from holdfast.testing.soak.shapes import Shape
 
 ERROR_HANDLING = "error_handling"
 """Where a journal says that a run is while it rests before it tries a state again."""
-JUDGED_FROM_S = 300.0
-"""What the processes of a shorter soak have is reported, not judged: a process that has just begun grows."""
-MEMORY_GROWTH_MAX = 0.25
-MEMORY_SLACK_MIB = 16.0
-OPEN_GROWTH_MAX = 0.5
-OPEN_SLACK = 8.0
 
 
 class Move(NamedTuple):
@@ -49,16 +44,6 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     moves: Sequence[Move]
 
 
-class Sample(NamedTuple):
-    """What one process had at a moment (seconds since the soak began)."""
-
-    by: str
-    at_s: float
-    memory_mib: float
-    descriptors: int
-    connections: int
-
-
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that is judged. `verified`: what `StoreAdmin.verify` found; `gaps`: holes in users' streams; `endings`: how
     processes ended that should not have; `ailments`: what processes said was wrong with them in the end."""
@@ -76,16 +61,6 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def shapes(self) -> Mapping[str, Shape]:
         """The workflows by name."""
         return {shape.name: shape for shape in (*shapes.shapes(self.seed), *shapes.others())}
-
-
-class Growth(NamedTuple):
-    """How one figure of a process went: medians of its second and its last quarter, and the slope between them."""
-
-    by: str
-    what: str
-    early: float
-    late: float
-    slope_per_hour: float
 
 
 def lost_starts(evidence: Evidence) -> Iterable[str]:
@@ -355,40 +330,9 @@ def bad_endings(evidence: Evidence) -> Iterable[str]:
             yield f"process {line.by}: expected it to be well in the end, saw {line.about}"
 
 
-def growths(evidence: Evidence) -> list[Growth]:
-    """How memory, descriptors and connections went in each process that was there from the beginning to the end."""
-    by: dict[str, list[Sample]] = defaultdict(list)
-    for sample in evidence.samples:
-        by[sample.by].append(sample)
-    found = []
-    for name, samples in by.items():
-        if len(samples) < 8 or samples[-1].at_s - samples[0].at_s < evidence.lasted_s / 2:
-            continue
-        found += [_growth(name, what, samples) for what in ("memory_mib", "descriptors", "connections")]
-    return found
-
-
-def _growth(by: str, what: str, samples: Sequence[Sample]) -> Growth:
-    quarter = len(samples) // 4
-    values = [float(getattr(sample, what)) for sample in samples]
-    early, late = _median(values[quarter : 2 * quarter]), _median(values[-quarter:])
-    between_s = samples[-quarter // 2].at_s - samples[quarter + quarter // 2].at_s
-    return Growth(by, what, early, late, (late - early) / between_s * 3600)
-
-
-def _median(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
 def leaks(evidence: Evidence) -> Iterable[str]:
     """A process that lives long stays as it is."""
-    if evidence.lasted_s < JUDGED_FROM_S:
-        return
-    for growth in growths(evidence):
-        is_memory = growth.what == "memory_mib"
-        share, slack = (MEMORY_GROWTH_MAX, MEMORY_SLACK_MIB) if is_memory else (OPEN_GROWTH_MAX, OPEN_SLACK)
-        if growth.late > growth.early * (1 + share) + slack:
-            yield f"process {growth.by}: {growth.what} grew from {growth.early:g} to {growth.late:g}"
+    return growth.leaks(evidence.samples, lasted_s=evidence.lasted_s)
 
 
 Audit = Callable[[Evidence], Iterable[str]]

@@ -23,7 +23,7 @@ from holdfast.observe.rules import Status
 from holdfast.store.records import Change, Key, Put, Scope
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.ledger import Ledger
-from holdfast.testing.soak.options import Plan
+from holdfast.testing.soak.options import Plan, live_file
 from holdfast.testing.soak.shapes import Shape
 from holdfast.testing.soak.workflows import World, workflow_of
 from holdfast.workflow.engine import Engine
@@ -37,6 +37,10 @@ PATIENCE_S = 5.0
 MEDDLES_S = 0.5
 """How long after its start a run is cancelled or paused at most."""
 WELL_WITHIN_S = 10.0
+LIVE_MAX = 40
+"""Runs that a process works on before its customers wait: a machine that is slower than they are must not fill its
+memory with what waits in line."""
+TOLD_EVERY_S = 1.0
 NOTE = "note"
 LOOK_S = 0.25
 PAGE = 100
@@ -86,15 +90,24 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 customers = [group.create_task(self._order(number)) for number in range(self._plan.customers)]
                 judge = group.create_task(self._judge())
+                live = group.create_task(self._tell_live())
                 await self._is_calm.wait()
                 for customer in customers:
                     customer.cancel()
                 await self._is_over.wait()
                 judge.cancel()
+                live.cancel()
             self._ledger.add("health", about=await self._lasting_ailments())
         finally:
             await self._engine.close()
         return True
+
+    async def _tell_live(self) -> None:
+        """How many runs it works on, for whoever watches its memory."""
+        file = live_file(Path(self._plan.ledger).parent, self._plan.by)
+        while True:
+            file.write_text(str(len(self._engine.inside.crew)), "ascii")
+            await asyncio.sleep(TOLD_EVERY_S)
 
     def _new_engine(self) -> Engine:
         plan = self._plan
@@ -138,6 +151,8 @@ class Worker:
         while True:
             ticket = f"{self._plan.by}-{customer}-{number}"
             number += 1
+            while len(self._engine.inside.crew) >= LIVE_MAX:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(LOOK_S)
             run = await self._started(ticket, shapes.drawn(self._shapes, self._plan.seed, ticket, "shape"))
             with contextlib.suppress(*AWAY, Rejected, WorkflowError):  # the audits say what became of it
                 await self._meddle(run)

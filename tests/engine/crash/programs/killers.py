@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from holdfast import RunContext, Workflow
+from holdfast.integrations.aes_gcm import AesGcm
 from tests.engine.crash.ledger import Ledger
 
 WORK_S = 0.05
@@ -21,6 +22,7 @@ if "HOLDFAST_TEST_REFUSES" in os.environ and os.environ["HOLDFAST_TEST_REFUSES"]
     raise ImportError("this module works in one program only")
 
 ledger = Ledger(LEDGER)
+codec = AesGcm({"k": bytes(32)}, current="k")
 wf = Workflow("killers", data=dict)
 
 

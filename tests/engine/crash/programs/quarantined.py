@@ -1,4 +1,5 @@
-"""Works on the runs of `killers` until each has ended or was set aside; `stays`: until its input ends."""
+"""Works on the runs of `killers` until each has ended or was set aside; `stays`: until its input ends. It holds
+"sealed": on a sealed store."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from tests.engine.crash.programs import killers  # noqa: E402 - it reads what wa
 
 
 async def main() -> None:
-    async with Engine(plan.url, killers.wf, **plan.engine) as engine:
+    codec = killers.codec if "sealed" in plan.holds else None
+    async with Engine(plan.url, killers.wf, codec=codec, **plan.engine) as engine:
         for number in range(plan.starts):
             await engine.start("killers", {"number": number}, id=f"T-{number}", user=USER)
         if plan.stays:
