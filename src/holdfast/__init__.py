@@ -41,6 +41,7 @@ from holdfast.resilience import (
     preset,
 )
 from holdfast.resilience.traffic import AdaptiveLimit, Backoff, Bulkhead, Deadline, Guard, RetryBudget, retry
+from holdfast.state import StateChange, StateCheckpoint, StateManager, StateObject, StateTransaction
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -127,7 +128,12 @@ __all__ = [
     "RunHandle",
     "SealedStore",
     "Stamp",
+    "StateChange",
+    "StateCheckpoint",
+    "StateManager",
+    "StateObject",
     "StateStorage",
+    "StateTransaction",
     "StateTransition",
     "Status",
     "SyncEngine",
