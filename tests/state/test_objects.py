@@ -183,9 +183,7 @@ async def test_processes_that_update_one_object_lose_nothing(open_state: OpenSta
     assert (await managers[0].get(ana, "count")).value == 120
 
 
-async def test_a_write_is_judged_by_what_another_process_left(
-    open_state: OpenState, ana: Context
-) -> None:
+async def test_a_write_is_judged_by_what_another_process_left(open_state: OpenState, ana: Context) -> None:
     """What this process wrote last is kept in mind; a refusal is never about that alone."""
     one, other = await open_state(), await open_state()
     await one.set(ana, "plan", 1)

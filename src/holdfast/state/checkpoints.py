@@ -30,6 +30,7 @@ from holdfast.state.names import (
     scope_of,
 )
 from holdfast.state.objects import Author, Held, Stored, author
+from holdfast.state.past import last_version
 from holdfast.state.rules import GONE, RESTORED, CopyOf, Written, is_beneath, restored, slices, written
 from holdfast.state.shelf import Shelf
 from holdfast.store import journal
@@ -260,15 +261,9 @@ async def _copies(
 async def _parts(
     shelf: Shelf, scope: Scope, copies: dict[Key, CopyOf], present: dict[Key, Held | None], made_by: Author
 ) -> list[tuple[Key, Written]]:
-    bases = {key: await _last_version(shelf, scope, key) for key in copies if key not in present}
+    bases = {key: await last_version(shelf, scope, key) for key in copies if key not in present}
     wanted = restored(copies, present, bases, made_by)
     return [(key, written(key, present.get(key), after, RESTORED, made_by.audit)) for key, after in wanted.items()]
-
-
-async def _last_version(shelf: Shelf, scope: Scope, key: Key) -> int:
-    """The version that a deleted object counts on from."""
-    rows = await journal_of(shelf.store, scope, key)
-    return rows[-1].version if rows else 0
 
 
 async def _write(shelf: Shelf, scope: Scope, parts: Sequence[Written]) -> None:

@@ -37,3 +37,9 @@ async def at_version(shelf: Shelf, scope: Scope, key: Key, version: int) -> Held
             stored = codec.decode(codec.encode(found.body, what=f"{key}"), Stored)
             return Held(version, stored, rows[-1].at)
     raise NotFound(f"{key.id}: there is no version {version} of it, or it is not kept; see its history", path=key.id)
+
+
+async def last_version(shelf: Shelf, scope: Scope, key: Key) -> int:
+    """The version that an object which is not there counts on from."""
+    rows = await journal_of(shelf.store, scope, key)
+    return rows[-1].version if rows else 0

@@ -18,6 +18,7 @@ from holdfast.errors import Conflict, InvalidInput, NotFound, Rejected
 from holdfast.state.dependencies import above, uses_of
 from holdfast.state.names import BETWEEN, EDGE, object_key, ref, scope_of
 from holdfast.state.objects import Author, Held, StateObject, Stored, plain, shown
+from holdfast.state.past import last_version
 from holdfast.state.rules import (
     DELETED,
     SET,
@@ -214,7 +215,11 @@ class StateTransaction:
             there = self._now(source)
             if there is None:
                 raise NotFound(f"{key.id}: expected to depend on {source.id}, saw no such object", path=source.id)
-            uses[ref(source, dependent=key)] = there.version if version is None else version
+            if source in self._drafts and self._seen[source] is None:  # it may have been there before
+                version = await last_version(self._shelf, self._scope, source) + 1
+            elif source in self._drafts or version is None:
+                version = there.version
+            uses[ref(source, dependent=key)] = version
         before = self._now(key)
         if not uses or (before is not None and uses.keys() <= before.stored.uses.keys()):
             return uses
