@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from holdfast.context import UserExecutionContext
@@ -77,10 +77,10 @@ async def staleness(shelf: Shelf, scope: Scope, start: Mapping[Key, Held]) -> di
     return {key: found.get(key, ()) for key in start}
 
 
-async def below(shelf: Shelf, scope: Scope, key: Key) -> dict[Key, Held | None]:
-    """All that depends on `key`, however far down."""
+async def below(shelf: Shelf, scope: Scope, keys: Sequence[Key]) -> dict[Key, Held | None]:
+    """All that depends on one of `keys`, however far down."""
     found: dict[Key, Held | None] = {}
-    layer = [key]
+    layer = list(keys)
     for _ in range(LAYERS_MAX):
         direct: dict[Key, list[Key]] = {}
         for some in (layer[start : start + AT_ONCE] for start in range(0, len(layer), AT_ONCE)):
@@ -94,18 +94,18 @@ async def below(shelf: Shelf, scope: Scope, key: Key) -> dict[Key, Held | None]:
             return found
         if len(found) > OBJECTS_MAX:
             break
-    raise Unavailable(f"{key.id}: expected at most {LAYERS_MAX} layers of {OBJECTS_MAX} dependents, saw more")
+    raise Unavailable(f"{keys[0].id}: expected at most {LAYERS_MAX} layers of {OBJECTS_MAX} dependents, saw more")
 
 
 async def propagate(
-    shelf: Shelf, context: UserExecutionContext, scope: Scope, key: Key, remake: Remake, *, by: str, why: str
+    shelf: Shelf, context: UserExecutionContext, scope: Scope, keys: Sequence[Key], remake: Remake, *, by: str, why: str
 ) -> list[str]:
-    """Make anew what is stale below `key`, sources first, each once; their paths, in that order.
+    """Make anew what is stale below `keys`, sources first, each once; their paths, in that order.
 
     What is fresh already is left alone, so it may be called again after a crash. Objects of one layer are made side by
     side. Raises what `remake` raises; what was made until then stays.
     """
-    affected = await below(shelf, scope, key)
+    affected = await below(shelf, scope, keys)
     places = asyncio.Semaphore(AT_ONCE)
     done: list[str] = []
 

@@ -6,7 +6,7 @@ users of his tenant share. Nothing else exists for him.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -185,7 +185,7 @@ class StateManager:
         why: str = "",
         by: str = "",
     ) -> StateObject[T]:
-        """Set an object; as it is then, its `value` as it was given.
+        """Set an object; as it is then, its `value` as it was given, and `stale` by its own sources alone.
 
         `expect`: the version it must have, 0 for none; else Conflict. `depends_on`: what the value was made from, paths
         or objects as they were read ("shared:path" for a shared one); left out, what was said before stays. Writers of
@@ -198,11 +198,7 @@ class StateManager:
                 await t.set(path, value, shared=shared, expect=expect, until=self._until(ttl), depends_on=used)
 
             used = list(depends_on)
-            version = (await self._transacted(context, one, why, by, ATTEMPTS_MAX))[1].versions[path]
-            found = await self.get(context, path, shared=shared)
-            if found.version != version:  # somebody was here since
-                found = await self.get(context, path, shared=shared, version=version)
-            return replace(found, value=value)
+            return replace((await self._transacted(context, one, why, by, ATTEMPTS_MAX))[1].made(key), value=value)
         stored_value, made_by, until = plain(value, what=path), author(context, by, why), self._until(ttl)
 
         def make(seen: Seen) -> Any:
@@ -382,28 +378,29 @@ class StateManager:
     async def dependents(self, context: UserExecutionContext, path: str, *, shared: bool = False) -> list[str]:
         """The paths of all that depends on an object, however far down, sources first."""
         key, scope = self._place(context, path, shared)
-        found = await dependencies.below(self._shelf, scope, key)
+        found = await dependencies.below(self._shelf, scope, [key])
         return [each.id for layer in rules.order(found) for each in layer]
 
     async def propagate(
         self,
         context: UserExecutionContext,
-        path: str,
+        paths: str | Sequence[str],
         remake: dependencies.Remake,
         *,
         shared: bool = False,
         why: str = "",
         by: str = "",
     ) -> list[str]:
-        """Make anew what is stale below an object, sources first and each once; the paths, in that order.
+        """Make anew what is stale below one or several objects, sources first and each once; the paths, in that order.
 
         `remake(dependent, sources)` gives the new value, or awaits it; `sources` are by the names in `uses`. It may be
         called again for the same object where others were quicker.
         """
-        key, scope = self._place(context, path, shared)
-        return await dependencies.propagate(
-            self._shelf, context, scope, key, remake, by=by, why=why or f"{path} changed"
-        )  # fmt: skip
+        changed = [paths] if isinstance(paths, str) else list(paths)
+        keys = [self._place(context, path, shared)[0] for path in changed]
+        words = why or f"{', '.join(changed[:3])} changed"
+        scope = self._owner(context, shared)[1]
+        return await dependencies.propagate(self._shelf, context, scope, keys, remake, by=by, why=words)
 
     async def checkpoint(
         self, context: UserExecutionContext, name: str, *, prefix: str = "", shared: bool = False, why: str = "",

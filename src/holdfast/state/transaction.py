@@ -32,6 +32,7 @@ from holdfast.state.rules import (
     next_body,
     refuse_cycle,
     requirements,
+    sources,
     written,
 )
 from holdfast.state.shelf import Shelf
@@ -70,6 +71,8 @@ class StateTransaction:
         self._above: dict[Key, Held | None] = {}
         self._drafts: dict[Key, _Draft] = {}
         self._is_over = False
+        self._made: dict[Key, int] = {}
+        self._at = 0.0
         self.versions: dict[str, int] = {}
         """Once it is committed, the version of each object that it set."""
 
@@ -107,9 +110,10 @@ class StateTransaction:
     ) -> None:
         """Set an object. See `StateManager.set`; `until`: when it will be gone, in epoch seconds."""
         key = object_key(self._context, path, shared=shared)
-        await self.read([key])
+        asked = None if depends_on is None else uses_of(self._context, key, depends_on)
+        await self.read([key, *(asked or ())])
         check_expected(key, expect, self._as_seen(key))
-        uses = None if depends_on is None else await self._uses(key, depends_on)
+        uses = None if asked is None else await self._uses(key, asked)
         body = next_body(self._as_seen(key), plain(value, what=path), self._author, until=until, uses=uses)
         self._draft(key, _Draft(body, SET))
 
@@ -130,6 +134,19 @@ class StateTransaction:
         if self._now(key) is None:
             raise NotFound(f"{path}: there is no such object to delete", path=path)
         self._draft(key, _Draft(None, DELETED))
+
+    def made(self, key: Key) -> StateObject[Any]:
+        """An object as this transaction, which is committed, set it; `stale` by its own sources alone."""
+        stored = self._drafts[key].stored
+        assert stored is not None, f"{key.id}: asked for what was deleted"
+        named = sources(key, stored)
+        stale = {name for name, source in named.items() if self._version_of(source) != stored.uses[name]}
+        return shown(key, Held(self._made[key], stored, self._at), None, tuple(sorted(stale)))
+
+    def _version_of(self, key: Key) -> int:
+        """Of an object as this transaction, which is committed, left it; 0 where nothing is known of it."""
+        there = self._seen.get(key)
+        return self._made.get(key, 0 if there is None else there.version)
 
     def rollback(self) -> None:
         """Drop what was written here; the transaction is over."""
@@ -184,9 +201,10 @@ class StateTransaction:
         except Conflict as error:
             differing = moved(expected, await self._shelf.held(self._scope, list(expected)))
             raise conflict_over(differing or {error.key: (error.expected or 0, error.seen or 0)}) from error
-        for write, version in zip(writes, commit.versions, strict=True):
-            if write.key in parts:
-                self.versions[write.key.id] = version
+        versions = dict(zip((write.key for write in writes), commit.versions, strict=True))
+        self._made = {key: versions[key] for key in parts if key in versions}
+        self._at = commit.at
+        self.versions = {key.id: version for key, version in self._made.items()}
 
     def _now(self, key: Key) -> Held | None:
         """The object as it stands here; a version of its own write is the one that it will have."""
@@ -206,10 +224,8 @@ class StateTransaction:
             raise InvalidInput(f"transaction: expected at most {OBJECTS_MAX} objects to be changed, saw more")
         self._drafts[key] = draft
 
-    async def _uses(self, key: Key, depends_on: Iterable[StateObject[Any] | str]) -> dict[str, int]:
+    async def _uses(self, key: Key, asked: Mapping[Key, int | None]) -> dict[str, int]:
         """The versions that `key` is made from. Raises NotFound for what is not there, InvalidInput for a cycle."""
-        asked = uses_of(self._context, key, depends_on)
-        await self.read(list(asked))
         uses: dict[str, int] = {}
         for source, version in asked.items():
             there = self._now(source)
@@ -228,9 +244,12 @@ class StateTransaction:
         return uses
 
     async def _has_dependents(self, key: Key) -> bool:
-        """Whether somebody depends on `key`, here or as committed: only then can it be above its own sources."""
+        """Whether somebody depends on `key`, here or as committed: only then can it be above its own sources. Nobody
+        depends on what never was."""
         if any(draft.stored is not None and draft.stored.uses for draft in self._drafts.values()):
             return True
+        if not await self._shelf.store.events(self._scope, record=key, limit=1):
+            return False
         page = await self._shelf.store.scan(self._scope, Query(kind=EDGE, prefix=f"{key.id}{BETWEEN}"), limit=1)
         return bool(page.records)
 
