@@ -53,7 +53,7 @@ async def network(
     state: StateManager, context: Context, agents: int, times: Times, name: str, *, work: random.Random | None = None
 ) -> None:
     """A run of 5 layers of agents: each reads what the layer above left, works, adds to the board, and leaves its own.
-    `work` draws how long the work takes: 0.2 to 1 s, a tenth of what a model's answer does; without it there is none."""
+    `work` draws how long the work takes, 0.2 to 1 s, a tenth of a model's answer; without it there is none."""
     width = agents // LAYERS
     for layer in range(LAYERS):
 

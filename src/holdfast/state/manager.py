@@ -215,7 +215,7 @@ class StateManager:
         """Set up to 500 objects, all or none; their versions."""
 
         async def all_of_them(t: StateTransaction) -> None:
-            await t.read([object_key(context, path, shared=shared) for path in values])
+            await t.read_all(values, shared=shared)
             for path, value in values.items():
                 await t.set(path, value, shared=shared)
 
@@ -304,7 +304,7 @@ class StateManager:
             paths = [key.id for key, there in page if there.is_live(self._shelf.now_s())]
 
             async def some(t: StateTransaction, paths: list[str] = paths) -> int:
-                await t.read([object_key(context, path, shared=shared) for path in paths])
+                await t.read_all(paths, shared=shared)
                 found = [path for path in paths if await t.find(path, shared=shared) is not None]
                 for path in found:
                     await t.delete(path, shared=shared)

@@ -170,6 +170,10 @@ class StateTransaction:
             return
         await self._write(parts, expected)
 
+    async def read_all(self, paths: Iterable[str], *, shared: bool = False) -> None:
+        """Read objects that will be needed, all at once; what asks for them later asks no store."""
+        await self.read([object_key(self._context, path, shared=shared) for path in paths])
+
     async def read(self, keys: Sequence[Key]) -> None:
         """Read objects of which nothing is known here yet, all at once."""
         if self._is_over:
