@@ -4,8 +4,9 @@ In operations a second, with 1 or 50 writers. Ours keeps versions, who, why, a j
 LangGraph Store keeps the value and two times; asyncpg does it by one indexed statement on a table with a version, and
 redis-py by GET, SET and MULTI, which check nothing. A transaction changes two objects on what it read: with asyncpg
 BEGIN, SELECT FOR UPDATE, two UPDATEs, COMMIT; a LangGraph Store has none, so it puts the two in one batch, without
-reading. An update adds one to an object that all writers share: asyncpg by UPDATE ... SET n = n + 1, redis-py by INCR; a
-LangGraph Store has no such thing and is not asked. `fsync` on PostgreSQL, `synchronous=FULL` on SQLite, `appendfsync always` on Valkey.
+reading. An update adds one to an object that all writers share: asyncpg by UPDATE ... SET n = n + 1, redis-py by INCR;
+a LangGraph Store has no such thing and is not asked. `fsync` on PostgreSQL, `synchronous=FULL` on SQLite, `appendfsync
+always` on Valkey.
 """
 
 from __future__ import annotations
