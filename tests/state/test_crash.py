@@ -31,12 +31,12 @@ async def killed(url: str, *, faults: str = "", after: int = 0) -> list[str]:
         async with asyncio.timeout(PATIENCE_S):
             while line := await process.stdout.readline():
                 said.append(line.decode().strip())
-                if after and len(said) > after:
+                if after and len(said) == after + 1:
                     process.kill()
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        raise
     assert process.returncode == -9, said[-3:]
     return said
 

@@ -6,23 +6,24 @@ users of his tenant share. Nothing else exists for him.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from holdfast.clock import Clock, Randomness, SystemClock, parse_duration_s, system_randomness
-from holdfast.context import UserExecutionContext, require_context
-from holdfast.errors import Conflict, DeadlineExceeded, InvalidInput, NotFound, Rejected
+from holdfast.context import UserExecutionContext
+from holdfast.errors import Conflict, InvalidInput, NotFound, Rejected
 from holdfast.logs import get_logger
 from holdfast.merge import FieldPolicy, Stamp
-from holdfast.state import checkpoints, dependencies, past, rules, watching
+from holdfast.state import checkpoints, dependencies, past, rules
 from holdfast.state.checkpoints import StateCheckpoint
 from holdfast.state.folding import Folder
 from holdfast.state.keeper import Keeper, sweep
-from holdfast.state.names import checked_path, checked_prefix, object_key, owner_of, scope_of
-from holdfast.state.objects import StateChange, StateObject, author, plain, shown, typed
+from holdfast.state.looking import StateViewer
+from holdfast.state.names import checked_prefix, scope_of
+from holdfast.state.objects import StateObject, author, plain, shown, typed
 from holdfast.state.opening import opened
 from holdfast.state.rules import Asked, Keep, Seen, Ttl
 from holdfast.state.shelf import Shelf
@@ -30,7 +31,7 @@ from holdfast.state.transaction import Lines, StateTransaction
 from holdfast.store.open import StateStorage
 from holdfast.store.protocol import Store
 from holdfast.store.recent import weakness_of
-from holdfast.store.records import Key, Position, Scope
+from holdfast.store.records import Key
 from holdfast.tasks import Supervisor
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ ATTEMPTS_MAX = 200
 log = get_logger("holdfast.state")
 
 
-class StateManager:
+class StateManager(StateViewer):
     """Shared state on a store. `storage`: a URL as `open_store` takes it, a `StateStorage` with its `url`, or an open
     store, such as an engine's `store`, which stays open.
 
@@ -68,6 +69,7 @@ class StateManager:
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
+        super().__init__()
         self._storage = storage
         self._url = url
         self._test_mode = test_mode
@@ -80,7 +82,6 @@ class StateManager:
         self._randomness = randomness
         self._exit = AsyncExitStack()
         self._lines = Lines()
-        self._shelf_now: Shelf | None = None
         self._folder_now: Folder | None = None
         self._keeper: Keeper | None = None
         self._without = ""
@@ -117,60 +118,6 @@ class StateManager:
         """What is missing although everything works, in words: Redis, the clean-up. None if nothing is."""
         trouble = self._keeper.trouble if self._keeper is not None else None
         return self._without or weakness_of(self.store) or trouble
-
-    @overload
-    async def get(
-        self, context: UserExecutionContext, path: str, *, shared: bool = False, version: int | None = None
-    ) -> StateObject[Any]: ...
-    @overload
-    async def get(
-        self,
-        context: UserExecutionContext,
-        path: str,
-        kind: type[T],
-        *,
-        shared: bool = False,
-        version: int | None = None,
-    ) -> StateObject[T]: ...
-    async def get(
-        self,
-        context: UserExecutionContext,
-        path: str,
-        kind: Any = None,
-        *,
-        shared: bool = False,
-        version: int | None = None,
-    ) -> StateObject[Any]:
-        """The object at `path` as `kind` (a dataclass, struct or pydantic model; without one as JSON has it), or as it
-        was at `version`. Raises NotFound, InvalidInput where it is no `kind`, Corrupt where nothing can mend it."""
-        key, scope = self._place(context, path, shared)
-        if version is not None:
-            return shown(key, await past.at_version(self._shelf, scope, key, version), kind)
-        there = await self._shelf.one(scope, key)
-        if there is None or not there.is_live(self._shelf.now_s()):
-            raise NotFound(f"{path}: there is no such object", path=path)
-        stale = await dependencies.staleness(self._shelf, scope, {key: there})
-        return shown(key, there, kind, stale[key])
-
-    async def find(
-        self, context: UserExecutionContext, path: str, kind: type[T] | None = None, *, shared: bool = False
-    ) -> StateObject[T] | None:
-        """As `get`; None where there is none."""
-        try:
-            return await self.get(context, path, kind, shared=shared)  # type: ignore[arg-type]
-        except NotFound:
-            return None
-
-    async def get_many(
-        self, context: UserExecutionContext, paths: Iterable[str], kind: type[T] | None = None, *, shared: bool = False
-    ) -> dict[str, StateObject[T]]:
-        """Those of `paths` that there are, by path, read at once."""
-        keys = [self._place(context, path, shared)[0] for path in paths]
-        scope, now = scope_of(context), self._shelf.now_s()
-        found = await self._shelf.held(scope, keys)
-        live = {key: there for key, there in found.items() if there is not None and there.is_live(now)}
-        stale = await dependencies.staleness(self._shelf, scope, live)
-        return {key.id: shown(key, there, kind, stale[key]) for key, there in live.items()}
 
     async def set(
         self,
@@ -221,19 +168,29 @@ class StateManager:
 
         return (await self._transacted(context, all_of_them, why, by, ATTEMPTS_MAX))[1].versions
 
+    @overload
+    async def update(
+        self, context: UserExecutionContext, path: str, change: Callable[[Any], object], *, initial: object = ...,
+        shared: bool = ..., ttl: Ttl = ..., why: str = ..., by: str = ...,
+    ) -> StateObject[Any]: ...  # fmt: skip
+    @overload
+    async def update(
+        self, context: UserExecutionContext, path: str, change: Callable[[T], T], kind: type[T], *,
+        initial: T | Keep = ..., shared: bool = ..., ttl: Ttl = ..., why: str = ..., by: str = ...,
+    ) -> StateObject[T]: ...  # fmt: skip
     async def update(
         self,
         context: UserExecutionContext,
         path: str,
         change: Callable[[Any], object],
-        kind: type[T] | None = None,
+        kind: Any = None,
         *,
         initial: object = Keep.AS_BEFORE,
         shared: bool = False,
         ttl: Ttl = None,
         why: str = "",
         by: str = "",
-    ) -> StateObject[T]:
+    ) -> StateObject[Any]:
         """Set an object to what `change` makes of its value; `initial` where there is none, else NotFound.
 
         `change` is plain code, quick and without effects: it is called again where another process was quicker. All of
@@ -313,50 +270,6 @@ class StateManager:
             count += await self.transact(context, some, why=why, by=by) if paths else 0
         return count
 
-    async def scan(
-        self, context: UserExecutionContext, prefix: str = "", kind: type[T] | None = None, *, shared: bool = False
-    ) -> AsyncIterator[StateObject[T]]:
-        """All objects beneath `prefix`, by path."""
-        owner, scope = self._owner(context, shared)
-        async for page in self._shelf.pages(scope, checked_prefix(prefix), owner):
-            live = {key: there for key, there in page if there.is_live(self._shelf.now_s())}
-            stale = await dependencies.staleness(self._shelf, scope, live)
-            for key, there in live.items():
-                yield shown(key, there, kind, stale[key])
-
-    async def count(self, context: UserExecutionContext, prefix: str = "", *, shared: bool = False) -> int:
-        """How many objects there are beneath `prefix`."""
-        owner, scope = self._owner(context, shared)
-        now = self._shelf.now_s()
-        pages = self._shelf.pages(scope, checked_prefix(prefix), owner)
-        return sum([sum(there.is_live(now) for _, there in page) async for page in pages])
-
-    async def history(
-        self, context: UserExecutionContext, path: str, *, shared: bool = False
-    ) -> AsyncIterator[StateChange]:
-        """Every change of an object, oldest first: version, who, when, why."""
-        key, scope = self._place(context, path, shared)
-        async for change in past.changes(self._shelf, scope, key):
-            yield change
-
-    async def position(self, context: UserExecutionContext, *, shared: bool = False) -> str:
-        """The present end of the journal, for a `watch` that is to hear of all that comes after."""
-        owner, scope = self._owner(context, shared)
-        return str(await watching.head(self._shelf, scope, owner))
-
-    async def watch(
-        self, context: UserExecutionContext, path: str = "", *, shared: bool = False, after: str | None = None
-    ) -> AsyncIterator[StateChange]:
-        """Each change of the object at `path` and of those beneath it, in order and without end. `after`: a `position`
-        to go on from; without it, from when the first change is asked for."""
-        owner, scope = self._owner(context, shared)
-        if path:
-            checked_path(path)
-        start = await watching.head(self._shelf, scope, owner) if after is None else Position.parse(after)
-        prefix = checked_prefix(path)
-        async for change in watching.watch(self._shelf, scope, owner, prefix, path, after=start):
-            yield change
-
     def transaction(self, context: UserExecutionContext, *, why: str = "", by: str = "") -> StateTransaction:
         """A block that changes several objects, all or none. It is not tried again: see `transact`."""
         self._ready(context)
@@ -374,12 +287,6 @@ class StateManager:
         """What `work` gives, once the transaction that it was handed is committed. It is called anew with another one
         where others changed what it read, `attempts_max` times in all. Raises Conflict, naming these objects."""
         return (await self._transacted(context, work, why, by, attempts_max))[0]
-
-    async def dependents(self, context: UserExecutionContext, path: str, *, shared: bool = False) -> list[str]:
-        """The paths of all that depends on an object, however far down, sources first."""
-        key, scope = self._place(context, path, shared)
-        found = await dependencies.below(self._shelf, scope, [key])
-        return [each.id for layer in rules.order(found) for each in layer]
 
     async def propagate(
         self,
@@ -417,11 +324,6 @@ class StateManager:
         were changed for it. Raises NotFound."""
         self._ready(context)
         return await checkpoints.restore(self._shelf, context, name, shared=shared, by=by, why=why)
-
-    async def checkpoints(self, context: UserExecutionContext, *, shared: bool = False) -> list[StateCheckpoint]:
-        """The checkpoints there are, by name."""
-        self._ready(context)
-        return await checkpoints.listed(self._shelf, context, shared=shared)
 
     async def forget_checkpoint(self, context: UserExecutionContext, name: str, *, shared: bool = False) -> None:
         """Remove a checkpoint. Raises NotFound."""
@@ -463,29 +365,9 @@ class StateManager:
         raise AssertionError("the last attempt returns or raises")
 
     @property
-    def _shelf(self) -> Shelf:
-        if self._shelf_now is None:
-            raise Rejected(f"{self!r}: it is not open; use it as `async with StateManager(...) as state`")
-        return self._shelf_now
-
-    @property
     def _folder(self) -> Folder:
         assert self._folder_now is not None, "open with the shelf"
         return self._folder_now
-
-    def _ready(self, context: UserExecutionContext) -> None:
-        """Raises WrongContext for anything but a context, and DeadlineExceeded for one whose time is over."""
-        require_context(context)
-        if context.deadline_s is not None and self._shelf.now_s() >= context.deadline_s:
-            raise DeadlineExceeded(f"state: the deadline of {context.user}'s context is over", what="state")
-
-    def _place(self, context: UserExecutionContext, path: str, shared: bool) -> tuple[Key, Scope]:
-        self._ready(context)
-        return object_key(context, path, shared=shared), scope_of(context)
-
-    def _owner(self, context: UserExecutionContext, shared: bool) -> tuple[tuple[str, str], Scope]:
-        self._ready(context)
-        return owner_of(context, shared), scope_of(context)
 
     def _until(self, ttl: Ttl) -> float | Keep | None:
         return rules.until(ttl, now=self._shelf.now_s())
