@@ -31,6 +31,11 @@ from holdfast import (
     Rejected,
     RetryBudget,
     Stamp,
+    StateChange,
+    StateCheckpoint,
+    StateManager,
+    StateObject,
+    StateTransaction,
     SyncFigures,
     SyncManager,
     Unavailable,
@@ -97,3 +102,19 @@ async def a_guarded_call_gives_what_it_gives(guard: Guard, breaker: CircuitBreak
     refusals: tuple[type[Unavailable], ...] = (BreakerOpen, BulkheadFull, DeadlineExceeded, LockTimeout)
     timeouts: tuple[type[TimeoutError], ...] = (DeadlineExceeded,)
     del refusals, timeouts
+
+
+async def state_is_what_it_was_asked_as(state: StateManager, context: UserExecutionContext) -> None:
+    assert_type(await state.get(context, "plan", Stamp), StateObject[Stamp])
+    assert_type(await state.find(context, "plan", Stamp), StateObject[Stamp] | None)
+    assert_type((await state.set(context, "plan", 1)).value, int)
+    assert_type((await state.update(context, "plan", lambda stamp: stamp, Stamp)).value, Stamp)
+    assert_type([each.value async for each in state.scan(context, "", Stamp)], list[Stamp])
+
+    async def work(t: StateTransaction) -> str:
+        assert_type((await t.get("plan", Stamp)).value, Stamp)
+        return "done"
+
+    assert_type(await state.transact(context, work), str)
+    assert_type([change async for change in state.watch(context)], list[StateChange])
+    assert_type(await state.checkpoint(context, "kept"), StateCheckpoint)
