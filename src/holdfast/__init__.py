@@ -1,5 +1,17 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
+from holdfast.agents import (
+    Agent,
+    AgentCall,
+    AgentDead,
+    AgentEvent,
+    AgentExecutionCore,
+    AgentNetwork,
+    AgentType,
+    InvalidOutput,
+    NetworkFailed,
+    agent,
+)
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
@@ -72,6 +84,13 @@ from holdfast.workflow import (
 __all__ = [
     "About",
     "AdaptiveLimit",
+    "Agent",
+    "AgentCall",
+    "AgentDead",
+    "AgentEvent",
+    "AgentExecutionCore",
+    "AgentNetwork",
+    "AgentType",
     "Backoff",
     "BlobRef",
     "BreakerOpen",
@@ -106,6 +125,7 @@ __all__ = [
     "HoldfastError",
     "InvalidDefinition",
     "InvalidInput",
+    "InvalidOutput",
     "InvalidTransition",
     "Join",
     "KeyedBreakers",
@@ -115,6 +135,7 @@ __all__ = [
     "MainState",
     "MergeConflict",
     "Merged",
+    "NetworkFailed",
     "NotFound",
     "Nothing",
     "RecoveryManager",
@@ -145,6 +166,7 @@ __all__ = [
     "WorkflowState",
     "WorkflowStateManager",
     "WrongContext",
+    "agent",
     "health_of",
     "merge",
     "open_store",
