@@ -20,9 +20,9 @@ class AgentType:
 
     A call has `timeout_s`, and a lease of `lease_ttl_s` that each sign of life renews (progress, a tool, a beat; None:
     as long as the timeout). Its end is asked for and awaited for `grace_s`; then it is fenced off. Beyond `slow_s` it
-    counts as slow. `recovery_s` is the recovery objective: after its breaker opened, an agent is to work again within
-    so many seconds, and what it took is measured against it; a breaker that rests longer than that is refused. Each
-    agent has `places` calls at once and a queue of `queue_max`.
+    counts as slow. `recovery_s` is the recovery objective: from the last moment at which it was known to be ill to the
+    next call that goes well. A breaker whose longest rest (`open_max_s`) is longer could not keep it, and is refused.
+    Each agent has `places` calls at once and a queue of `queue_max`.
 
     Example: `AgentType.of("data", timeout_s=120)`, `AgentType(name="translator", breaker=preset("llm"))`.
     Raises InvalidInput.
@@ -44,10 +44,10 @@ class AgentType:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise InvalidInput(f"agent type {self.name}: expected {name} above 0, saw {value!r}")
-        if self.breaker.open_s > self.recovery_s:
+        if self.breaker.open_max_s > self.recovery_s:
             raise InvalidInput(
-                f"agent type {self.name}: its breaker rests {self.breaker.open_s:g} s before the first probe, which is "
-                f"more than its recovery objective of {self.recovery_s:g} s; shorten open_s or raise recovery_s"
+                f"agent type {self.name}: expected a breaker that rests at most as long as its recovery objective of "
+                f"{self.recovery_s:g} s, saw {self.breaker.open_max_s:g} s; shorten open_max_s or raise recovery_s"
             )
         if self.places < 1 or self.queue_max < 0:
             raise InvalidInput(f"agent type {self.name}: expected places 1 or more and queue_max 0 or more")
@@ -92,7 +92,9 @@ TYPES: Mapping[str, AgentType] = MappingProxyType(
                 timeout_s=120.0,
                 slow_s=15.0,
             ),
-            AgentType(name="data", recovery_s=30.0, timeout_s=300.0, slow_s=30.0),
+            AgentType(
+                name="data", breaker=preset("agent", open_max_s=30.0), recovery_s=30.0, timeout_s=300.0, slow_s=30.0
+            ),
             # Long work that says how far it is: two silent minutes are a sign.
             AgentType(name="optimization", recovery_s=60.0, timeout_s=900.0, slow_s=300.0, lease_ttl_s=120.0),
         )

@@ -134,6 +134,11 @@ class AgentCall:
     # -- for whoever looks after it -----------------------------------------------------------------------------
 
     @property
+    def fenced_by(self) -> str:
+        """Why it was fenced off; "" while it is not."""
+        return self._fenced_by
+
+    @property
     def is_ending(self) -> bool:
         return self._ending_at is not None
 

@@ -153,6 +153,12 @@ class AgentExecutionCore:
         blocked_s = self._supervision.blocked_s()
         return [post.look(blocked_s) for _, post in sorted(self._posts.items())]
 
+    def give_up(self, whose: Callable[[UserExecutionContext], bool], *, why: str) -> int:
+        """Fence off and end all calls whose context `whose` says yes to, such as those of a user who is removed; how
+        many these are. Their callers get Unavailable with `why`."""
+        self._running_loop()
+        return self._supervision.give_up(whose, why=why)
+
     def outbox(self, emit: Emit | None) -> Outbox:
         """A way for events, with the fallback and the record of this core."""
         self._running_loop()

@@ -26,8 +26,9 @@ class AgentView(NamedTuple):
     """One agent at one moment. `state`: the gravest of its calls'; `where`: the function in which that one stands.
 
     `strays`: calls that were left behind and still go on; `late`: those of which something came after their fence,
-    which was refused; `recovered_s_max`: the longest that it took from an opened breaker to the next call that went
-    well, None where that never happened; `keeps_objective`: whether that was within its type's `recovery_s`.
+    which was refused; `recovered_s_max`: the longest that it took from the last moment at which it was known to be ill
+    (its breaker opened, or a probe failed) to the next call that went well, None where that never happened;
+    `keeps_objective`: whether that was within its type's `recovery_s`.
     """
 
     name: str
@@ -132,7 +133,7 @@ class Post:
         )
 
     def _moved(self, event: BreakerEvent) -> None:
-        if event.kind == "moved" and event.after == "open" and self._down_since is None:
+        if event.kind == "moved" and event.after == "open":
             self._down_since = self._now()
 
     def __repr__(self) -> str:

@@ -22,8 +22,8 @@ State = Literal["alive", "slow", "loop-blocked", "thread-stuck", "dead"]
 """How a call is doing. `slow`: later than its type usually is. `loop-blocked`: it runs, and lets nothing else of its
 loop run. `thread-stuck`: its thread goes on though its time is over. `dead`: silent beyond its lease, or deaf to its
 end."""
-Why = Literal["deadline", "timeout", "silence", "blocked", "closed"]
-"""Why a call was ended before its body was: see `ends`; it blocked the loop for too long; the core was closed."""
+Why = Literal["deadline", "timeout", "silence", "blocked", "given_up"]
+"""Why a call was ended before its body was: see `ends`; it blocked the loop for too long; somebody gave it up."""
 AGENTS_MAX = 10_000
 """How many agents one network may have."""
 GRAVITY: Mapping[State, int] = {"alive": 0, "slow": 1, "loop-blocked": 2, "thread-stuck": 3, "dead": 4}

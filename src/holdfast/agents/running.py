@@ -12,24 +12,22 @@ from holdfast.agents.stacks import Place, place_of_coroutine, place_of_thread
 
 class Running:
     """A task, or the future of a thread, and how it goes. `place`: where the watchdog saw it block the loop;
-    `is_overdue`: it blocked the loop for too long, and was fenced off by the watchdog."""
+    `bodies`: the coroutine, once it began; `is_overdue`: it blocked the loop for too long, and was fenced off by the
+    watchdog."""
 
     def __init__(
-        self, call: AgentCall, work: asyncio.Future[Any], coroutine: Any = None, *, blocked_at_start_s: float
+        self, call: AgentCall, work: asyncio.Future[Any], bodies: list[Any] | None = None, *, blocked_at_start_s: float
     ) -> None:
         self.call = call
         self.work = work
-        self.coroutine = coroutine
+        self.in_thread = bodies is None
+        self.bodies = [] if bodies is None else bodies
         self._blocked_at_start_s = blocked_at_start_s
         self.is_blocking = False
         self.has_blocked = False
         self.is_overdue = False
         self.place = Place()
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def in_thread(self) -> bool:
-        return self.coroutine is None
 
     def times(self, blocked_s: float) -> Times:
         """Its times; `blocked_s`: how long the loop was blocked, all in all. Who blocked it is given nothing back."""
@@ -40,7 +38,7 @@ class Running:
         if self.is_blocking:
             return self.place
         if not self.in_thread:
-            return place_of_coroutine(self.coroutine)
+            return place_of_coroutine(self.bodies[0]) if self.bodies else Place()
         return Place() if self.call.thread_id is None else place_of_thread(self.call.thread_id)
 
     async def rest(self, seconds: float) -> None:

@@ -24,9 +24,10 @@ class Place(NamedTuple):
     where: str = ""
     stack: str = ""
 
-    def has(self, name: str) -> bool:
-        """Whether the function `name` is on the way."""
-        return f"{name} (" in self.stack
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is a loop that waits for its sockets."""
+        return "(selectors.py:" in self.stack.partition("\n")[0]
 
 
 def place_of_thread(thread_id: int) -> Place:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from holdfast.agents.agent import Agent
@@ -18,6 +18,7 @@ from holdfast.agents.rules import State, Why, ends
 from holdfast.agents.running import Running
 from holdfast.agents.threads import DaemonThreads, named_thread
 from holdfast.agents.watchdog import Blocked, Watchdog
+from holdfast.context import UserExecutionContext
 from holdfast.errors import DeadlineExceeded, ErrorType, Unavailable, WorkflowError
 from holdfast.logs import get_logger
 from holdfast.tasks import Supervisor
@@ -91,11 +92,17 @@ class Supervision:
                 self._by_work.pop(running.work, None)
                 _heard(running.work)
 
+    def give_up(self, whose: Callable[[UserExecutionContext], bool], *, why: str) -> int:
+        """Fence off and end all calls whose context `whose` says yes to. How many these are."""
+        found = [running for _, running in self._by_work.values() if whose(running.call.context)]
+        for running in found:
+            running.call.fence(why)
+            running.wake()
+        return len(found)
+
     async def close(self) -> None:
         """Give all up; what has not ended after a grace is left behind."""
-        for _, running in self._by_work.values():
-            running.call.fence("the core was closed")
-            running.wake()
+        self.give_up(lambda context: True, why="the core was closed")
         if waited := [running.work for _, running in self._by_work.values() if not running.call.is_ending]:
             await asyncio.wait(waited, timeout=CLOSE_GRACE_S)
         for work in list(self._by_work):
@@ -109,10 +116,9 @@ class Supervision:
         entry = agent.bind(taken, call)
         blocked_s = self.blocked_s()
         if agent.is_async:
-            body = entry()
-            return Running(
-                call, self._tasks.start(_contained(body, call), name=call.id), body, blocked_at_start_s=blocked_s
-            )
+            bodies: list[Any] = []
+            task = self._tasks.start(_contained(entry, call, bodies), name=call.id)
+            return Running(call, task, bodies, blocked_at_start_s=blocked_s)
 
         def tell(thread_id: int | None) -> None:
             call.thread_id = thread_id
@@ -125,7 +131,7 @@ class Supervision:
         """None once it is done; the reason once it is given up."""
         while True:
             if running.call.is_fenced:
-                return "blocked" if running.is_overdue else "closed"
+                return "blocked" if running.is_overdue else "given_up"
             if running.work.done():
                 return None
             over_at, why = ends(running.times(self.blocked_s()))
@@ -150,8 +156,8 @@ class Supervision:
             self._report(Trouble(agent.name, running.call.id, state, place.where, place.stack))
         what, at = f"agent {agent.name}", f", in {place.where}" if place.where else ""
         facts = {"agent": agent.name, "call": running.call.id, "state": state, "where": place.where, "why": why}
-        if why == "closed":
-            return Unavailable(f"{what}: its core was closed while it ran", **facts)
+        if why == "given_up":
+            return Unavailable(f"{what}: it was given up: {running.call.fenced_by}", **facts)
         if why == "blocked":
             return AgentDead(f"{what}: it let nothing else run, for {over_s:.1f} s{at}; it was fenced off", **facts)
         if why == "silence":
@@ -171,8 +177,9 @@ class Supervision:
                 await running.rest(pause_s)
                 if work.done():
                     return False
-            if not running.in_thread and _is_closed(running.coroutine):
-                work.cancel()
+            if not running.in_thread:
+                _close(running.bodies)
+                work.cancel()  # wakes the task: it finds its body closed, or goes on with it
                 await running.rest(pause_s)
             return True
         finally:
@@ -239,10 +246,12 @@ def _goes_on(running: Running) -> None:
     running.wake()
 
 
-async def _contained(body: Coroutine[Any, Any, Any], call: AgentCall) -> Any:
-    """The body, of which nothing gets out that would end the whole program."""
+async def _contained(entry: Callable[[], Any], call: AgentCall, bodies: list[Any]) -> Any:
+    """The body, of which nothing gets out that would end the whole program. It is made here, so that one that is
+    cancelled before it began was never made."""
     try:
-        return await body
+        bodies.append(entry())
+        return await bodies[0]
     except SystemExit as error:
         raise _no_exit(call, error) from error
 
@@ -268,12 +277,11 @@ def _result_of(running: Running) -> Any:
     return running.work.result()
 
 
-def _is_closed(coroutine: Any) -> bool:
-    """End the coroutine where it is suspended, by GeneratorExit, which only `except BaseException` swallows. Whether it
-    has ended by that."""
-    with contextlib.suppress(RuntimeError, ValueError):
-        coroutine.close()
-    return coroutine.cr_frame is None
+def _close(bodies: list[Any]) -> None:
+    """End a coroutine where it is suspended, by GeneratorExit, which only `except BaseException` swallows."""
+    for body in bodies:
+        with contextlib.suppress(RuntimeError, ValueError):  # it swallowed it
+            body.close()
 
 
 def _let_the_loop_forget(work: asyncio.Future[Any]) -> None:

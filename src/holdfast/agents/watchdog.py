@@ -119,6 +119,8 @@ class Watchdog:
     def _tell(self, due_at: float, for_s: float, *, is_over: bool) -> None:
         task = asyncio.current_task(self._loop)
         place = place_of_thread(self._loop_thread)
+        if task is None and place.is_waiting:
+            return  # it waits for its sockets: nothing blocks it, the machine is late
         if self._due_at == due_at:  # or it has gone on just now, and the stack is of somebody else
             self._on_blocked(Blocked(task, place, for_s, is_over))
 
