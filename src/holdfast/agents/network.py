@@ -175,8 +175,8 @@ class AgentNetwork:
         name = self.name if key is None else f"{self.name}.{key}"
 
         async def step(agent: str, attempt: Callable[..., Awaitable[Settled]]) -> Settled:
-            kept: Settled = await ctx.step(name, attempt, key=agent)
-            return kept
+            kept: Settled = await ctx.step(name, functools.partial(_plain, attempt), key=agent)
+            return kept if kept.error else Settled(self.agents[agent].fit_output(kept.result))
 
         return await _NetworkRun(self, ctx.user, value, core, emit, tools, step).go()
 
@@ -316,8 +316,7 @@ class _NetworkRun:
             if self._network.plan.is_fatal(agent):
                 raise _Failed(error) from error
             return _settled(error)
-        dump = getattr(result, "model_dump", None)
-        return Settled(result if dump is None else dump(mode="json"))
+        return Settled(result)
 
     def _so_far(self) -> NetworkResult:
         plan, became = self._network.plan, self._progress.became
@@ -341,6 +340,13 @@ class _NetworkRun:
         )
         error.partial = partial
         return error
+
+
+async def _plain(attempt: Callable[..., Awaitable[Settled]], *, key: str) -> Settled:
+    """What is kept of one agent's call, as JSON holds it. `key`: the step's."""
+    settled = await attempt(key=key)
+    dump = getattr(settled.result, "model_dump", None)
+    return settled if dump is None else Settled(dump(mode="json"))
 
 
 async def _at_once(agent: str, attempt: Callable[..., Awaitable[Settled]]) -> Settled:
