@@ -119,9 +119,9 @@ def a_call_that_blocks(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def brittle(name: str, body: Any = fails, **changes: Any) -> Agent:
-    """An agent whose breaker opens at the third failure, and is probed soon after."""
-    breaker = preset("agent", open_s=0.05, open_max_s=0.1, jitter=0.0, ramp_s=0.0)
+def brittle(name: str, body: Any = fails, *, open_s: float = 30.0, **changes: Any) -> Agent:
+    """An agent whose breaker opens at the third failure, and is probed after `open_s`."""
+    breaker = preset("agent", open_s=open_s, open_max_s=2 * open_s, jitter=0.0, ramp_s=0.0)
     return Agent(body, name=name, type=AgentType(name="brittle", breaker=breaker, **changes))
 
 

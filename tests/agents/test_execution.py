@@ -209,7 +209,7 @@ class TestBreaker:
                 raise ConnectionError("away")
             return "well"
 
-        agent = brittle("sometimes", sometimes)
+        agent = brittle("sometimes", sometimes, open_s=0.2)
         for _ in range(3):
             with pytest.raises(ConnectionError):
                 await core.execute(ANA, agent)

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from holdfast import codec
 from holdfast.agents.events import EVENT_BYTES_MAX, EVENTS_MAX, AgentEvent, Kind, Outbox
@@ -18,6 +18,8 @@ from holdfast.clock import Clock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import DeadlineExceeded, Fenced, InvalidInput, Rejected
 from holdfast.resilience.traffic import Deadline
+
+NAME_CHARS_MAX = 200
 
 
 class Tools(Protocol):
@@ -100,6 +102,11 @@ class AgentCall:
         self.check_fence()
         self.tell("tool", {"tool": name, "phase": "ended"})
         return result
+
+    def used(self, tool: str, phase: Literal["began", "ended", "failed"]) -> None:
+        """Tell of a tool that was called by other means than `tool`; a sign of life. Raises Fenced."""
+        self.check()
+        self.tell("tool", {"tool": tool[:NAME_CHARS_MAX], "phase": phase})
 
     async def write(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `await function(*args, **kwargs)` gives, begun only where the call is not fenced off. A function with a
