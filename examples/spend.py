@@ -1,8 +1,9 @@
 """Where does the money for models go, and what may be had cheaper without getting slower? Four agents find out.
 
-The chain triage -> supervisor -> data -> optimization, as one state of a durable workflow: the request is understood, the
-work shared out, a day of model calls added up side by side, and for each service the cheapest model found that keeps its
-latency objective. The calls are drawn from a seed, 20,000 of them; no model is asked, so that it runs anywhere:
+The chain triage -> supervisor -> data -> optimization, as one state of a durable workflow: the request is understood,
+the work shared out, a day of model calls added up side by side, and for each service the cheapest model found that
+keeps its latency objective. The calls are drawn from a seed, 20,000 of them; no model is asked, so that it runs
+anywhere:
 
     python -m examples.spend
 """
@@ -52,7 +53,8 @@ MODELS = {
 
 
 class Service(msgspec.Struct, frozen=True):
-    """What a service asks for: tokens of a usual answer, the quality that it cannot do without, its latency objective."""
+    """What a service asks for: tokens of a usual answer, the quality that it cannot do without, its latency
+    objective."""
 
     model: str
     tokens: int

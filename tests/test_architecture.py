@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = load(ROOT / "src", "holdfast")
 BOT = load(ROOT / "src", "holdfast_sre")
 SOURCES = LIBRARY | BOT
-ALL = SOURCES | load(ROOT, "tests") | load(ROOT, "benchmarks")
+ALL = SOURCES | load(ROOT, "tests") | load(ROOT, "benchmarks") | load(ROOT, "examples")
 
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
