@@ -41,7 +41,7 @@ def from_langgraph(
     async def run(value: dict[str, Any], call: AgentCall) -> Any:
         own: Any = dict(config or {})  # a RunnableConfig, of a package below it
         own["configurable"] = {**own.get("configurable", {}), "thread_id": thread_of(call)}
-        last: dict[str, Any] = {}
+        last: Any = {}
         async for mode, chunk in graph.astream(value, own, stream_mode=["updates", "values"]):
             if mode == "values":
                 last = chunk
