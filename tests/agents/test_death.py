@@ -39,7 +39,7 @@ from tests.agents.bodies import (
     until,
 )
 
-SILENT = AgentType(name="silent", timeout_s=60.0, lease_ttl_s=0.15, grace_s=0.2)
+SILENT = AgentType(name="silent", timeout_s=60.0, lease_ttl_s=0.4, grace_s=0.2)
 
 
 def view_of(core: AgentExecutionCore, name: str) -> AgentView:
@@ -55,7 +55,7 @@ class TestSilence:
             call.progress("begun")
             await asyncio.Event().wait()
 
-        with pytest.raises(AgentDead, match=r"no sign of life for 0\.[12]\d* s|no sign of life") as caught:
+        with pytest.raises(AgentDead, match="no sign of life for") as caught:
             await core.execute(ANA, Agent(goes_quiet, type=SILENT))
         assert (caught.value.state, caught.value.why) == ("dead", "silence")
         assert "goes_quiet" in caught.value.where
@@ -63,7 +63,7 @@ class TestSilence:
 
     @pytest.mark.parametrize("sign", ["beat", "progress", "tool", "write"])
     async def test_each_sign_of_life_renews_the_lease(self, core: AgentExecutionCore, sign: str) -> None:
-        """It works for three leases, and gives one sign in each third of one."""
+        """It works for two leases, and gives a sign in each quarter of one."""
 
         class Echo:
             async def call(self, name: str, /, **arguments: Any) -> str:
@@ -71,9 +71,9 @@ class TestSilence:
 
         async def speaks(_: Any, call: AgentCall) -> str:
             loop = asyncio.get_running_loop()
-            until_at = loop.time() + 3 * SILENT.lease_s
+            until_at = loop.time() + 2 * SILENT.lease_s
             while loop.time() < until_at:
-                await asyncio.sleep(SILENT.lease_s / 3)
+                await asyncio.sleep(SILENT.lease_s / 4)
                 match sign:
                     case "beat":
                         call.beat()
@@ -85,9 +85,7 @@ class TestSilence:
                         await call.write(_nothing)
             return "done"
 
-        patient = AgentType(name="silent", timeout_s=60.0, lease_ttl_s=2.0)
-        speaks_seldom = Agent(speaks, type=patient if sign == "never" else SILENT)
-        assert await core.execute(ANA, speaks_seldom, tools=Echo()) == "done"
+        assert await core.execute(ANA, Agent(speaks, type=SILENT), tools=Echo()) == "done"
 
 
 class TestDeaf:
