@@ -159,18 +159,20 @@ class TestTimeouts:
         assert caught.value.why == "timeout"
 
     async def test_the_callers_deadline_is_kept(self, core: AgentExecutionCore) -> None:
-        context = UserExecutionContext(user="ana", deadline_s=system_time_s() + 0.1)
+        context = UserExecutionContext(user="ana", deadline_s=system_time_s() + 1.0)
         with pytest.raises(DeadlineExceeded) as caught:
             await core.execute(context, Agent(nap, type=PATIENT), 60.0)
         assert caught.value.why == "deadline"
 
     async def test_a_caller_in_a_hurry_proves_nothing_of_the_agent(self, core: AgentExecutionCore) -> None:
-        context = UserExecutionContext(user="ana", deadline_s=system_time_s() + 0.05)
-        for _ in range(10):
+        for _ in range(5):
+            context = UserExecutionContext(user="ana", deadline_s=system_time_s() + 0.2)
             with pytest.raises(DeadlineExceeded):
                 await core.execute(context, Agent(nap, type=PATIENT), 60.0)
         view = core.look("nap")
-        assert view is None or view.breaker == "closed"
+        assert view is not None
+        assert view.calls >= 3, "as many as open a breaker"
+        assert view.breaker == "closed"
 
     async def test_a_deadline_that_is_over_calls_nothing(self, core: AgentExecutionCore) -> None:
         context = UserExecutionContext(user="ana", deadline_s=system_time_s() - 1)
