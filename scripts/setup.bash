@@ -78,7 +78,7 @@ install() {
     if [[ "$2" == demo ]]; then
         options+=(--no-default-groups)
     else
-        options+=(--extra postgres --extra redis --extra celery)
+        options+=(--extra postgres --extra redis --extra celery --extra langgraph --extra pydantic-ai)
     fi
     uv=$(find_uv)
     say "installing the locked packages into $1"

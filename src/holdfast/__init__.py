@@ -1,5 +1,17 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
+from holdfast.agents import (
+    Agent,
+    AgentCall,
+    AgentDead,
+    AgentEvent,
+    AgentExecutionCore,
+    AgentNetwork,
+    AgentType,
+    InvalidOutput,
+    NetworkFailed,
+    agent,
+)
 from holdfast.budget import Budget, Spent
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.cleanups import CleanupFailure
@@ -79,6 +91,13 @@ from holdfast.workflow import (
 __all__ = [
     "About",
     "AdaptiveLimit",
+    "Agent",
+    "AgentCall",
+    "AgentDead",
+    "AgentEvent",
+    "AgentExecutionCore",
+    "AgentNetwork",
+    "AgentType",
     "Backoff",
     "BlobRef",
     "BreakerOpen",
@@ -117,6 +136,7 @@ __all__ = [
     "HoldfastError",
     "InvalidDefinition",
     "InvalidInput",
+    "InvalidOutput",
     "InvalidTransition",
     "Join",
     "KeyedBreakers",
@@ -127,6 +147,7 @@ __all__ = [
     "MainState",
     "MergeConflict",
     "Merged",
+    "NetworkFailed",
     "NotFound",
     "Nothing",
     "RecoveryManager",
@@ -163,6 +184,7 @@ __all__ = [
     "WorkflowState",
     "WorkflowStateManager",
     "WrongContext",
+    "agent",
     "health_of",
     "merge",
     "open_store",

@@ -80,9 +80,10 @@ class World:
 
     def play(self, *workflows: Workflow, then: Callable[[Engine], Awaitable[None]] | None = None) -> None:
         """Run the plan with the first workflow, until all awaited runs have ended and `then` is done."""
-        asyncio.run(self._play(workflows, then))
+        asyncio.run(self.playing(*workflows, then=then))
 
-    async def _play(self, workflows: tuple[Workflow, ...], then: Callable[[Engine], Awaitable[None]] | None) -> None:
+    async def playing(self, *workflows: Workflow, then: Callable[[Engine], Awaitable[None]] | None = None) -> None:
+        """As `play`, in a loop that runs."""
         hears = asyncio.get_running_loop().create_task(self._hear(), name="stdin")
         if self.plan.waits:
             self.ledger.add("ready")
