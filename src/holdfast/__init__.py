@@ -20,6 +20,7 @@ from holdfast.errors import (
     InvalidTransition,
     MergeConflict,
     NotFound,
+    QuotaExceeded,
     Rejected,
     Unavailable,
     UnknownWorkflow,
@@ -46,6 +47,15 @@ from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
+from holdfast.users import (
+    AgentLifecycleManager,
+    AgentRegistry,
+    ExecutionEngine,
+    StreamSnapshot,
+    UserAgentSession,
+    UserQuota,
+    UserStreams,
+)
 from holdfast.workflow import (
     Checkpoint,
     Client,
@@ -72,6 +82,8 @@ from holdfast.workflow import (
 __all__ = [
     "About",
     "AdaptiveLimit",
+    "AgentLifecycleManager",
+    "AgentRegistry",
     "Backoff",
     "BlobRef",
     "BreakerOpen",
@@ -97,6 +109,7 @@ __all__ = [
     "Engine",
     "ErrorSeverity",
     "ErrorType",
+    "ExecutionEngine",
     "Fenced",
     "FieldConflict",
     "FieldPolicy",
@@ -117,6 +130,7 @@ __all__ = [
     "Merged",
     "NotFound",
     "Nothing",
+    "QuotaExceeded",
     "RecoveryManager",
     "RedisManager",
     "Rejected",
@@ -130,6 +144,7 @@ __all__ = [
     "StateStorage",
     "StateTransition",
     "Status",
+    "StreamSnapshot",
     "SyncEngine",
     "SyncFigures",
     "SyncManager",
@@ -139,7 +154,10 @@ __all__ = [
     "Unavailable",
     "UnclaimedRun",
     "UnknownWorkflow",
+    "UserAgentSession",
     "UserExecutionContext",
+    "UserQuota",
+    "UserStreams",
     "Workflow",
     "WorkflowError",
     "WorkflowState",

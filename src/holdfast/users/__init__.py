@@ -13,7 +13,6 @@ from holdfast.users.figures import ExecutionStatistics, IsolationStatus
 from holdfast.users.lifecycle import AgentLifecycleManager, EmergencyReport, MemoryStatus, UserAccount
 from holdfast.users.quota import UserQuota
 from holdfast.users.registry import AgentRegistry, RegistryMetrics
-from holdfast.users.rules import Watermarks
 from holdfast.users.seam import Core
 from holdfast.users.session import SessionMetrics, UserAgentSession
 from holdfast.users.stream import StreamEvent, StreamObject, StreamSnapshot, UserStreams
@@ -40,5 +39,4 @@ __all__ = [
     "UserNotification",
     "UserQuota",
     "UserStreams",
-    "Watermarks",
 ]

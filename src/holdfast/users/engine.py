@@ -47,7 +47,7 @@ from holdfast.users.registry import (
     WAIT_MAX_S,
     AgentRegistry,
 )
-from holdfast.users.rules import UserKey, Watermarks, violations
+from holdfast.users.rules import UserKey, violations
 from holdfast.users.seam import Core
 from holdfast.users.session import AgentCall, UserAgentSession
 from holdfast.users.stream import StreamReader, UserStreams
@@ -68,8 +68,9 @@ class ExecutionEngine:
 
     `core` runs one call. `places` calls of all users run at once, `places_per_user` of each, whose further ones wait,
     up to `queue_per_user_max` and for at most `wait_max_s`. `timeout_s`: what a call is given unless its context or
-    caller gives less. `quota` is every user's, `quotas` those of some by (tenant, user). Errors of a call: those of its
-    agent, QuotaExceeded, BulkheadFull, DeadlineExceeded, NotFound, and Unavailable while memory is short.
+    caller gives less. `quota` is every user's, `quotas` those of some by (tenant, user). `memory_soft_bytes` and
+    `memory_hard_bytes`: the marks of `AgentLifecycleManager`. Errors of a call: those of its agent, QuotaExceeded,
+    BulkheadFull, DeadlineExceeded, NotFound, and Unavailable while memory is short.
 
     Example::
 
@@ -90,7 +91,8 @@ class ExecutionEngine:
         timeout_s: float = TIMEOUT_S,
         quota: UserQuota | None = None,
         quotas: Mapping[UserKey, UserQuota] | None = None,
-        watermarks: Watermarks = Watermarks(),  # noqa: B008 - frozen
+        memory_soft_bytes: int | None = None,
+        memory_hard_bytes: int | None = None,
         sessions_max: int = SESSIONS_MAX,
         idle_max_s: float = IDLE_MAX_S,
         bridge: EventBridge | None = None,
@@ -129,7 +131,9 @@ class ExecutionEngine:
             randomness=self._randomness,
         )
         self.registry.set_bridge(bridge)
-        self.lifecycle = AgentLifecycleManager(self.registry, watermarks=watermarks, rss=rss, clock=self._clock)
+        self.lifecycle = AgentLifecycleManager(
+            self.registry, soft_bytes=memory_soft_bytes, hard_bytes=memory_hard_bytes, rss=rss, clock=self._clock
+        )
         self.usage = UsageLedger(
             self.store, quota, quotas=quotas, clock=self._clock, randomness=self._randomness, tasks=self._tasks
         )

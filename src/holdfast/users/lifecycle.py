@@ -70,12 +70,13 @@ class EmergencyReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentLifecycleManager:
-    """Looks after the sessions of `registry`. `handles`: how many open things a user has elsewhere (files,
-    connections), if anybody counts them; `rss`: how memory is measured.
+    """Looks after the sessions of `registry`. `soft_bytes` and `hard_bytes`: marks of the process' resident memory,
+    None for one that is never reached; what is past the hard one for `drain_s` is stopped. `handles`: how many open
+    things a user has elsewhere (files, connections), if anybody counts them; `rss`: how memory is measured.
 
     Example::
 
-        lifecycle = AgentLifecycleManager(registry, watermarks=Watermarks(soft_bytes=1 << 30))
+        lifecycle = AgentLifecycleManager(registry, soft_bytes=1 << 30)
         report = await lifecycle.emergency_clean_up(ana)
     """
 
@@ -83,7 +84,8 @@ class AgentLifecycleManager:
         self,
         registry: AgentRegistry,
         *,
-        watermarks: Watermarks = Watermarks(),  # noqa: B008 - frozen
+        soft_bytes: int | None = None,
+        hard_bytes: int | None = None,
         rss: Callable[[], int] = rss_bytes,
         handles: Callable[[UserKey], int] = lambda key: 0,
         clock: Clock | None = None,
@@ -95,7 +97,7 @@ class AgentLifecycleManager:
                 f"lifecycle: expected drain_s of 0 or more and stop_grace_s above 0, saw {drain_s} and {stop_grace_s}"
             )
         self._registry = registry
-        self._marks = watermarks
+        self._marks = Watermarks(soft_bytes=soft_bytes, hard_bytes=hard_bytes)
         self._rss = rss
         self._handles = handles
         self._clock = clock or SystemClock()

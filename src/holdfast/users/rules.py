@@ -54,10 +54,7 @@ def is_resumable(cursor: Position, first: Position | None) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermarks:
     """Resident memory of this process, in bytes: from `soft_bytes` on nobody new is admitted and who is idle is
-    evicted; from `hard_bytes` on what runs is drained, too. None: this mark is never reached.
-
-    Example: `Watermarks(soft_bytes=1 << 30, hard_bytes=3 << 29)`.
-    """
+    evicted; from `hard_bytes` on what runs is drained, too. None: this mark is never reached."""
 
     soft_bytes: int | None = None
     hard_bytes: int | None = None

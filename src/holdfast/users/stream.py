@@ -163,10 +163,12 @@ class UserStreams:
         """A page of the stream of `key`."""
         return await self._store.events(Scope.of_user(*key), stream=key, after=after, limit=PAGE)
 
-    async def objects(self, key: UserKey, kind: int, after: str | None) -> tuple[list[Record], int, str | None]:
+    async def objects(
+        self, key: UserKey, kind: int, after: str | None, limit: int
+    ) -> tuple[list[Record], int, str | None]:
         """A page of what stands, beginning with the `kind`-th kind; and where the next one begins."""
         scope, query = Scope.of_user(*key), Query(kind=self._snapshot_kinds[kind])
-        page = await self._store.scan(scope, query, after=after, limit=SNAPSHOT_PAGE)
+        page = await self._store.scan(scope, query, after=after, limit=limit)
         own = [record for record in page.records if record.key.user == key[1]]
         return (own, kind, page.next) if page.next is not None else (own, kind + 1, None)
 
@@ -294,10 +296,11 @@ class StreamReader(AsyncIterator[StreamItem]):
         if snapshot.position is None:
             snapshot.position = await self._streams.mark(self._key)
         records: list[Record] = []
-        while not records and snapshot.kind < self._streams.kinds:
-            records, snapshot.kind, snapshot.after = await self._streams.objects(
-                self._key, snapshot.kind, snapshot.after
+        while len(records) < SNAPSHOT_PAGE and snapshot.kind < self._streams.kinds:
+            found, snapshot.kind, snapshot.after = await self._streams.objects(
+                self._key, snapshot.kind, snapshot.after, SNAPSHOT_PAGE - len(records)
             )
+            records += found
         is_last = snapshot.kind >= self._streams.kinds
         if is_last:
             self._cursor = self.position = snapshot.position
