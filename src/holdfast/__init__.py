@@ -1,13 +1,17 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
+from holdfast.budget import Budget, Spent
 from holdfast.chart import to_mermaid, to_svg
+from holdfast.cleanups import CleanupFailure
 from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
     BreakerOpen,
+    BudgetExceeded,
     BulkheadFull,
     CommitUnknown,
     Conflict,
+    ContextClosed,
     Corrupt,
     DeadlineExceeded,
     Deadlock,
@@ -88,16 +92,20 @@ __all__ = [
     "BlobRef",
     "BreakerOpen",
     "BreakerOptions",
+    "Budget",
+    "BudgetExceeded",
     "Bulkhead",
     "BulkheadFull",
     "CannotOpen",
     "Check",
     "Checkpoint",
     "CircuitBreaker",
+    "CleanupFailure",
     "Client",
     "Codec",
     "CommitUnknown",
     "Conflict",
+    "ContextClosed",
     "Corrupt",
     "Deadline",
     "DeadlineExceeded",
@@ -140,6 +148,7 @@ __all__ = [
     "RunContext",
     "RunHandle",
     "SealedStore",
+    "Spent",
     "Stamp",
     "StateStorage",
     "StateTransition",

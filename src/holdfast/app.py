@@ -24,8 +24,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.names import DEFAULT_TENANT
 from holdfast.store.place import without_secret
 from holdfast.workflow.workflow import Workflow
 

@@ -79,6 +79,15 @@ class WrongContext(Rejected, TypeError):
     """Something else stands where a user's context is due: "must be UserExecutionContext"."""
 
 
+class ContextClosed(Rejected):
+    """A user's context is used after its clean-up: what it stood for is over. Make a new one, from its session."""
+
+
+class BudgetExceeded(Rejected):
+    """A piece of work asks for more calls, tokens or money than it was given. `name` says which, `limit`, `left` and
+    `asked` how much; nothing was spent."""
+
+
 class Unavailable(HoldfastError):
     """It cannot be done now (locked, full, away, closed); the same call may work later."""
 

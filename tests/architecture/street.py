@@ -10,8 +10,10 @@ from tests.architecture.source import Modules, imported_modules, imports, public
 STREET: tuple[frozenset[str], ...] = tuple(
     frozenset(level.split())
     for level in (
-        "errors ids clock codec context faults logs merge patch",
+        "budget errors ids names clock codec faults logs merge patch",
         "loops tasks",
+        "cleanups",
+        "context",
         "chart resilience",
         "store",
         "locks",

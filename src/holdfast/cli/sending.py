@@ -16,9 +16,9 @@ from holdfast import codec
 from holdfast.cli import rules
 from holdfast.cli.examination import processes_of
 from holdfast.cli.session import Session
-from holdfast.context import check_id
 from holdfast.errors import Conflict, InvalidTransition, Rejected, Unavailable, WorkflowError
 from holdfast.ids import uuid7
+from holdfast.names import check_id
 from holdfast.store.records import ABSENT, Change, Require
 from holdfast.workflow.admission import Expectation, expectation
 from holdfast.workflow.build import Built

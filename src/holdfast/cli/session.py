@@ -13,9 +13,10 @@ from pathlib import Path
 
 from holdfast.app import DEFAULT_STORE, Settings, load_workflows, login_name
 from holdfast.cli.output import Output
-from holdfast.context import UserExecutionContext, check_id
+from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid
+from holdfast.names import check_id
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store

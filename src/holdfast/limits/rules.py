@@ -16,8 +16,8 @@ import msgspec
 from msgspec.structs import replace
 
 from holdfast.clock import parse_duration_s
-from holdfast.context import check_id
 from holdfast.errors import InvalidDefinition, InvalidInput
+from holdfast.names import check_id
 
 PLACES_MAX = 1000
 """Bound on the places of one limit: all who hold one stand in one record."""

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.context import check_id
 from holdfast.errors import InvalidInput
+from holdfast.names import check_id
 
 Mode = Literal["exclusive", "shared"]
 LockName = tuple[str, str] | tuple[str, str, Mode]

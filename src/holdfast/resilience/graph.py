@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from holdfast.context import check_id
 from holdfast.errors import InvalidDefinition, InvalidInput
+from holdfast.names import check_id
 from holdfast.resilience.breaker.options import BreakerOptions
 from holdfast.resilience.breaker.presets import PRESETS, preset
 

@@ -13,11 +13,12 @@ from typing import Any
 import msgspec
 
 from holdfast import codec
-from holdfast.context import UserExecutionContext, check_id
+from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, Fenced, InvalidInput, InvalidTransition, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid, uuid7
 from holdfast.limits import Limit
 from holdfast.limits.service import PLACE_TTL_S
+from holdfast.names import check_id
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.workflow import begin, past, rules

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
-from holdfast.context import DEFAULT_TENANT, UserExecutionContext, require_context
+from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import Fenced, InvalidInput, Rejected, Unavailable
 from holdfast.locks import Lease, LockName, Mode, requests_of
 from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
+from holdfast.names import DEFAULT_TENANT
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.copy import refuse_unfinished
 from holdfast.store.open import open_store

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from holdfast import codec
-from holdfast.context import check_id
 from holdfast.errors import Conflict, InvalidInput, NotFound, Unavailable
 from holdfast.logs import get_logger
+from holdfast.names import check_id
 from holdfast.resilience.quorum import Statement, Turn
 from holdfast.store import journal
 from holdfast.store.outcome import commit_surely

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from holdfast.clock import utc
-from holdfast.context import DEFAULT_TENANT
+from holdfast.names import DEFAULT_TENANT
 from holdfast.store.records import Key
 
 SCHEDULE = "schedule"

@@ -14,8 +14,8 @@ from typing import NamedTuple, get_args
 import msgspec
 
 from holdfast.clock import zone_of
-from holdfast.context import check_id
 from holdfast.errors import InvalidDefinition
+from holdfast.names import check_id
 from holdfast.workflow.schedule import Missed, Overlap, Policy, Schedule, Timing, iso
 
 ACTIVE, PAUSED = "active", "paused"

@@ -19,12 +19,13 @@ from msgspec.structs import replace
 
 from holdfast import codec, faults
 from holdfast.chart import shown
-from holdfast.context import UserExecutionContext, check_id
+from holdfast.context import UserExecutionContext
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidInput, WorkflowError
 from holdfast.limits import Limit
 from holdfast.limits.service import PLACE_TTL_S
 from holdfast.locks import Lease, Mode
 from holdfast.locks.service import LEASE_TTL_S
+from holdfast.names import check_id
 from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
 from holdfast.workflow.decision import Row
 from holdfast.workflow.large import blob_ref, read_patiently

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from holdfast.clock import parse_duration_s
-from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import InvalidDefinition
 from holdfast.limits.rules import Limit
+from holdfast.names import DEFAULT_TENANT
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.workflow.build import Built, build
 from holdfast.workflow.definition import (

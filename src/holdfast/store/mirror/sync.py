@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from holdfast import codec
 from holdfast.clock import Randomness, system_randomness
-from holdfast.context import UserExecutionContext, check_id, require_context
+from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import Conflict, MergeConflict, Unavailable
 from holdfast.merge import NOTHING, FieldConflict, FieldPolicy, Merged, Stamp, is_same, merge
+from holdfast.names import check_id
 from holdfast.store import journal
 from holdfast.store.mirror.figures import SyncFigures
 from holdfast.store.outcome import commit_surely

@@ -14,10 +14,10 @@ import msgspec
 
 from holdfast import codec
 from holdfast.clock import system_randomness
-from holdfast.context import DEFAULT_TENANT
 from holdfast.errors import CommitUnknown, Conflict, InvalidTransition, Rejected, Unavailable, WorkflowError
 from holdfast.locks import Lease
 from holdfast.logs import get_logger
+from holdfast.names import DEFAULT_TENANT
 from holdfast.observe.health import health_of
 from holdfast.observe.rules import Status
 from holdfast.store.records import Change, Key, Put, Scope
