@@ -180,20 +180,23 @@ class ExecutionEngine:
         given_s = timeout_s or self._timeout_s
         chain = context.child(deadline_s=self._clock.time_s() + given_s)
         done: dict[str, Any] = {}
-        for number, agent in enumerate(agents, 1):
-            try:
-                value = await self.run(chain, agent, value, timeout_s=given_s)
-            except Exception as error:
-                raise WorkflowError(
-                    f"pipeline: stage {number} of {len(agents)} ({agent}) failed: {error}",
-                    error_type=ErrorType.TIMEOUT if isinstance(error, TimeoutError) else ErrorType.UNKNOWN,
-                    workflow_id=context.run,
-                    stage=agent,
-                    done=done,
-                ) from error
-            done[agent] = value
-            session = self.registry.session(context)
-            session.emit(context, "pipeline.stage", {"stage": number, "of": len(agents), "agent": agent})
+        try:
+            for number, agent in enumerate(agents, 1):
+                try:
+                    value = await self.run(chain, agent, value, timeout_s=given_s)
+                except Exception as error:
+                    raise WorkflowError(
+                        f"pipeline: stage {number} of {len(agents)} ({agent}) failed: {error}",
+                        error_type=ErrorType.TIMEOUT if isinstance(error, TimeoutError) else ErrorType.UNKNOWN,
+                        workflow_id=context.run,
+                        stage=agent,
+                        done=done,
+                    ) from error
+                done[agent] = value
+                told = {"stage": number, "of": len(agents), "agent": agent}
+                self.registry.session(chain).emit(chain, "pipeline.stage", told)
+        finally:
+            await chain.cleanup()
         return value
 
     async def publish(self, context: UserExecutionContext, name: str, data: Any = None) -> Position:
@@ -269,16 +272,16 @@ class ExecutionEngine:
 
     async def _call(self, session: UserAgentSession, call: AgentCall, value: Any) -> Any:
         """A call with all that bounds it."""
-        context, key = call.context, session.key
-        assert context.deadline_s is not None, "a call has a deadline"
-        deadline = Deadline(context.deadline_s - self._clock.time_s())
-        agent = await session.get(call.agent, context)
-        await self.usage.admit(context, {"starts": 1})
+        assert call.context.deadline_s is not None, "a call has a deadline"
+        deadline = Deadline(call.context.deadline_s - self._clock.time_s())
+        agent, key = await session.get(call.agent, call.context), session.key
+        await self.usage.admit(call.context, {"starts": 1})
         used: dict[Measure, float] = {}
         async with self.registry.seats.seat(session.own_places, key, deadline):
             call.is_running = True
             self._total.started += 1
             self._tally(key).started += 1
+            context = call.context.child(budget=self.usage.budget(call.context))
 
             def emit(name: str, data: Any) -> None:
                 size = session.emit(context, name, data)
@@ -290,13 +293,24 @@ class ExecutionEngine:
                     return await self._core.execute(context, agent, value, emit=emit)
             finally:
                 call.is_running = False
-                await asyncio.shield(self._tasks.start(self.usage.spend(context, used), name="spend"))
+                await asyncio.shield(self._tasks.start(self._settle(call, context, used), name="settle"))
+
+    async def _settle(self, call: AgentCall, context: UserExecutionContext, used: dict[Measure, float]) -> None:
+        """Note what the call used, and clean up what it left, whatever came of it."""
+        if context.budget is not None:
+            spent = context.budget.spent
+            used |= {"tokens": spent.tokens, "money_usd": float(spent.money_usd)}
+        await self.usage.spend(context, used)
+        for failure in await call.context.cleanup():
+            log.warning("clean-up of a call failed", user=context.user, name=failure.name, reason=failure.reason)
 
     def _notify(
         self, session: UserAgentSession, context: UserExecutionContext, error: Exception, agent: str, given_s: float
     ) -> UserNotification:
         told = notification_of(error, agent=agent, timeout_s=given_s, reference=context.request)
-        session.emitter.emit(context, NOTIFICATION, msgspec.to_builtins(told))
+        # A context of its own: that of the call is cleaned up by now.
+        own = session.context(thread=context.thread, run=context.run, request=context.request)
+        session.emitter.emit(own, NOTIFICATION, msgspec.to_builtins(told))
         for tally in (self._tally(session.key), self._total):
             tally.notified += 1
         return told

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from holdfast import codec
+from holdfast.budget import Budget
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import CommitUnknown, Conflict, HoldfastError, QuotaExceeded, Unavailable
@@ -20,7 +21,7 @@ from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
 from holdfast.store.records import Change, Key, Put, Scope
 from holdfast.tasks import Supervisor
-from holdfast.users.quota import Measure, Refusal, Usage, UserQuota, current, in_words, refuse, spend, total
+from holdfast.users.quota import Measure, Refusal, Usage, UserQuota, current, in_words, left, refuse, spend, total
 from holdfast.users.rules import UserKey
 
 USAGE = "usage"
@@ -62,6 +63,7 @@ class UsageLedger:
         self._tasks = tasks
         self._seen: OrderedDict[UserKey, tuple[int, Usage]] = OrderedDict()
         self._asks: dict[UserKey, list[_Ask]] = {}
+        self._owed: dict[UserKey, dict[Measure, float]] = {}
 
     def quota_of(self, context: UserExecutionContext) -> UserQuota | None:
         """What this user may use."""
@@ -83,10 +85,21 @@ class UsageLedger:
             )
 
     async def spend(self, context: UserExecutionContext, amounts: Mapping[Measure, float]) -> None:
-        """Note what was used, beyond the quota too."""
-        quota = self.quota_of(require_context(context))
+        """Note what was used, beyond the quota too. Where the store is away it is noted with what comes next."""
+        quota = self.quota_of(context)  # also of one that is closed by now
         if quota is not None and any(amounts.get(measure) for measure in quota.bounded):
             await self._ask(context, amounts, is_firm=True)
+
+    def budget(self, context: UserExecutionContext) -> Budget | None:
+        """What one call may spend: what is left of the quota's tokens and money, as far as this process knows. None
+        where nothing bounds them and the context has no budget of its own."""
+        quota = self.quota_of(context)
+        if quota is None or (quota.tokens is None and quota.money_usd is None):
+            return None if context.budget is None else Budget()
+        _, usage = self._seen.get((context.tenant, context.user), (0, Usage()))
+        now = self._store.now_s()
+        tokens, money_usd = (left(usage, quota, measure, now=now) for measure in ("tokens", "money_usd"))
+        return Budget(tokens=None if tokens is None else int(tokens), money_usd=money_usd)
 
     async def used(self, context: UserExecutionContext) -> dict[Measure, float]:
         """What counts at present, of each measure that has a bound."""
@@ -119,17 +132,32 @@ class UsageLedger:
         try:
             while batch := self._asks[key]:
                 self._asks[key] = []
+                if (owed := self._owed.pop(key, None)) is not None:
+                    batch.insert(0, _Ask(owed, is_firm=True))
                 try:
                     answers = await self._written(key, quota, batch)
                 except (Unavailable, CommitUnknown) as error:
-                    _fail(batch, error)
+                    self._fail(key, batch, error)
                     continue
                 for ask, answer in zip(batch, answers, strict=True):
                     if not ask.future.done():
                         ask.future.set_result(answer)
         finally:
             rest = [*batch, *self._asks.pop(key)]
-            _fail(rest, Unavailable(f"quota of {key[1]}: the ledger was closed while it was asked"))
+            self._fail(key, rest, Unavailable(f"quota of {key[1]}: the ledger was closed while it was asked"))
+
+    def _fail(self, key: UserKey, asks: list[_Ask], error: HoldfastError) -> None:
+        """Tell those who asked. What has happened is not lost: it goes with what is asked next."""
+        for ask in asks:
+            if ask.future.done():
+                continue
+            if ask.is_firm:
+                owed = self._owed.setdefault(key, {})
+                for measure, amount in ask.amounts.items():
+                    owed[measure] = owed.get(measure, 0.0) + amount
+                ask.future.set_result(None)
+            else:
+                ask.future.set_exception(copy_of(error))
 
     async def _written(self, key: UserKey, quota: UserQuota, batch: list[_Ask]) -> list[Refusal | None]:
         """Decide over `batch` in order, and make it true."""
@@ -169,9 +197,3 @@ class UsageLedger:
         self._seen.move_to_end(key)
         if len(self._seen) > KEPT_MAX:
             self._seen.popitem(last=False)
-
-
-def _fail(asks: list[_Ask], error: HoldfastError) -> None:
-    for ask in asks:
-        if not ask.future.done():
-            ask.future.set_exception(copy_of(error))

@@ -33,7 +33,7 @@ log = get_logger("holdfast.users")
 
 class UserAccount(msgspec.Struct, frozen=True, kw_only=True):
     """What one user has in this process, by what we own of it. `bytes_waiting`: encoded events on their way;
-    `contexts`: of calls under way."""
+    `contexts`: those that somebody holds; `handles`: open connections, and what `handles=` counts."""
 
     user: str
     tenant: str
@@ -216,9 +216,9 @@ def _account(key: UserKey, session: UserAgentSession | None, handles: int) -> Us
         tenant=key[0],
         user=key[1],
         agents=0 if metrics is None else metrics.agents,
-        contexts=0 if session is None else len(session.calls),
+        contexts=0 if metrics is None else metrics.live_contexts,
         events_waiting=0 if metrics is None else metrics.events_waiting,
         bytes_waiting=0 if metrics is None else metrics.bytes_waiting,
-        handles=handles,
+        handles=handles + (0 if metrics is None else metrics.connections),
         idle_s=0.0 if metrics is None else metrics.idle_s,
     )

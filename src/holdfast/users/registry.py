@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
-from holdfast.context import UserExecutionContext, check_id, require_context
+from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import InvalidInput, NotFound, Unavailable
 from holdfast.logs import get_logger
+from holdfast.names import check_id
 from holdfast.tasks import Supervisor
 from holdfast.users.cleaning import CLEANUP_TIMEOUT_S, AgentCleanupFailure
 from holdfast.users.emitter import QUEUE_MAX, EventBridge, UserEmitter
@@ -142,6 +144,12 @@ class AgentRegistry:
         """End all agents of the context's user; what their clean-ups did not do."""
         session = self.find(context)
         return () if session is None else await session.reset()
+
+    @asynccontextmanager
+    async def connection(self, context: UserExecutionContext) -> AsyncIterator[UserExecutionContext]:
+        """A context for one connection (a WebSocket) of the context's user, cleaned up when the connection ends."""
+        async with self.session(context).connection(context) as own:
+            yield own
 
     def names(self, context: UserExecutionContext) -> tuple[str, ...]:
         """The agents that the context's user has at present, sorted."""

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from holdfast.clock import Clock, Randomness
-from holdfast.context import UserExecutionContext, check_id, require_context
+from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import InvalidInput, NotFound, Unavailable, WrongContext
 from holdfast.ids import uuid7
+from holdfast.logs import get_logger
+from holdfast.names import check_id
 from holdfast.resilience.traffic import Bulkhead
 from holdfast.tasks import Supervisor
 from holdfast.users.cleaning import CLEANUP_TIMEOUT_S, AgentCleanupFailure, clean_up
@@ -29,6 +33,10 @@ Factory = Callable[[UserExecutionContext], Any]
 """Makes an agent for the user of a context; may be async."""
 AGENTS_MAX = 200
 """Agents in one session."""
+CONNECTIONS_MAX = 200
+"""Connections of one user that are open at once."""
+
+log = get_logger("holdfast.users")
 
 
 class SessionMetrics(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +50,8 @@ class SessionMetrics(msgspec.Struct, frozen=True, kw_only=True):
     removed: int
     calls_running: int
     calls_waiting: int
+    connections: int
+    live_contexts: int
     events_waiting: int
     events_written: int
     events_dropped: int
@@ -97,6 +107,8 @@ class UserAgentSession:
         self._cleanup_timeout_s = cleanup_timeout_s
         self._agents: dict[str, Any] = {}
         self._making: dict[str, asyncio.Task[Any]] = {}
+        self._connections: dict[int, UserExecutionContext] = {}
+        self._contexts: weakref.WeakValueDictionary[int, UserExecutionContext] = weakref.WeakValueDictionary()
         self._counts: Counter[str] = Counter()
         self._used_s = clock.time_s()
 
@@ -110,20 +122,57 @@ class UserAgentSession:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call is under way, an agent is being made, or an event waits to be written."""
-        return bool(self.calls or self._making or self.emitter.figures().waiting)
+        """Whether a call is under way, a connection is open, an agent is being made, or an event waits to be
+        written."""
+        return bool(self.calls or self._connections or self._making or self.emitter.figures().waiting)
 
     @property
     def idle_s(self) -> float:
         """Seconds since it was last used."""
         return self._clock.time_s() - self._used_s
 
-    def context(self, *, thread: str = "", run: str = "", deadline_s: float | None = None) -> UserExecutionContext:
-        """A context of the session's user, with a request id of its own."""
-        request = uuid7(self._clock, self._randomness)
-        return UserExecutionContext(
-            user=self.user, tenant=self.tenant, thread=thread, run=run, request=request, deadline_s=deadline_s
+    def context(
+        self, *, thread: str = "", run: str = "", request: str = "", deadline_s: float | None = None
+    ) -> UserExecutionContext:
+        """A context of the session's user, with a request id of its own unless one is given."""
+        return self._watched(
+            UserExecutionContext(
+                user=self.user,
+                tenant=self.tenant,
+                thread=thread,
+                run=run,
+                request=request or uuid7(self._clock, self._randomness),
+                deadline_s=deadline_s,
+            )
         )
+
+    @asynccontextmanager
+    async def connection(self, context: UserExecutionContext | None = None) -> AsyncIterator[UserExecutionContext]:
+        """A context for one connection (a WebSocket), narrower than `context`, with a request id of its own. It is
+        cleaned up when the connection ends; until then the session is busy, and stays. Raises WrongContext."""
+        if len(self._connections) >= CONNECTIONS_MAX:
+            raise Unavailable(
+                f"connections of {self.user}: expected at most {CONNECTIONS_MAX} at once, saw one more; close some"
+            )
+        own = self._watched(self.check(context).child(request=uuid7(self._clock, self._randomness)))
+        self._connections[id(own)] = own
+        try:
+            yield own
+        finally:
+            del self._connections[id(own)]
+            self.touch()
+            for failure in await own.cleanup():
+                log.warning("clean-up of a connection failed", name=failure.name, reason=failure.reason)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    @property
+    def live_contexts(self) -> int:
+        """Contexts of this session that somebody still holds and nobody has cleaned up."""
+        return sum(not context.is_closed for context in self._contexts.values())
 
     def check(self, context: UserExecutionContext | None) -> UserExecutionContext:
         """`context` if it is of the session's user, one derived from the user for None. Raises WrongContext, which
@@ -204,7 +253,7 @@ class UserAgentSession:
     def begin(self, context: UserExecutionContext, agent: str) -> AgentCall:
         """Note a call; `end` it."""
         self.touch()
-        call = AgentCall(self.check(context), agent, self._clock.time_s())
+        call = AgentCall(self._watched(self.check(context)), agent, self._clock.time_s())
         self.calls[id(call)] = call
         return call
 
@@ -228,6 +277,8 @@ class UserAgentSession:
             removed=self._counts["removed"],
             calls_running=running,
             calls_waiting=len(self.calls) - running,
+            connections=self.connections,
+            live_contexts=self.live_contexts,
             events_waiting=figures.waiting,
             events_written=figures.written,
             events_dropped=figures.dropped,
@@ -240,13 +291,24 @@ class UserAgentSession:
         """What is in it, for the check of isolation."""
         own = {"emitter": id(self.emitter), "places": id(self.own_places), "agents": id(self._agents)}
         own |= {f"agent {name}": id(agent) for name, agent in self._agents.items() if not _is_stateless(agent)}
-        contexts = tuple((call.context.tenant, call.context.user) for call in self.calls.values())
-        return Standing(key=self.key, parts=own, contexts=contexts, streams=tuple(sorted(self.emitter.streams_held())))
+        carried = [call.context for call in self.calls.values()] + list(self._connections.values())
+        return Standing(
+            key=self.key,
+            parts=own,
+            contexts=tuple((context.tenant, context.user) for context in carried),
+            streams=tuple(sorted(self.emitter.streams_held())),
+            closed_contexts=sum(context.is_closed for context in carried),
+        )
 
     def __repr__(self) -> str:
         return (
             f"UserAgentSession({self.user!r} of {self.tenant!r}, agents={len(self._agents)}, calls={len(self.calls)})"
         )
+
+    def _watched(self, context: UserExecutionContext) -> UserExecutionContext:
+        """`context`, counted for as long as somebody holds it. By identity: equal ones are two."""
+        self._contexts[id(context)] = context
+        return context
 
     def _begin_making(self, name: str) -> asyncio.Task[Any]:
         factory = self._factories.get(name)
