@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -30,13 +31,28 @@ async def until(condition: Callable[[], Any], what: str) -> None:
     assert condition(), what
 
 
+class Told(NamedTuple):
+    """An event of a call."""
+
+    kind: str
+    agent: str
+    call: str
+    number: int
+    facts: dict[str, Any]
+
+
 class DirectCore:
     """A core that awaits an agent, which is an async function of (context, value, emit) or has such a `run`."""
 
-    async def execute(self, context: UserExecutionContext, agent: Any, value: Any, *, emit: Any) -> Any:
-        emit("agent.started", {})
-        result = await getattr(agent, "run", agent)(context, value, emit)
-        emit("agent.finished", {})
+    async def execute(self, context: UserExecutionContext, agent: Any, value: Any = None, *, emit: Any = None) -> Any:
+        numbers = itertools.count(1)
+
+        def tell(kind: str, facts: dict[str, Any]) -> None:
+            emit(Told(kind, "some-agent", "call-1", next(numbers), facts))
+
+        tell("started", {})
+        result = await getattr(agent, "run", agent)(context, value, tell)
+        tell("finished", {})
         return result
 
 

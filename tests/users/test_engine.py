@@ -127,7 +127,7 @@ class TestPlaces:
 
             async def run(self, ctx: Any, value: Any, emit: Any) -> Any:
                 self.seen.append(f"{ctx.user}:{value}")
-                emit("agent.progress", {"of": ctx.user})
+                emit("progress", {"of": ctx.user})
                 await asyncio.sleep(0)
                 return list(self.seen)
 

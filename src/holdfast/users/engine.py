@@ -48,8 +48,8 @@ from holdfast.users.registry import (
     AgentRegistry,
 )
 from holdfast.users.rules import UserKey, violations
-from holdfast.users.seam import Core
-from holdfast.users.session import AgentCall, UserAgentSession
+from holdfast.users.seam import CallEvent, Core, told_as
+from holdfast.users.session import RunningCall, UserAgentSession
 from holdfast.users.stream import StreamReader, UserStreams
 from holdfast.users.words import NOTIFICATION, UserNotification, notification_of
 
@@ -257,7 +257,7 @@ class ExecutionEngine:
     def __repr__(self) -> str:
         return f"ExecutionEngine({self.registry!r}, {self.registry.seats.all!r})"
 
-    async def _attended(self, session: UserAgentSession, call: AgentCall, value: Any) -> Any:
+    async def _attended(self, session: UserAgentSession, call: RunningCall, value: Any) -> Any:
         """The call, in a task that an emergency can end without its caller."""
         call.task = self._tasks.start(self._call(session, call, value), name=f"{session.user}: {call.agent}")
         try:
@@ -270,7 +270,7 @@ class ExecutionEngine:
             raise Unavailable(f"agent {call.agent} of {session.user}: stopped by {call.stopped or 'its own doing'}")
         return call.task.result()
 
-    async def _call(self, session: UserAgentSession, call: AgentCall, value: Any) -> Any:
+    async def _call(self, session: UserAgentSession, call: RunningCall, value: Any) -> Any:
         """A call with all that bounds it."""
         assert call.context.deadline_s is not None, "a call has a deadline"
         deadline = Deadline(call.context.deadline_s - self._clock.time_s())
@@ -283,8 +283,8 @@ class ExecutionEngine:
             self._tally(key).started += 1
             context = call.context.child(budget=self.usage.budget(call.context))
 
-            def emit(name: str, data: Any) -> None:
-                size = session.emit(context, name, data)
+            def emit(event: CallEvent) -> None:
+                size = session.emit(context, *told_as(event))
                 used["events"] = used.get("events", 0) + 1
                 used["bytes"] = used.get("bytes", 0) + size
 
@@ -295,7 +295,7 @@ class ExecutionEngine:
                 call.is_running = False
                 await asyncio.shield(self._tasks.start(self._settle(call, context, used), name="settle"))
 
-    async def _settle(self, call: AgentCall, context: UserExecutionContext, used: dict[Measure, float]) -> None:
+    async def _settle(self, call: RunningCall, context: UserExecutionContext, used: dict[Measure, float]) -> None:
         """Note what the call used, and clean up what it left, whatever came of it."""
         if context.budget is not None:
             spent = context.budget.spent
@@ -326,7 +326,7 @@ class ExecutionEngine:
         return tally
 
 
-def _outcome_of(error: BaseException, call: AgentCall) -> Outcome:
+def _outcome_of(error: BaseException, call: RunningCall) -> Outcome:
     if call.stopped:
         return "stopped"
     if isinstance(error, asyncio.CancelledError):

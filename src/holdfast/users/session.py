@@ -28,6 +28,7 @@ from holdfast.tasks import Supervisor
 from holdfast.users.cleaning import CLEANUP_TIMEOUT_S, AgentCleanupFailure, clean_up
 from holdfast.users.emitter import EventBridge, UserEmitter
 from holdfast.users.rules import Standing, UserKey
+from holdfast.users.seam import shared_parts
 
 Factory = Callable[[UserExecutionContext], Any]
 """Makes an agent for the user of a context; may be async."""
@@ -60,7 +61,7 @@ class SessionMetrics(msgspec.Struct, frozen=True, kw_only=True):
     idle_s: float
 
 
-class AgentCall:
+class RunningCall:
     """One call under way. `stopped`: why somebody else ended it; empty while nobody did."""
 
     __slots__ = ("agent", "began_s", "context", "is_running", "stopped", "task")
@@ -99,7 +100,7 @@ class UserAgentSession:
         self.key = key
         self.own_places = own_places
         self.emitter = emitter
-        self.calls: dict[int, AgentCall] = {}
+        self.calls: dict[int, RunningCall] = {}
         self._factories = factories
         self._clock = clock
         self._randomness = randomness
@@ -250,14 +251,14 @@ class UserAgentSession:
         """What reaches the user where his stream is away."""
         self.emitter.bridge = bridge
 
-    def begin(self, context: UserExecutionContext, agent: str) -> AgentCall:
+    def begin(self, context: UserExecutionContext, agent: str) -> RunningCall:
         """Note a call; `end` it."""
         self.touch()
-        call = AgentCall(self._watched(self.check(context)), agent, self._clock.time_s())
+        call = RunningCall(self._watched(self.check(context)), agent, self._clock.time_s())
         self.calls[id(call)] = call
         return call
 
-    def end(self, call: AgentCall) -> None:
+    def end(self, call: RunningCall) -> None:
         """The call is over."""
         del self.calls[id(call)]
         self.touch()
@@ -290,7 +291,8 @@ class UserAgentSession:
     def standing(self) -> Standing:
         """What is in it, for the check of isolation."""
         own = {"emitter": id(self.emitter), "places": id(self.own_places), "agents": id(self._agents)}
-        own |= {f"agent {name}": id(agent) for name, agent in self._agents.items() if not _is_stateless(agent)}
+        parts = {name: shared_parts(agent) for name, agent in self._agents.items()}
+        own |= {f"agent {name}": id(part) for name, part in parts.items() if not _is_stateless(part)}
         carried = [call.context for call in self.calls.values()] + list(self._connections.values())
         return Standing(
             key=self.key,
