@@ -1,4 +1,4 @@
-"""A load in a process of its own, which says as one line of JSON what it took: `python -m tests.users.load MODE URL`."""
+"""A load in a process of its own, which says in one line of JSON what it took: `python -m tests.users.load`."""
 
 from __future__ import annotations
 

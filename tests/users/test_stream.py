@@ -15,8 +15,16 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Scope
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
-from holdfast.users.rules import follows, is_resumable
-from holdfast.users.stream import EVENT_BYTES_MAX, PAGE, StreamEvent, StreamReader
+from holdfast.users.rules import (
+    PAGE_BYTES,
+    PAGE_FIRST,
+    PAGE_LEAST,
+    PAGE_MAX,
+    follows,
+    is_resumable,
+    next_page,
+)
+from holdfast.users.stream import EVENT_BYTES_MAX, StreamEvent, StreamReader
 from tests.users.conftest import context, until
 
 ANA, BEN = context("ana"), context("ben")
@@ -52,10 +60,10 @@ async def run_record(store: OpenStore, number: int, *, user: str = "ana", event:
 
 class TestReading:
     async def test_events_come_in_the_order_of_their_commits_from_the_beginning(self, streams: UserStreams) -> None:
-        positions = [await streams.publish(ANA, "tick", {"n": n}) for n in range(2 * PAGE + 3)]
+        positions = [await streams.publish(ANA, "tick", {"n": n}) for n in range(2 * PAGE_FIRST + 3)]
         events = await take(streams.stream(ANA, after="0:0"), len(positions))
         assert [event.position for event in events] == positions
-        assert [event.data["n"] for event in events] == list(range(2 * PAGE + 3))
+        assert [event.data["n"] for event in events] == list(range(2 * PAGE_FIRST + 3))
 
     async def test_a_reader_who_comes_back_goes_on_behind_his_cursor(self, streams: UserStreams) -> None:
         for n in range(10):
@@ -152,10 +160,10 @@ class TestGaps:
     async def test_a_slow_reader_whom_retention_overtakes_gets_a_snapshot_in_the_middle(
         self, streams: UserStreams, store: OpenStore
     ) -> None:
-        for n in range(3 * PAGE):
+        for n in range(3 * PAGE_FIRST):
             await streams.publish(ANA, "tick", {"n": n})
         reader = streams.stream(ANA, after="0:0")
-        await take(reader, PAGE)
+        await take(reader, PAGE_FIRST)
         await store.trim(before_s=store.now_s() + 1)
         item = await anext(reader)
         assert isinstance(item, StreamSnapshot)
@@ -265,11 +273,18 @@ class TestManySubscribers:
 
     async def test_a_slow_reader_holds_a_page_and_no_more(self, memory: OpenStore) -> None:
         async with UserStreams(memory) as streams:
-            for n in range(10 * PAGE):
+            for n in range(10 * PAGE_FIRST):
                 await streams.publish(ANA, "tick", {"n": n})
             slow = streams.stream(ANA, after="0:0")
             await take(slow, 1)
-            assert len(slow._page) == PAGE - 1
+            assert len(slow._page) == PAGE_FIRST - 1
+
+    def test_pages_grow_while_there_is_more_and_weigh_no_more_than_they_may(self) -> None:
+        assert next_page(PAGE_FIRST, got=PAGE_FIRST, got_bytes=PAGE_FIRST * 200) == 4 * PAGE_FIRST
+        assert next_page(PAGE_MAX, got=PAGE_MAX, got_bytes=PAGE_MAX * 100) == PAGE_MAX
+        assert next_page(PAGE_MAX, got=PAGE_MAX, got_bytes=PAGE_MAX * 1024) == PAGE_BYTES // 1024
+        assert next_page(PAGE_MAX, got=PAGE_MAX, got_bytes=PAGE_MAX * EVENT_BYTES_MAX) == PAGE_LEAST
+        assert next_page(PAGE_MAX, got=PAGE_MAX - 1, got_bytes=1) == PAGE_FIRST
 
     async def test_a_reader_that_is_dropped_listens_no_more(self, memory: OpenStore) -> None:
         async with UserStreams(memory) as streams:

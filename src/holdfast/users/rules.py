@@ -18,6 +18,8 @@ UserKey = tuple[str, str]
 """Tenant and user: whose session, stream, usage."""
 START = Position(0, 0)
 """Before the first event of any stream."""
+PAGE_FIRST, PAGE_LEAST, PAGE_MAX = 32, 4, 512
+PAGE_BYTES = 128 * 1024
 Pressure = Literal["calm", "soft", "hard"]
 CALM_AT = 0.9
 """A watermark that was passed holds until memory is below this part of it: no flapping at the mark."""
@@ -46,6 +48,17 @@ def is_resumable(cursor: Position, first: Position | None) -> bool:
     if first is None:
         return cursor == START
     return first == cursor or follows(cursor, first)
+
+
+def next_page(limit: int, *, got: int, got_bytes: int) -> int:
+    """How many events to read at once, given that the last time `got` of at most `limit` came, with so many bytes.
+
+    Few where the reader has caught up. Where there is more it grows, but to no more than what weighs PAGE_BYTES by the
+    mean of the last: that is what a reader who stops in the middle holds.
+    """
+    if got < limit:
+        return PAGE_FIRST
+    return min(limit * 4, PAGE_MAX, max(PAGE_LEAST, PAGE_BYTES * got // max(1, got_bytes)))
 
 
 # -- memory ---------------------------------------------------------------------------------------------------------

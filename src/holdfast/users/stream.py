@@ -22,7 +22,7 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.users.bell import Bell
-from holdfast.users.rules import START, UserKey, follows, is_resumable
+from holdfast.users.rules import PAGE_FIRST, START, UserKey, follows, is_resumable, next_page
 
 FEED = "feed"
 """The record whose journal a user's published events are: one a user."""
@@ -31,8 +31,6 @@ MARK = "stream.marked"
 EVENT_BYTES_MAX = 64 * 1024
 BATCH_MAX = 64
 """Events in one commit."""
-PAGE = 32
-"""Events read at once: what a slow reader may hold."""
 SNAPSHOT_PAGE = 50
 SNAPSHOT_KINDS = ("run", "state")
 ATTEMPTS_MAX = 5
@@ -159,9 +157,9 @@ class UserStreams:
         """A position such that what was committed before it is seen by whoever reads now."""
         return await self._commit(key, [(MARK, b"{}")])
 
-    async def events(self, key: UserKey, after: Position | None) -> list[Event]:
+    async def events(self, key: UserKey, after: Position, limit: int) -> list[Event]:
         """A page of the stream of `key`."""
-        return await self._store.events(Scope.of_user(*key), stream=key, after=after, limit=PAGE)
+        return await self._store.events(Scope.of_user(*key), stream=key, after=after, limit=limit)
 
     async def objects(
         self, key: UserKey, kind: int, after: str | None, limit: int
@@ -248,6 +246,7 @@ class StreamReader(AsyncIterator[StreamItem]):
         self._cursor = after if after is not None else START
         self._is_checked = False
         self._page: deque[Event] = deque()
+        self._limit = PAGE_FIRST
         self._snapshot: _Snapshot | None = _Snapshot("new") if after is None else None
         self._ear = streams.bell.listen(key)
         self.position = after
@@ -275,7 +274,10 @@ class StreamReader(AsyncIterator[StreamItem]):
         self._ear.attend()
         if not self._is_checked:
             return await self._resume()
-        self._page.extend(await self._streams.events(self._key, self._cursor))
+        page = await self._streams.events(self._key, self._cursor, self._limit)
+        size = sum(len(event.body) + len(event.delta) for event in page)
+        self._limit = next_page(self._limit, got=len(page), got_bytes=size)
+        self._page.extend(page)
         if not self._page:
             await self._ear.wait(self._cursor)
         return bool(self._page)
@@ -284,7 +286,7 @@ class StreamReader(AsyncIterator[StreamItem]):
         """Look whether the cursor belongs to this history, by the event that stands at it."""
         cursor = self._cursor
         before = cursor._replace(seq=cursor.seq - 1) if cursor.seq else cursor
-        page = await self._streams.events(self._key, before)
+        page = await self._streams.events(self._key, before, self._limit)
         self._is_checked = True
         if not is_resumable(cursor, page[0].position if page else None):
             self._snapshot = _Snapshot("gap")
