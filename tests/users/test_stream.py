@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast import InvalidInput, StreamSnapshot, UserStreams, WrongContext
+from holdfast import InvalidInput, StreamSnapshot, Unavailable, UserStreams, WrongContext
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Scope
@@ -249,6 +249,28 @@ class CountingStore(MemoryStore):
     async def events(self, scope: Scope, **more: Any) -> list[Event]:
         self.calls["events"] += 1
         return await super().events(scope, **more)
+
+
+class TestLoops:
+    def test_after_its_loop_ended_a_stream_is_read_in_the_next_and_in_a_second_at_once_it_is_refused(self) -> None:
+        store = MemoryStore()
+        streams = UserStreams(store)
+
+        async def read_one() -> str:
+            await streams.publish(ANA, "tick")
+            item = await anext(streams.stream(ANA, after="0:0"))
+            await streams.close()
+            return str(item.position)
+
+        assert asyncio.run(read_one()) == asyncio.run(read_one()) == "1:1"
+
+        async def read_in_another_thread() -> None:
+            streams.stream(ANA)
+            with pytest.raises(Unavailable, match="saw another"):
+                await asyncio.to_thread(asyncio.run, read_one())
+            await streams.close()
+
+        asyncio.run(read_in_another_thread())
 
 
 class TestManySubscribers:

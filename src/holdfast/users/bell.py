@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 
 from holdfast.clock import Clock
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store.protocol import Store
 from holdfast.store.records import Position, Scope
@@ -77,11 +77,14 @@ class Bell:
         self._tasks = tasks
         self._ears: dict[UserKey, weakref.WeakSet[Ear]] = {}
         self._round: asyncio.Task[None] | None = None
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
         self.sweeps = 0
         self.looks = 0
 
     def listen(self, key: UserKey) -> Ear:
-        """A new listener at the stream of `key`, for as long as somebody holds it."""
+        """A new listener at the stream of `key`, for as long as somebody holds it. Raises Unavailable in a second
+        loop while the first one runs; after it ended, listeners begin anew."""
+        self._be_in(asyncio.get_running_loop())
         ear = Ear(key)
         ears = self._ears.get(key)
         if ears is None:
@@ -108,6 +111,15 @@ class Bell:
         """Forget a stream at which nobody listens any more."""
         if not self._ears.get(key):
             self._ears.pop(key, None)
+
+    def _be_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        before = None if self._loop is None else self._loop()
+        if before is loop:
+            return
+        if before is not None and not before.is_closed():
+            raise Unavailable("streams: expected the loop in which they were first read, saw another; make others here")
+        self._loop, self._round = weakref.ref(loop), None
+        self._ears.clear()
 
     async def _keep(self) -> None:
         tick = 0

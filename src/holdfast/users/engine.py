@@ -19,7 +19,6 @@ from holdfast.errors import (
     BulkheadFull,
     DeadlineExceeded,
     ErrorType,
-    HoldfastError,
     InvalidInput,
     QuotaExceeded,
     Unavailable,
@@ -116,6 +115,7 @@ class ExecutionEngine:
         self._core_grace_s = core_grace_s
         self._check_s = check_s
         self._tasks = Supervisor("users", on_failure=_failed)
+        self._calls = Supervisor("calls", on_failure=lambda name, error: None)  # a call's failure is its caller's
         self._total = Tally()
         self._tallies: OrderedDict[UserKey, Tally] = OrderedDict()
         self.streams = UserStreams(self.store, clock=self._clock, randomness=self._randomness)
@@ -248,6 +248,7 @@ class ExecutionEngine:
                 call.stopped = "the engine was closed"
                 if call.task is not None:
                     call.task.cancel()
+        await self._calls.stop()
         await self._tasks.stop()
         await self.registry.close()
         await self.streams.close()
@@ -259,7 +260,7 @@ class ExecutionEngine:
 
     async def _attended(self, session: UserAgentSession, call: RunningCall, value: Any) -> Any:
         """The call, in a task that an emergency can end without its caller."""
-        call.task = self._tasks.start(self._call(session, call, value), name=f"{session.user}: {call.agent}")
+        call.task = self._calls.start(self._call(session, call, value), name=f"{session.user}: {call.agent}")
         try:
             await asyncio.wait([call.task])
         except asyncio.CancelledError:
@@ -337,6 +338,4 @@ def _outcome_of(error: BaseException, call: RunningCall) -> Outcome:
 
 
 def _failed(name: str, error: BaseException) -> None:
-    """A call's failure is its caller's; what else fails here is told."""
-    if not isinstance(error, HoldfastError):
-        log.warning("a call failed", call=name, error=repr(error))
+    log.error("a task of users failed", task=name, error=repr(error))

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.context import UserExecutionContext, require_context
-from holdfast.errors import InvalidInput, Unavailable
+from holdfast.errors import HoldfastError, InvalidInput, Unavailable
 from holdfast.logs import get_logger
 from holdfast.users.cleaning import AgentCleanupFailure
 from holdfast.users.memory import rss_bytes
@@ -165,7 +165,10 @@ class AgentLifecycleManager:
     async def keep(self, *, check_s: float = CHECK_S) -> None:
         """Look again and again, for ever."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except HoldfastError as error:
+                log.error("memory was not looked after", error=error.message)
             await self._clock.sleep(check_s)
 
     async def clean_up(self, context: UserExecutionContext, agent: str) -> AgentCleanupFailure | None:

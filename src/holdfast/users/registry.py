@@ -6,7 +6,7 @@ Sessions share nothing but the way in which agents are made, the bridge to users
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +15,7 @@ import msgspec
 
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import UserExecutionContext, require_context
-from holdfast.errors import InvalidInput, NotFound, Unavailable
+from holdfast.errors import InvalidInput, Unavailable
 from holdfast.logs import get_logger
 from holdfast.names import check_id
 from holdfast.tasks import Supervisor
@@ -99,7 +99,7 @@ class AgentRegistry:
         self._clock = clock or SystemClock()
         self._randomness = randomness or system_randomness()
         self._tasks = Supervisor("registry", on_failure=_failed)
-        self._sessions: dict[UserKey, UserAgentSession] = {}
+        self._sessions: OrderedDict[UserKey, UserAgentSession] = OrderedDict()
         self._factories: dict[str, Factory] = {}
         self._bridge: EventBridge | None = None
         self._counts: Counter[str] = Counter()
@@ -120,6 +120,7 @@ class AgentRegistry:
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = self._new(key)
+        self._sessions.move_to_end(key)
         session.touch()
         return session
 
@@ -188,12 +189,6 @@ class AgentRegistry:
         """All sessions, as they are now."""
         yield from tuple(self._sessions.values())
 
-    def of_user(self, tenant: str, user: str) -> UserAgentSession:
-        """The session of a user whom an operator names. Raises NotFound."""
-        if (session := self._sessions.get((tenant, user))) is None:
-            raise NotFound(f"user {user}: expected a session in this process, saw none", user=user)
-        return session
-
     def metrics(self) -> RegistryMetrics:
         """The figures now."""
         each = [session.metrics() for session in self._sessions.values()]
@@ -244,16 +239,15 @@ class AgentRegistry:
         return session
 
     def _make_room(self) -> None:
-        """Let the longest idle session go, whose agents are ended in the background."""
-        idle = [each for each in self._sessions.values() if not each.is_busy]
-        if not idle:
+        """Let the idle session go that was asked for longest ago; its agents are ended in the background."""
+        idle = next((each for each in self._sessions.values() if not each.is_busy), None)
+        if idle is None:
             self._counts["full"] += 1
             raise Unavailable(
                 f"registry: all {self._sessions_max} sessions are busy; try again later, or raise sessions_max"
             )
-        longest = max(idle, key=lambda session: session.idle_s)
-        self._forget(longest)
-        self._tasks.start(longest.reset(), name=f"evict {longest.user}")
+        self._forget(idle)
+        self._tasks.start(idle.reset(), name=f"evict {idle.user}")
 
     async def _evict(self, keys: list[UserKey]) -> int:
         gone = [self._sessions[key] for key in keys if key in self._sessions]
