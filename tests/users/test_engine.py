@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from holdfast import (
 from holdfast.budget import Budget
 from holdfast.store.open import OpenStore
 from holdfast.users.stream import StreamEvent
-from tests.users.conftest import DirectCore, context, until
+from tests.users.conftest import DirectCore, context, store_url, until
 
 ANA, BEN = context("ana"), context("ben")
 USERS, TEN_TIMES = 15, 150
@@ -34,6 +35,12 @@ USERS, TEN_TIMES = 15, 150
 async def double(ctx: Any, value: Any, emit: Any) -> Any:
     """The simplest agent."""
     return value * 2
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mirror"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Kinds of stores that outlive their process."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -79,6 +86,23 @@ def gated(engine: ExecutionEngine) -> Gate:
     gate = Gate()
     engine.registry.declare("gate", lambda ctx: gate.__call__)
     return gate
+
+
+async def test_an_engine_opens_its_store_by_url_and_another_life_goes_on_where_the_first_ended(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    url = store_url(request, kind, tmp_path)
+    position = None
+    for life in range(2):
+        async with ExecutionEngine(url, DirectCore(), quota=UserQuota(starts=10)) as engine:
+            engine.registry.declare("double", lambda ctx: double)
+            assert await engine.run(ANA, "double", 2) == 4
+            await engine.registry.session(ANA).emitter.flush()
+            reader = engine.stream(ANA, after=position or "0:0")
+            names = [event.name for event in [await anext(reader), await anext(reader)]]  # type: ignore[union-attr]
+            assert names == ["agent.started", "agent.finished"]
+            assert await engine.usage.used(ANA) == {"starts": life + 1}
+            position = reader.position
 
 
 class TestPlaces:
