@@ -77,6 +77,7 @@ class StreamSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     objects: tuple[StreamObject, ...]
     is_last: bool
+    name: str = "stream.snapshot"
 
 
 StreamItem = StreamEvent | StreamSnapshot
