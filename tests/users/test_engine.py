@@ -25,6 +25,7 @@ from holdfast import (
 )
 from holdfast.budget import Budget
 from holdfast.store.open import OpenStore
+from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.stream import StreamEvent
 from tests.users.conftest import DirectCore, context, store_url, until
 
@@ -194,6 +195,20 @@ class TestWords:
         *_, told = await events_of(engine, ANA, "notification")
         assert "ben" not in str(told.data)
         assert (told.data["level"], told.data["text"]) == ("error", "broken failed.")
+
+    async def test_a_flood_of_refusals_is_told_once_a_second(self, memory: OpenStore) -> None:
+        clock = VirtualClock()
+        engine = ExecutionEngine(memory, DirectCore(), quota=UserQuota(starts=1), clock=clock)
+        engine.registry.declare("double", lambda ctx: double)
+        await engine.run(ANA, "double", 1)
+        for _ in range(2):
+            for _ in range(20):
+                with pytest.raises(QuotaExceeded):
+                    await engine.run(ANA, "double", 1)
+            clock.advance_to(clock.time_s() + 1)
+        figures = engine.statistics(ANA)
+        assert (figures.refused, figures.notified) == (40, 2)
+        await engine.close()
 
     async def test_one_users_failure_is_told_to_nobody_else(self, engine: ExecutionEngine) -> None:
         async def broken(ctx: Any, value: Any, emit: Any) -> Any:

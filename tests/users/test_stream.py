@@ -193,6 +193,41 @@ class TestGaps:
         ids = {each.id for part in parts for each in part.objects}
         assert (len(parts), len(ids)) == (3, 120)
 
+    async def test_a_reader_who_gives_up_in_the_middle_of_a_snapshot_and_asks_again_misses_nothing(self) -> None:
+        class SlowScans(MemoryStore):
+            scans = 0
+
+            async def scan(self, *args: Any, **more: Any) -> Any:
+                self.scans += 1
+                if self.scans == 2:  # of the second kind: those of the first are found already
+                    await asyncio.Event().wait()
+                return await super().scan(*args, **more)
+
+        store = SlowScans()
+        for n in range(3):
+            await run_record(store, n)
+        async with UserStreams(store) as streams:
+            reader = streams.stream(ANA)
+            first = asyncio.ensure_future(anext(reader))
+            await until(lambda: store.scans == 2, "it waits for the second kind")
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            snapshot = await anext(reader)
+            assert isinstance(snapshot, StreamSnapshot)
+            assert ([each.id for each in snapshot.objects], snapshot.is_last) == (["r0", "r1", "r2"], True)
+        await store.close()
+
+    async def test_a_reader_whose_patience_ends_while_it_waits_goes_on_afterwards(self, memory: OpenStore) -> None:
+        async with UserStreams(memory) as streams:
+            reader = streams.stream(ANA, after="0:0")
+            for n in range(3):
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01):
+                        await anext(reader)
+                await streams.publish(ANA, "tick", n)
+                (event,) = await take(reader, 1)
+                assert event.data == n
+
     def test_the_rule_of_gaps(self) -> None:
         assert follows(Position(1, 4), Position(1, 5))
         assert not follows(Position(1, 4), Position(1, 6))

@@ -50,7 +50,7 @@ from holdfast.users.rules import UserKey, violations
 from holdfast.users.seam import CallEvent, Core, told_as
 from holdfast.users.session import RunningCall, UserAgentSession
 from holdfast.users.stream import StreamReader, UserStreams
-from holdfast.users.words import NOTIFICATION, UserNotification, notification_of
+from holdfast.users.words import NOTIFICATION, notification_of
 
 TIMEOUT_S = 300.0
 CORE_GRACE_S = 1.0
@@ -58,6 +58,7 @@ CORE_GRACE_S = 1.0
 TALLIES_MAX = 10_000
 """Users whose figures are kept; beyond it those of who was not here for longest go."""
 PIPELINE_MAX = 50
+TELL_AGAIN_S = 1.0
 
 log = get_logger("holdfast.users")
 
@@ -162,7 +163,7 @@ class ExecutionEngine:
         except BaseException as error:
             outcome = _outcome_of(error, call)
             if isinstance(error, Exception):
-                self._notify(session, child, error, agent, given_s)
+                self._notify(session, call, error, is_refused=outcome == "refused")
             raise
         finally:
             session.end(call)
@@ -305,16 +306,23 @@ class ExecutionEngine:
         for failure in await call.context.cleanup():
             log.warning("clean-up of a call failed", user=context.user, name=failure.name, reason=failure.reason)
 
-    def _notify(
-        self, session: UserAgentSession, context: UserExecutionContext, error: Exception, agent: str, given_s: float
-    ) -> UserNotification:
-        told = notification_of(error, agent=agent, timeout_s=given_s, reference=context.request)
+    def _notify(self, session: UserAgentSession, call: RunningCall, error: Exception, *, is_refused: bool) -> None:
+        """Tell the user, but of refusals that follow each other only the first of a second: a flood is not answered
+        with another one."""
+        now_s, what = self._clock.time_s(), (call.agent, type(error))
+        if is_refused and session.told == what and now_s - session.told_s < TELL_AGAIN_S:
+            return
+        session.told, session.told_s = what, now_s
+        context = call.context
+        assert context.deadline_s is not None, "a call has a deadline"
+        told = notification_of(
+            error, agent=call.agent, timeout_s=context.deadline_s - call.began_s, reference=context.request
+        )
         # A context of its own: that of the call is cleaned up by now.
         own = session.context(thread=context.thread, run=context.run, request=context.request)
         session.emitter.emit(own, NOTIFICATION, msgspec.to_builtins(told))
         for tally in (self._tally(session.key), self._total):
             tally.notified += 1
-        return told
 
     def _tally(self, key: UserKey) -> Tally:
         tally = self._tallies.get(key)

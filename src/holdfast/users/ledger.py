@@ -14,7 +14,7 @@ from holdfast import codec
 from holdfast.budget import Budget
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext, require_context
-from holdfast.errors import CommitUnknown, Conflict, HoldfastError, QuotaExceeded, Unavailable
+from holdfast.errors import Conflict, HoldfastError, QuotaExceeded, Unavailable
 from holdfast.ids import uuid7
 from holdfast.store.delivery import copy_of
 from holdfast.store.outcome import commit_surely
@@ -92,10 +92,10 @@ class UsageLedger:
 
     def budget(self, context: UserExecutionContext) -> Budget | None:
         """What one call may spend: what is left of the quota's tokens and money, as far as this process knows. None
-        where nothing bounds them and the context has no budget of its own."""
+        where the quota bounds neither."""
         quota = self.quota_of(context)
         if quota is None or (quota.tokens is None and quota.money_usd is None):
-            return None if context.budget is None else Budget()
+            return None
         _, usage = self._seen.get((context.tenant, context.user), (0, Usage()))
         now = self._store.now_s()
         tokens, money_usd = (left(usage, quota, measure, now=now) for measure in ("tokens", "money_usd"))
@@ -136,7 +136,7 @@ class UsageLedger:
                     batch.insert(0, _Ask(owed, is_firm=True))
                 try:
                     answers = await self._written(key, quota, batch)
-                except (Unavailable, CommitUnknown) as error:
+                except HoldfastError as error:
                     self._fail(key, batch, error)
                     continue
                 for ask, answer in zip(batch, answers, strict=True):

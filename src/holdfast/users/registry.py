@@ -209,6 +209,9 @@ class AgentRegistry:
         self._is_closed = True
         sessions = tuple(self._sessions.values())
         await asyncio.gather(*(session.emitter.flush(timeout_s=grace_s) for session in sessions))
+        for session in sessions:
+            if left := session.emitter.figures().waiting:
+                log.error("events were not written", user=session.user, tenant=session.tenant, count=left)
         await self._evict(list(self._sessions))
         return await self._tasks.stop(grace_s=grace_s)
 

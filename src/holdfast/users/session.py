@@ -101,6 +101,8 @@ class UserAgentSession:
         self.own_places = own_places
         self.emitter = emitter
         self.calls: dict[int, RunningCall] = {}
+        self.told: tuple[str, type[Exception]] | None = None
+        self.told_s = 0.0
         self._factories = factories
         self._clock = clock
         self._randomness = randomness

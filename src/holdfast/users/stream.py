@@ -298,12 +298,13 @@ class StreamReader(AsyncIterator[StreamItem]):
     async def _next_part(self, snapshot: _Snapshot) -> StreamSnapshot:
         if snapshot.position is None:
             snapshot.position = await self._streams.mark(self._key)
-        records: list[Record] = []
-        while len(records) < SNAPSHOT_PAGE and snapshot.kind < self._streams.kinds:
+        # Kept with the snapshot until they are handed out: who is cancelled on the way asks again and misses none.
+        while len(snapshot.found) < SNAPSHOT_PAGE and snapshot.kind < self._streams.kinds:
             found, snapshot.kind, snapshot.after = await self._streams.objects(
-                self._key, snapshot.kind, snapshot.after, SNAPSHOT_PAGE - len(records)
+                self._key, snapshot.kind, snapshot.after, SNAPSHOT_PAGE - len(snapshot.found)
             )
-            records += found
+            snapshot.found += found
+        records, snapshot.found = snapshot.found, []
         is_last = snapshot.kind >= self._streams.kinds
         if is_last:
             self._cursor = self.position = snapshot.position
@@ -322,13 +323,14 @@ class StreamReader(AsyncIterator[StreamItem]):
 class _Snapshot:
     """How far a reader is in a snapshot."""
 
-    __slots__ = ("after", "kind", "position", "reason")
+    __slots__ = ("after", "found", "kind", "position", "reason")
 
     def __init__(self, reason: Reason) -> None:
         self.reason: Reason = reason
         self.position: Position | None = None
         self.kind = 0
         self.after: str | None = None
+        self.found: list[Record] = []
 
 
 def _object(record: Record) -> StreamObject:
