@@ -24,7 +24,10 @@ from holdfast import (
     WrongContext,
 )
 from holdfast.budget import Budget
+from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore
+from holdfast.store.records import Change
+from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.stream import StreamEvent
 from tests.users.conftest import DirectCore, context, store_url, until
@@ -61,6 +64,11 @@ async def events_of(engine: ExecutionEngine, whose: Any, until_name: str) -> lis
             if event.name == until_name:
                 break
     return found
+
+
+def is_usage(change: Change) -> bool:
+    """Whether a change is about what was used."""
+    return any(key.kind == "usage" for key in change.keys)
 
 
 class Gate:
@@ -291,6 +299,51 @@ class TestQuotas:
             await engine.run(ANA, "greedy")
             with pytest.raises(Exception, match="expected at most 300 more of 300"):
                 await engine.run(ANA, "greedy")
+
+    @pytest.mark.parametrize("fault", [Fault.LOSE_AFTER, Fault.LOSE_BEFORE])
+    async def test_a_start_whose_answer_was_lost_counts_once(self, fault: Fault) -> None:
+        store = FaultyStore(MemoryStore(), script=[When("commit", 1, fault, only=is_usage)])
+        async with ExecutionEngine(store, DirectCore(), quota=UserQuota(starts=2)) as engine:
+            engine.registry.declare("double", lambda ctx: double)
+            await engine.run(ANA, "double", 1)
+            assert await engine.usage.used(ANA) == {"starts": 1}
+            assert not store.unseen()
+        await store.close()
+
+    async def test_what_a_call_used_while_the_store_was_away_counts_with_the_next(self) -> None:
+        store = FaultyStore(MemoryStore())
+
+        async def outage(ctx: Any, value: Any, emit: Any) -> Any:
+            ctx.budget.charge(tokens=70)
+            if value:
+                store.fall_ill()
+
+        async with ExecutionEngine(store, DirectCore(), quota=UserQuota(tokens=1000)) as engine:
+            engine.registry.declare("outage", lambda ctx: outage)
+            await engine.run(ANA, "outage", True)
+            with pytest.raises(Unavailable):
+                await engine.run(ANA, "outage", False)
+            store.recover()
+            await engine.run(ANA, "outage", False)
+            assert await engine.usage.used(ANA) == {"tokens": 140}
+        await store.close()
+
+    async def test_many_calls_of_one_user_at_once_share_the_writes_of_their_usage(self) -> None:
+        commits = Counter[str]()
+
+        class Counting(MemoryStore):
+            async def commit(self, scope: Any, change: Any) -> Any:
+                await asyncio.sleep(0)
+                commits.update(key.kind for key in change.keys)
+                return await super().commit(scope, change)
+
+        store = Counting()
+        async with ExecutionEngine(store, DirectCore(), quota=UserQuota(starts=200), places_per_user=50) as engine:
+            engine.registry.declare("double", lambda ctx: double)
+            await asyncio.gather(*(engine.run(ANA, "double", n) for n in range(200)))
+            assert await engine.usage.used(ANA) == {"starts": 200}
+        assert commits["usage"] < 50
+        await store.close()
 
     async def test_events_and_bytes_count(self, memory: OpenStore) -> None:
         async with ExecutionEngine(memory, DirectCore(), quota=UserQuota(events=4, bytes=10_000)) as engine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -295,6 +296,28 @@ class TestConnections:
         for thread in threads:
             thread.join(60)
         assert failures == []
+
+
+def test_loops_that_ended_are_not_kept_by_whatever_was_used_in_them() -> None:
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+    store = MemoryStore()
+
+    async def work(number: int) -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        async with UserStreams(store) as streams:
+            registry = AgentRegistry(streams)
+            registry.declare("agent", Agent)
+            async with registry.connection(ANA) as own:
+                await registry.get(own, "agent")
+                registry.session(own).emit(own, "tick", number)
+            await registry.session(ANA).emitter.flush()
+            await anext(streams.stream(ANA, after=f"1:{number}" if number else "0:0"))
+            await registry.close()
+
+    for number in range(30):
+        asyncio.run(work(number))
+    gc.collect()
+    assert sum(loop() is not None for loop in loops) <= 1
 
 
 class Socket:
