@@ -360,6 +360,34 @@ class TestBridge:
             await registry.close()
         await store.close()
 
+    async def test_what_is_emitted_while_a_commit_fails_stays_behind_what_was_in_it(self) -> None:
+        class FailsOnce(MemoryStore):
+            def __init__(self) -> None:
+                super().__init__()
+                self.began, self.fail = asyncio.Event(), asyncio.Event()
+
+            async def commit(self, scope: Any, change: Any) -> Any:
+                if not self.fail.is_set():
+                    self.began.set()
+                    await self.fail.wait()
+                    raise Unavailable("away on purpose")
+                return await super().commit(scope, change)
+
+        store = FailsOnce()
+        async with UserStreams(store) as streams:
+            registry = AgentRegistry(streams)
+            session = registry.session(ANA)
+            session.emit(None, "tick", 0)
+            session.emit(None, "tick", 1)
+            await store.began.wait()
+            session.emit(None, "tick", 2)
+            store.fail.set()
+            await until(lambda: not session.is_busy, "all are written")
+            reader = streams.stream(ANA, after="0:0")
+            assert [(await anext(reader)).data for _ in range(3)] == [0, 1, 2]
+            await registry.close()
+        await store.close()
+
     async def test_a_bridge_that_is_broken_costs_nothing_but_itself(self) -> None:
         store = FaultyStore(MemoryStore())
         async with UserStreams(store) as streams:

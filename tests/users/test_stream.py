@@ -308,7 +308,39 @@ class TestLoops:
         asyncio.run(read_in_another_thread())
 
 
+class HeldAnswers(MemoryStore):
+    """Holds the answer to one read of a stream back until it is let go, so that the answer is old by then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_read, self.let_go, self.hold = asyncio.Event(), asyncio.Event(), False
+
+    async def events(self, scope: Scope, **more: Any) -> list[Event]:
+        found = await super().events(scope, **more)
+        if self.hold and more["limit"] > 1:  # a reader's, not the look of a sweep
+            self.hold = False
+            self.is_read.set()
+            await self.let_go.wait()
+        return found
+
+
 class TestManySubscribers:
+    async def test_what_is_committed_between_a_readers_look_and_its_wait_wakes_it(self) -> None:
+        store = HeldAnswers()
+        async with UserStreams(store) as streams:
+            reader = streams.stream(ANA, after="0:0")
+            waiting = asyncio.ensure_future(anext(reader))
+            await until(lambda: reader._ear.is_waiting and streams.bell.sweeps == 1, "it waits")
+            store.hold = True
+            reader._ear.ring()
+            await store.is_read.wait()
+            await run_record(store, 1)  # seen by nobody but the sweep, while the reader's answer is on its way
+            await until(lambda: streams.bell.sweeps == 2, "the sweep is over before the reader waits")
+            store.let_go.set()
+            async with asyncio.timeout(10):
+                assert (await waiting).name == "started"
+        await store.close()
+
     async def test_a_thousand_waiters_are_one_waiter_at_the_store(self) -> None:
         store = CountingStore()
         async with UserStreams(store) as streams:

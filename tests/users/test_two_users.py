@@ -119,7 +119,7 @@ def test_the_verbs_are_found() -> None:
     assert len(found) > 20
 
 
-@pytest.mark.parametrize(("part", "verb"), verbs(), ids=".".join)
+@pytest.mark.parametrize(("part", "verb"), verbs(), ids=[".".join(each) for each in verbs()])
 async def test_nothing_of_ana_is_read_or_changed_by_ben(engine: ExecutionEngine, part: str, verb: str) -> None:
     method = getattr(PARTS[part](engine), verb)
     parameters = list(inspect.signature(method).parameters)[1:]
