@@ -16,24 +16,25 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from statistics import median, quantiles
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.asyncio
 
 from benchmarks import server
 from benchmarks.bench_state import DURABLE, Places
-from benchmarks.harness import Comparison, Options, compare, options, publish
+from benchmarks.harness import Comparison, Options, Series, compare, options, publish
 from holdfast import AgentRegistry, ExecutionEngine, UserExecutionContext, UserStreams, open_store
 from holdfast.testing.servers import ValkeyServer
 from holdfast.users.memory import rss_bytes
 
+T = TypeVar("T")
 STORES = ("memory", "sqlite", "postgres", "hybrid")
 PUBLISHERS, READ_EVENTS, QUICK_READ_EVENTS = 64, 5000, 200
 SUBSCRIBERS, QUICK_SUBSCRIBERS = 1000, 50
-WAKE_UPS, QUICK_WAKE_UPS = 100, 5
+WAKE_UPS, QUICK_WAKE_UPS = 50, 5
 IDLE_USERS, WAITING_CALLS = 5000, 5000
 SECONDS, QUICK_SECONDS = 3.0, 0.3
-BODY = {"text": "x" * 100}
+BODY: dict[Any, Any] = {"text": "x" * 100}
 MEMORY = "--memory-of"
 
 
@@ -204,6 +205,14 @@ def weigh(what: str, count: int) -> float:
     return float(subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout)
 
 
+def latencies(question: str, rounds: list[list[float]]) -> Iterator[Comparison]:
+    """The middle and the slow end of each round's latencies."""
+    ends = [quantiles(found, n=20, method="inclusive")[-1] for found in rounds]
+    for name, figures in (("median", map(median, rounds)), ("p95", iter(ends))):
+        series = {"holdfast": Series(tuple(figures))}
+        yield Comparison(f"{question}, {name}", "ms", "less", "holdfast", series)
+
+
 def comparisons(places: Places, chosen: Options) -> Iterator[Comparison]:
     """Every question that was asked for."""
     quick = chosen.quick
@@ -211,8 +220,8 @@ def comparisons(places: Places, chosen: Options) -> Iterator[Comparison]:
     subscribers, times = (QUICK_SUBSCRIBERS, QUICK_WAKE_UPS) if quick else (SUBSCRIBERS, WAKE_UPS)
     events = QUICK_READ_EVENTS if quick else READ_EVENTS
 
-    def at(store: str, measure: Callable[[str], Coroutine[Any, Any, float]]) -> Callable[[], float]:
-        def run() -> float:
+    def at(store: str, measure: Callable[[str], Coroutine[Any, Any, T]]) -> Callable[[], T]:
+        def run() -> T:
             if store == "memory":
                 return asyncio.run(measure("memory:"))
             with places.url(store) as url:
@@ -234,20 +243,12 @@ def comparisons(places: Places, chosen: Options) -> Iterator[Comparison]:
         read = at("redis", lambda url: xread_per_s(url, events))
         ours = at(store, lambda url: read_per_s(url, events))
         yield from ask(f"read from a cursor, {store}", {"holdfast": ours, "Redis Streams": read}, "events/s", "more")
-        for is_foreign in (False, True):
-            if is_foreign and store == "memory":
-                continue
-
-            async def middle(url: str, is_foreign: bool = is_foreign, of: Any = median) -> float:
-                return float(of(await wake_ups_ms(url, subscribers, times, is_foreign=is_foreign)))
-
-            async def late(url: str, is_foreign: bool = is_foreign) -> float:
-                return await middle(url, is_foreign, lambda found: quantiles(found, n=20, method="inclusive")[-1])
-
+        for is_foreign in (False, True) if store != "memory" else (False,):
             by = "another store object" if is_foreign else "the same process"
             question = f"wake-up at {subscribers} subscribers by {by}, {store}"
-            yield from ask(f"{question}, median", {"holdfast": at(store, middle)}, "ms", "less")
-            yield from ask(f"{question}, p95", {"holdfast": at(store, late)}, "ms", "less")
+            if chosen.only in question:
+                wake = functools.partial(wake_ups_ms, subscribers=subscribers, times=times, is_foreign=is_foreign)
+                yield from latencies(question, [at(store, wake)() for _ in range(chosen.rounds)])
     for what, count in (("an idle user", IDLE_USERS), ("a waiting call", WAITING_CALLS)):
         size = 200 if quick else count
         ours = functools.partial(weigh, what, size)
