@@ -30,10 +30,12 @@ from holdfast import (
     Rejected,
     RetryBudget,
     Stamp,
+    StreamSnapshot,
     SyncFigures,
     SyncManager,
     Unavailable,
     UserExecutionContext,
+    UserStreams,
     WorkflowError,
     WrongContext,
     merge,
@@ -96,3 +98,12 @@ async def a_guarded_call_gives_what_it_gives(guard: Guard, breaker: CircuitBreak
     refusals: tuple[type[Unavailable], ...] = (BreakerOpen, BulkheadFull, DeadlineExceeded)
     timeouts: tuple[type[TimeoutError], ...] = (DeadlineExceeded,)
     del refusals, timeouts
+
+
+async def a_stream_gives_events_and_snapshots(streams: UserStreams, context: UserExecutionContext) -> None:
+    async for item in streams.stream(context, after="1:42"):
+        assert_type(item.name, str)
+        if isinstance(item, StreamSnapshot):
+            assert_type(item.is_last, bool)
+        else:
+            assert_type(item.run, str)

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from holdfast import AgentLifecycleManager, ExecutionEngine, InvalidInput, Unavailable
+from holdfast import (
+    AgentLifecycleManager,
+    ContextClosed,
+    ExecutionEngine,
+    InvalidInput,
+    Unavailable,
+    UserExecutionContext,
+)
 from holdfast.store.open import OpenStore
 from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.memory import peak_rss_bytes, rss_bytes
@@ -141,6 +148,22 @@ class TestEmergencies:
         assert engine.registry.seats.all.look().taken == 1
         other.cancel()
         await asyncio.gather(other, return_exceptions=True)
+
+    async def test_the_users_connections_are_closed_and_their_readers_end_and_others_go_on(
+        self, engine: ExecutionEngine
+    ) -> None:
+        async def follow(whose: UserExecutionContext) -> Any:
+            async with engine.registry.connection(whose) as own:
+                return await anext(engine.stream(own, after="0:0"))
+
+        mine, other = asyncio.ensure_future(follow(ANA)), asyncio.ensure_future(follow(BEN))
+        await until(lambda: len(engine.streams.bell) == 2, "both follow")
+        report = await engine.lifecycle.emergency_clean_up(ANA)
+        assert report.connections_closed == 1
+        with pytest.raises(ContextClosed):
+            await mine
+        await engine.publish(BEN, "tick")
+        assert (await other).name == "tick"
 
     async def test_of_all_users_ends_everything_and_work_can_begin_again(self, engine: ExecutionEngine) -> None:
         engine.registry.declare("waits", lambda ctx: waits)

@@ -13,8 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PEAK_BYTES_MAX = 295 * 10**6
-GROWTH_BYTES_MAX = 3 * 10**6
-"""More than an allocator's own unrest over a thousand rounds, far less than 1,000 agents of 50 kB."""
+GROWTH_BYTES_MAX = 5 * 10**6
+"""Over 6,000 rounds it grew by 2.3 MB in the first 1,800 and by 45 kB afterwards: caches of the store and the
+allocator fill. 1,000 agents that stayed would be 50 MB."""
 OBJECTS_MAX = 1000
 
 

@@ -360,6 +360,39 @@ class TestManySubscribers:
             await asyncio.gather(*waiting, return_exceptions=True)
         await store.close()
 
+    async def test_a_thousand_readers_of_one_user_share_their_reads(self) -> None:
+        class Slow(CountingStore):
+            async def events(self, scope: Scope, **more: Any) -> list[Event]:
+                await asyncio.sleep(0)
+                return await super().events(scope, **more)
+
+        store = Slow()
+        async with UserStreams(store) as streams:
+            readers = [streams.stream(ANA, after="0:0") for _ in range(SUBSCRIBERS)]
+            following = [asyncio.ensure_future(take(reader, 3)) for reader in readers]
+            await until(lambda: all(reader._ear.is_waiting for reader in readers), "all wait")
+            reads = store.calls["events"]
+            for n in range(3):
+                await streams.publish(ANA, "tick", n)
+                await asyncio.sleep(0.01)
+            for events in await asyncio.gather(*following):
+                assert [event.data for event in events] == [0, 1, 2]
+            assert store.calls["events"] - reads < 50
+        await store.close()
+
+    async def test_a_reader_that_is_cancelled_in_a_shared_read_takes_nobody_along(self) -> None:
+        store = HeldAnswers()
+        async with UserStreams(store) as streams:
+            await streams.publish(ANA, "tick")
+            store.hold = True
+            first, second = (asyncio.ensure_future(anext(streams.stream(ANA, after="0:0"))) for _ in range(2))
+            await store.is_read.wait()
+            await asyncio.sleep(0)
+            first.cancel()
+            async with asyncio.timeout(10):
+                assert (await second).name == "tick"
+        await store.close()
+
     async def test_a_slow_reader_holds_a_page_and_no_more(self, memory: OpenStore) -> None:
         async with UserStreams(memory) as streams:
             for n in range(10 * PAGE_FIRST):

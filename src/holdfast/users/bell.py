@@ -78,8 +78,7 @@ class Bell:
         self._ears: dict[UserKey, weakref.WeakSet[Ear]] = {}
         self._round: asyncio.Task[None] | None = None
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-        self.sweeps = 0
-        self.looks = 0
+        self.rings = self.sweeps = self.looks = 0
 
     def listen(self, key: UserKey) -> Ear:
         """A new listener at the stream of `key`, for as long as somebody holds it. Raises Unavailable in a second
@@ -98,6 +97,7 @@ class Bell:
 
     def ring(self, key: UserKey) -> None:
         """Something of `key` was committed here."""
+        self.rings += 1
         for ear in tuple(self._ears.get(key, ())):
             ear.ring()
 
@@ -122,16 +122,19 @@ class Bell:
         self._ears.clear()
 
     async def _keep(self) -> None:
-        tick = 0
+        tick, is_away = 0, False
         while True:
             try:
                 tick = await self._store.wait(tick)
                 began = asyncio.get_running_loop().time()
                 await self.sweep()
             except HoldfastError as error:
-                log.warning("streams cannot be watched", error=error.message)
+                if not is_away:
+                    log.warning("streams cannot be watched", error=error.message)
+                is_away = True
                 await self._clock.sleep(AWAY_S)
                 continue
+            is_away = False
             took_s = asyncio.get_running_loop().time() - began
             await self._clock.sleep(min(max(took_s * REST, REST_MIN_S), REST_MAX_S))
 

@@ -64,6 +64,7 @@ class EmergencyReport(msgspec.Struct, frozen=True, kw_only=True):
 
     users: int
     calls_stopped: int
+    connections_closed: int
     agents_ended: int
     failures: tuple[AgentCleanupFailure, ...]
     stuck: tuple[str, ...]
@@ -176,12 +177,13 @@ class AgentLifecycleManager:
         return await self._registry.remove(context, agent)
 
     async def emergency_clean_up(self, context: UserExecutionContext) -> EmergencyReport:
-        """Stop all calls of the context's user, end all his agents, drop his session. Nobody else notices."""
+        """Stop all calls of the context's user, close his connections' contexts, end all his agents, drop his session.
+        Nobody else notices."""
         session = self._registry.find(context)
         return await self._clean(() if session is None else (session,))
 
     async def emergency_clean_up_all(self) -> EmergencyReport:
-        """Stop all calls of all users, end all agents, drop all sessions. For operators and the hard mark."""
+        """The same of all users. For operators and the hard mark."""
         return await self._clean(tuple(self._registry.sessions()))
 
     def __repr__(self) -> str:
@@ -201,12 +203,14 @@ class AgentLifecycleManager:
             f"{session.user}: {call.agent}" for session, call in calls if call.task is not None and not call.task.done()
         ]
         agents = sum(len(session.names()) for session in sessions)
+        closed = await asyncio.gather(*(session.close_connections() for session in sessions))
         failures = await asyncio.gather(*(session.reset() for session in sessions))
         for session in sessions:
             self._registry.let_go(session)
         return EmergencyReport(
             users=len(sessions),
             calls_stopped=len(calls) - len(stuck),
+            connections_closed=sum(closed),
             agents_ended=agents,
             failures=tuple(failure for each in failures for failure in each),
             stuck=tuple(stuck),

@@ -181,9 +181,11 @@ class AgentRegistry:
         return await session.reset()
 
     def let_go(self, session: UserAgentSession) -> None:
-        """Forget a session whose agents were ended; what it still has under way ends on its own."""
+        """Forget a session whose agents and connections were ended; what it still has under way ends on its own, and
+        readers of its user's stream look whether that is for them."""
         if self._sessions.get(session.key) is session:
             self._forget(session)
+        self._streams.bell.ring(session.key)
 
     def sessions(self) -> Iterator[UserAgentSession]:
         """All sessions, as they are now."""

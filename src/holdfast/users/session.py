@@ -167,6 +167,12 @@ class UserAgentSession:
             for failure in await own.cleanup():
                 log.warning("clean-up of a connection failed", name=failure.name, reason=failure.reason)
 
+    async def close_connections(self) -> int:
+        """End the contexts of all connections, so that what is done for them is refused from now on; how many."""
+        contexts = tuple(self._connections.values())
+        await asyncio.gather(*(context.cleanup() for context in contexts))
+        return len(contexts)
+
     @property
     def connections(self) -> int:
         """How many are open."""

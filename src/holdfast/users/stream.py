@@ -6,6 +6,7 @@ woken, so a slow one costs a cursor and one page. Who comes back to a history th
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
@@ -119,6 +120,7 @@ class UserStreams:
         self._snapshot_kinds = tuple(snapshot_kinds)
         self._tasks = Supervisor("streams", on_failure=_failed)
         self._versions: OrderedDict[UserKey, int] = OrderedDict()
+        self._reads: dict[tuple[UserKey, Position, int], _Read] = {}
         self.bell = Bell(store, self._clock, self._tasks)
 
     async def publish(self, context: UserExecutionContext, name: str, data: object = None) -> Position:
@@ -152,15 +154,28 @@ class UserStreams:
         beginning. Without it, and where `after` cannot be gone on from, a snapshot comes first. Raises InvalidInput."""
         require_context(context)
         cursor = Position.parse(after) if isinstance(after, str) else after
-        return StreamReader(self, (context.tenant, context.user), cursor)
+        return StreamReader(self, context, cursor)
 
     async def mark(self, key: UserKey) -> Position:
         """A position such that what was committed before it is seen by whoever reads now."""
         return await self._commit(key, [(MARK, b"{}")])
 
     async def events(self, key: UserKey, after: Position, limit: int) -> list[Event]:
-        """A page of the stream of `key`."""
-        return await self._store.events(Scope.of_user(*key), stream=key, after=after, limit=limit)
+        """A page of the stream of `key`. Readers who stand at one place and look at one time share one read."""
+        asked = (key, after, limit)
+        while (read := self._reads.get(asked)) is not None and read.heard == self._heard:
+            await asyncio.wait([read.page])
+            if not read.page.cancelled():
+                return read.page.result()
+        mine = self._reads[asked] = _Read(self._heard)
+        try:
+            page = await self._store.events(Scope.of_user(*key), stream=key, after=after, limit=limit)
+            mine.page.set_result(page)
+            return page
+        finally:
+            mine.page.cancel()  # unless it is done: whoever waits for it reads for himself
+            if self._reads.get(asked) is mine:
+                del self._reads[asked]
 
     async def objects(
         self, key: UserKey, kind: int, after: str | None, limit: int
@@ -170,6 +185,11 @@ class UserStreams:
         page = await self._store.scan(scope, query, after=after, limit=limit)
         own = [record for record in page.records if record.key.user == key[1]]
         return (own, kind, page.next) if page.next is not None else (own, kind + 1, None)
+
+    @property
+    def _heard(self) -> tuple[int, int]:
+        """All that rang so far. A read that began before the last ring may miss what it was rung for."""
+        return self.bell.rings, self.bell.sweeps
 
     @property
     def kinds(self) -> int:
@@ -238,12 +258,13 @@ class UserStreams:
 class StreamReader(AsyncIterator[StreamItem]):
     """Reads one user's stream for one consumer. `position`: what to come back with, `None` before the first item.
 
-    Nothing has to be closed: a reader that is dropped listens no more.
+    Nothing has to be closed: a reader that is dropped listens no more. Raises ContextClosed once its context is.
     """
 
-    def __init__(self, streams: UserStreams, key: UserKey, after: Position | None) -> None:
+    def __init__(self, streams: UserStreams, context: UserExecutionContext, after: Position | None) -> None:
         self._streams = streams
-        self._key = key
+        self._context = context
+        self._key = key = (context.tenant, context.user)
         self._cursor = after if after is not None else START
         self._is_checked = False
         self._page: deque[Event] = deque()
@@ -257,6 +278,7 @@ class StreamReader(AsyncIterator[StreamItem]):
 
     async def __anext__(self) -> StreamItem:
         while True:
+            require_context(self._context)
             if self._snapshot is not None:
                 return await self._next_part(self._snapshot)
             if not self._page and not await self._turn_page():
@@ -318,6 +340,16 @@ class StreamReader(AsyncIterator[StreamItem]):
 
     def __repr__(self) -> str:
         return f"StreamReader({self._key[1]!r} of {self._key[0]!r}, at {self.position or 'the beginning'})"
+
+
+class _Read:
+    """A read that is under way, and what had rung when it began."""
+
+    __slots__ = ("heard", "page")
+
+    def __init__(self, heard: tuple[int, int]) -> None:
+        self.heard = heard
+        self.page: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
 
 
 class _Snapshot:
