@@ -93,11 +93,12 @@ class TestWindows:
 
 
 class TestWords:
-    def test_what_is_used_up_refuses_even_who_wants_nothing_of_it(self) -> None:
+    def test_to_begin_a_call_needs_room_in_every_measure_and_anything_else_its_own(self) -> None:
         quota = UserQuota(window_s=3600, starts=5, tokens=100)
         usage = spend(Usage(), quota, {TOKENS: 170}, now=1e9)
         refusal = refuse(usage, quota, {"starts": 1}, now=1e9)
         assert refusal is not None
+        assert refuse(usage, quota, {"events": 1}, now=1e9) is None
         assert in_words(refusal, quota).startswith("170 of 100 tokens in 1h are used; there is room again in 1h")
 
     def test_a_wish_above_the_quota_is_told_that_it_never_fits(self) -> None:

@@ -107,12 +107,17 @@ def total(usage: Usage, measure: Measure) -> float:
 
 
 def refuse(usage: Usage, quota: UserQuota, wanted: Mapping[Measure, float], *, now: float) -> Refusal | None:
-    """The first measure that has no room for what is wanted; None where all have. What is used up refuses even who
-    wants nothing of it: where the bound was passed by what a call turned out to cost, the next one waits."""
+    """The first measure that has no room for what is wanted; None where all have.
+
+    To begin a call (a start) needs room in every measure: what it will turn out to cost is not known, so a bound that
+    was reached refuses the next one. Anything else needs room for itself alone.
+    """
     live = current(usage, quota, now=now)
     for measure in quota.bounded:
         most, want, used = quota.of(measure), wanted.get(measure, 0.0), total(live, measure)
         assert most is not None
+        if not want and "starts" not in wanted:
+            continue
         is_full = used + want > most * (1 + _SLACK) if want else used > 0 and used >= most
         if is_full:
             after = _retry_after_s(live.used.get(measure, ()), most, want, quota, now)
