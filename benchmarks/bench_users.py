@@ -188,8 +188,9 @@ async def bytes_per_waiting_call(count: int) -> float:
             await asyncio.sleep(0.01)
         gc.collect()
         grown = rss_bytes() - before
-        gate.set()
-        await asyncio.gather(*calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
         return grown / count
 
 
