@@ -59,6 +59,21 @@ def holdfast_all() -> Call:
     return partial(guard.call, nothing)
 
 
+def holdfast_timeout() -> Call:
+    """Ours with a bound on the time of each call."""
+    return partial(Guard(CircuitBreaker("bench"), timeout_s=5.0).call, nothing)
+
+
+def asyncio_timeout() -> Call:
+    """What the bound alone costs."""
+
+    async def call() -> None:
+        async with asyncio.timeout(5.0):
+            await nothing()
+
+    return call
+
+
 def pybreaker() -> Call:
     """Its only way around an await: a sync context manager."""
     breaker = importlib.import_module("pybreaker").CircuitBreaker()
@@ -113,6 +128,8 @@ CONTESTANTS: dict[str, tuple[Callable[[], Call], str]] = {
     "holdfast": (holdfast_count, ""),
     "holdfast, window of time": (holdfast_time, ""),
     "holdfast, guard and bulkhead": (holdfast_guard, ""),
+    "holdfast, guard with timeout_s": (holdfast_timeout, ""),
+    "asyncio.timeout alone": (asyncio_timeout, ""),
     "holdfast, all of a guard": (holdfast_all, ""),
     "pybreaker": (pybreaker, "pybreaker"),
     "aiobreaker": (aiobreaker, "aiobreaker"),

@@ -19,6 +19,7 @@ from typing import Literal, NewType, Protocol
 
 import msgspec
 
+from holdfast import Unavailable
 from holdfast_sre.evidence.snapshot import Snapshot
 
 Revision = NewType("Revision", str)
@@ -276,5 +277,20 @@ class LanguageModelPort(Protocol):
     """A second opinion among answers that the rules allow. It can prefer one of them and cannot invent another."""
 
     async def choose(self, request: ModelRequest, *, key: str) -> ModelAnswer:
-        """One of the request's choices. Raises InvalidInput for a request whose `by_rules` is not among them."""
+        """One of the request's choices. Raises InvalidInput for a request whose `by_rules` is not among them, and
+        ModelFault where no answer was to be had."""
         ...
+
+    async def check(self) -> None:
+        """Ask it something that costs next to nothing. Raises ModelFault where it cannot be asked now."""
+        ...
+
+
+class ModelFault(Unavailable):
+    """A model gave no answer. `status_code` is the HTTP status, None where no answer came at all; `retry_after_s` the
+    seconds that it asked to be left alone for."""
+
+    def __init__(self, message: str, *, status_code: int | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message, status_code=status_code, retry_after_s=retry_after_s)
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from holdfast import Engine
 from holdfast.resilience.dependencies import Dependencies
@@ -47,7 +48,7 @@ async def told(call: Call, name: str, state: str) -> dict[str, object]:
                 return dict(line)
 
 
-def test_an_open_breaker_is_shown_with_whom_it_blocks(call: Call, store: str) -> None:
+def test_an_open_breaker_is_shown_with_whom_it_blocks(call: Call, store: str, tmp_path: Path) -> None:
     async def work() -> None:
         async with at_work(store) as dependencies:
             dependencies.breaker("llm").open("planted", wait_s=60)
@@ -64,6 +65,10 @@ def test_an_open_breaker_is_shown_with_whom_it_blocks(call: Call, store: str) ->
             assert drawn.startswith("flowchart TD\n")
             assert "d2 --> d0" in drawn
             assert "d2 -.-> d1" in drawn
+            picture = tmp_path / "graph.svg"
+            answer = await asyncio.to_thread(call, "breakers", "--svg", str(picture))
+            assert (answer.code, "blocked by llm" in picture.read_text()) == (0, True)
+            assert (await asyncio.to_thread(call, "breakers", "--svg", str(tmp_path))).code == 2
 
     asyncio.run(work())
     after = {line["name"]: line for line in call("breakers", "--json").documents}

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from holdfast import BreakerOptions, Dependencies, Dependency, Engine, InvalidDefinition, Retry, RunContext, Workflow
+from holdfast import (
+    BreakerOptions,
+    Dependencies,
+    Dependency,
+    Engine,
+    InvalidDefinition,
+    Limit,
+    Retry,
+    RunContext,
+    Workflow,
+)
 from holdfast.clock import seeded_randomness
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Scope
@@ -43,7 +53,10 @@ class Model:
 class Stage:
     """A model, what needs it, and a lab whose runs call it."""
 
-    def __init__(self, *, has_probe: bool = True, has_lock: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, has_probe: bool = True, has_lock: bool = False, limits: Sequence[Limit] = (), **options: Any
+    ) -> None:
+        self.limits = limits
         self.clock = VirtualClock()
         self.lock = (lambda data: ("desk", "one")) if has_lock else None
         self.model, self.world = Model(), World()
@@ -60,7 +73,7 @@ class Stage:
     def workflow(self) -> Workflow:
         workflow = Workflow("answer", data=dict, retry=Retry(attempts_max=2, jitter=0))
 
-        @workflow.state("think", start=True, to="done", needs=["llm"], lock=self.lock)
+        @workflow.state("think", start=True, to="done", needs=["llm"], lock=self.lock, limits=self.limits)
         async def think(ctx: RunContext) -> None:
             await ctx.step("prepare", self.world.do, "prepare")
             llm = self.dependencies.on("llm")
@@ -121,6 +134,32 @@ async def test_runs_that_come_to_it_later_are_parked_before_they_begin(stages: A
     assert stage.world.calls == {}
     assert [row["on"] for row in await told(run, "parked")] == ["llm"]
     assert await told(run, "retry") == []
+
+
+@pytest.mark.parametrize("has_lock", [False, True])
+@pytest.mark.parametrize("is_cold", [False, True])
+async def test_who_is_parked_as_it_begins_has_spent_no_token(stages: Any, has_lock: bool, is_cold: bool) -> None:
+    """One token in ten minutes: were it spent by the attempt that did not begin, the run would wait for the next."""
+    limits = [Limit("desks", places=1), Limit("calls", rate="1/10m")]
+    stage = await stages(limits=limits, has_lock=has_lock, is_cold=is_cold)
+    stage.model.is_down = True
+    stage.dependencies.breaker("llm").open("planted")
+    first = await stage.lab.start("answer", "why")
+    await stage.lab.skip(20)
+    assert [row["on"] for row in await told(first, "parked")] == ["llm"]
+    assert await told(first, "place-granted") == []
+    stage.model.is_down = False
+    await stage.lab.skip(60)
+    assert ((await first.refresh()).state, first.data["answer"]) == ("done", "why!")
+    assert [row["limit"] for row in await told(first, "place-granted")] == ["desks", "calls"]
+
+    stage.dependencies.breaker("llm").open("planted again")
+    second = await stage.lab.start("answer", "and")
+    await stage.lab.skip(120)
+    assert [row["on"] for row in await told(second, "parked")] == ["llm"]
+    assert (await second.refresh()).status == "waiting", "its dependency is back, and the token is not"
+    await stage.lab.skip(600)
+    assert (await second.refresh()).state == "done"
 
 
 async def test_its_lock_is_for_others_meanwhile(stages: Any) -> None:

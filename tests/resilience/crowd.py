@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -32,8 +33,10 @@ class SharedMemory(MemoryStore):
 class Member:
     """One engine: its world, and its own way to the store, which can be cut."""
 
-    def __init__(self, number: int, memory: SharedMemory, nodes: tuple[Dependency, ...], *, has_probes: bool) -> None:
-        self.world = World(*nodes, seed=number, has_probes=has_probes)
+    def __init__(
+        self, number: int, memory: SharedMemory, nodes: tuple[Dependency, ...], *, has_probes: bool, **options: Any
+    ) -> None:
+        self.world = World(*nodes, seed=number, has_probes=has_probes, **options)
         self.store = FaultyStore(memory)
         self.engine = Engine(
             self.store,
@@ -58,14 +61,14 @@ class Member:
 class Crowd:
     """`size` members on one memory."""
 
-    def __init__(self, size: int, *nodes: Dependency, has_probes: bool = True) -> None:
-        self.nodes, self.has_probes = nodes, has_probes
+    def __init__(self, size: int, *nodes: Dependency, has_probes: bool = True, **options: Any) -> None:
+        self.nodes, self.has_probes, self.options = nodes, has_probes, options
         self.memory = SharedMemory(clock=LoopClock())
         self.members = [self.member(number) for number in range(1, size + 1)]
 
     def member(self, number: int) -> Member:
         """One more, not yet open."""
-        return Member(number, self.memory, self.nodes, has_probes=self.has_probes)
+        return Member(number, self.memory, self.nodes, has_probes=self.has_probes, **self.options)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[list[Member]]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.cli.standing import dependency_lines
 from holdfast.errors import Conflict
 from holdfast.resilience.breaker import preset
 from holdfast.resilience.graph import Dependency
@@ -119,6 +120,55 @@ def test_while_it_stays_away_it_is_probed_by_one_at_a_time() -> None:
             for member in members:
                 member.world.down = set()
             await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=alone_s + 5)
+
+    in_virtual_time(work)
+
+
+def test_the_rounds_of_all_make_waits_grow_and_end_in_dormancy() -> None:
+    """As many rounds in all as one process would make alone; then nobody probes until somebody wakes it, for all."""
+
+    async def work() -> None:
+        rounds_max = 6
+        crowd = Crowd(3, DB, rounds_max=rounds_max)
+        async with crowd.opened() as members:
+            for member in members:
+                member.world.down = {"db"}
+                await member.call("db", 6, every_s=0.01)
+            await asyncio.sleep(300)
+            probes = crowd.probes("db")
+            assert rounds_max <= len(probes) <= rounds_max + 1, "each process counted by itself"
+            assert {number for _, number in probes} == {1, 2, 3}
+            waits = [after - before for (before, _), (after, _) in itertools.pairwise(probes)]
+            assert waits[-1] > 3 * waits[1], "waits did not grow by the rounds of all"
+            assert all("dormant" in {event.kind for event in member.world.events} for member in members)
+            for member in members:
+                member.world.down = set()
+            await asyncio.sleep(60)
+            assert set(crowd.states("db")) == {"open"}
+            await give_order(crowd.memory, "w", "db", "wake", by="ana", reason="mended")
+            await crowd.until(lambda: set(crowd.states("db")) == {"closed"}, within_s=10)
+
+    in_virtual_time(work)
+
+
+def test_what_comes_back_is_told_until_it_takes_all_of_its_calls() -> None:
+    async def work() -> None:
+        crowd = Crowd(1, DB)
+        async with crowd.opened() as (one,):
+            one.world.down = {"db"}
+            await one.call("db", 6, every_s=0.01)
+            one.world.down = set()
+            await crowd.until(lambda: one.state("db") == "closed", within_s=20)
+            ramp_s = one.world.dependencies.breaker("db").options.ramp_s
+            await asyncio.sleep(ramp_s / 2)
+            (line,) = dependency_lines(await read_postings(crowd.memory), now=crowd.memory.now_s())
+            assert (line.health, line.state) == ("ramping", "closed")
+            assert 0.4 < line.share < 0.7
+            await asyncio.sleep(ramp_s)
+            seen = await read_postings(crowd.memory)
+            assert [each.words for each in seen.statements.values()] == [{}], "it is said when the ramp has ended"
+            (line,) = dependency_lines(seen, now=crowd.memory.now_s())
+            assert (line.health, line.share) == ("well", 1.0)
 
     in_virtual_time(work)
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.errors import InvalidInput
 from holdfast.resilience.breaker.machine import BreakerMachine, Pass
 from holdfast.resilience.breaker.options import Adaptive, BreakerOptions
 from holdfast.resilience.breaker.outcomes import CANCELLED, FAILURE, IGNORED, SUCCESS, Outcome
@@ -151,3 +152,23 @@ def test_a_learned_rate_stays_within_its_bounds(windows: list[tuple[int, int]]) 
         usual, rate = learn(usual, Counts(total, min(failed, total), 0), adaptive)
         assert 0.2 <= rate <= 0.6
         assert 0 <= usual <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"failure_rate": 0}, "failure_rate: expected a share above 0 and at most 1, saw 0"),
+        ({"failure_rate": 1.01}, "failure_rate: expected a share above 0 and at most 1, saw 1.01"),
+        ({"slow_rate": 0}, "slow_rate: expected a share"),
+        ({"calls_min": 0}, "calls_min: expected 1 or more, saw 0"),
+        ({"probes": 0}, "probes: expected 1 or more"),
+        ({"open_s": float("inf")}, "open_s: expected a number above 0"),
+        ({"open_s": 10.0, "open_max_s": 5.0}, "open_max_s: expected at least open_s = 10 s, saw 5 s"),
+        ({"jitter": 1.0}, "jitter: expected a share from 0 up to but not 1"),
+        ({"failures_in_row": 0}, "failures_in_row: expected 1 or more"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused_by_name(options: dict[str, float], said: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        BreakerOptions(**options)  # type: ignore[arg-type]
+    assert said in refused.value.message

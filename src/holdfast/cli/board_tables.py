@@ -15,7 +15,9 @@ from holdfast.cli.standing import BoardRow, DependencyLine, is_lasting
 from holdfast.clock import format_duration
 from holdfast.resilience.rules import in_words
 
-HEALTH_STYLE = {"ill": "bold red", "blocked": "yellow", "degraded": "yellow", "probing": "cyan", "well": "green"}
+HEALTH_STYLE = {
+    "ill": "bold red", "blocked": "yellow", "degraded": "yellow", "probing": "cyan", "ramping": "cyan", "well": "green",
+}  # fmt: skip
 
 
 def breakers_table(lines: Sequence[DependencyLine], *, now: float) -> RenderableType:
@@ -30,7 +32,7 @@ def breakers_table(lines: Sequence[DependencyLine], *, now: float) -> Renderable
             Text(line.name, style="bold"),
             ", ".join(edges),
             Text(in_words(line.health, line.by), style=HEALTH_STYLE.get(line.health, "")),
-            line.state,
+            line.state if line.health != "ramping" else f"takes {line.share:.0%}",
             since,
             _next_probe(line, now),
             format_duration(line.objective_s),

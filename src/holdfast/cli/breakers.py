@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from holdfast.app import login_name
 from holdfast.cli import board_tables
+from holdfast.cli.board_picture import svg_of
 from holdfast.cli.command import command
+from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
 from holdfast.cli.standing import board_row, dependency_lines, mermaid_of
 from holdfast.clock import SystemClock, system_randomness
@@ -44,6 +48,7 @@ async def breakers(
     metrics_only: Annotated[bool, typer.Option("--metrics-only", help="Force it to count, and let all pass.")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the audit trail; to force one, it is needed.")] = "",
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the graph as Mermaid text.")] = False,
+    svg: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a picture of the graph to this file.")] = None,
 ) -> None:
     """Show dependencies and their breakers: who is ill, who suffers from it, when it is probed next; or order one."""
     async with desk.opened() as store:
@@ -57,7 +62,7 @@ async def breakers(
             by = desk.settings.by or desk.settings.user or login_name()
             change_id = uuid7(SystemClock(), system_randomness())
             await give_order(store, change_id, name, chosen, by=by, reason=reason)
-        await _print(desk, store, name, is_mermaid=mermaid)
+        await _print(desk, store, name, is_mermaid=mermaid, svg=svg)
 
 
 def _required(act: Act, name: str) -> str:
@@ -79,9 +84,11 @@ def _action(act: Act, *, is_open: bool, is_disabled: bool, is_metrics_only: bool
     return "disabled" if is_disabled else "metrics_only" if is_metrics_only else "forced_open"
 
 
-async def _print(desk: Desk, store: Store, name: str, *, is_mermaid: bool) -> None:
+async def _print(desk: Desk, store: Store, name: str, *, is_mermaid: bool, svg: Path | None) -> None:
     now = store.now_s()
     lines = dependency_lines(await read_postings(store), now=now)
+    if svg is not None:
+        await asyncio.get_running_loop().run_in_executor(None, write_picture, svg, svg_of(lines))
     if is_mermaid:
         desk.output.text(mermaid_of(lines))
         return

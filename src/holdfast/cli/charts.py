@@ -13,6 +13,7 @@ from holdfast.chart import Chart
 from holdfast.cli import tables
 from holdfast.cli.command import command
 from holdfast.cli.documents import WorkflowLine, iso
+from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.store.records import Query, Scope
@@ -82,11 +83,7 @@ def _draw(desk: Desk, drawn: Chart, svg: Path | None, run: Run | None) -> None:
     active = tuple(run.leaves) if run is not None else ()
     if svg is not None:
         failed = [path for path, leaf in run.leaves.items() if leaf.failure is not None] if run is not None else []
-        text = charts.to_svg(drawn, active=active, failed=failed)
-        try:
-            svg.write_text(text, "utf-8")
-        except OSError as error:
-            raise InvalidInput(f"--svg: expected a file that can be written, saw {svg}: {error}") from error
+        write_picture(svg, charts.to_svg(drawn, active=active, failed=failed))
     if desk.output.is_json:
         desk.output.text(drawn.definition.to_json().decode() + "\n")
     elif svg is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from holdfast.cli.rules import exit_code
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InvalidInput
 
 Document = TypeVar("Document", bound=msgspec.Struct)
 
@@ -87,3 +88,11 @@ def console_on(*, is_error: bool) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = WIDTH_WITHOUT_TERMINAL
     return console
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture to a file. Raises InvalidInput where it cannot be written."""
+    try:
+        path.write_text(svg, "utf-8")
+    except OSError as error:
+        raise InvalidInput(f"--svg: expected a file that can be written, saw {path}: {error}") from error

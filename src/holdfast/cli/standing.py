@@ -14,7 +14,8 @@ from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incid
 from holdfast.store.records import Event
 from holdfast.workflow.postings import LASTING, Postings
 
-WORST_FIRST = ("forced_open", "open", "half_open", "metrics_only", "disabled")
+WORST_FIRST = ("forced_open", "open", "half_open", "closed", "metrics_only", "disabled")
+"""Of what is said of a breaker. Who says "closed" says that it takes a share of its calls."""
 
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
 class DependencyLine(msgspec.Struct, frozen=True, kw_only=True):
     """One dependency. `state`: the worst that anybody says of its breaker, "closed" where nobody says anything; `by`:
     what it is blocked by or does without; `since`: since when it is ill; `next_probe`: when it may be probed again, and
-    `probed_by`: who does so now; `incident`: the root of what opened with it; `of`: how many depend on it and live."""
+    `probed_by`: who does so now; `share`: of its usual calls that it takes, where it comes back; `incident`: the root
+    of what opened with it; `of`: how many depend on it and live."""
 
     name: str
     kind: str
@@ -60,6 +62,7 @@ class DependencyLine(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     next_probe: str | None
     probed_by: str
+    share: float
     incident: str
     said_by: tuple[Voice, ...]
     of: int
@@ -71,11 +74,12 @@ def dependency_lines(seen: Postings, *, now: float) -> list[DependencyLine]:
     alive = {process: each for process, each in seen.statements.items() if process in seen.living}
     told = list((alive or seen.statements).values())
     graph = graph_of(told)
-    words = {name: _words(told, name) for name in graph.order}
+    words = {name: _words(told, name, now) for name in graph.order}
     worst = {name: _worst(said) for name, said in words.items()}
     breakers = {
-        name: Breaker(word.state, 1.0, word.opened_at) if word else Breaker() for name, word in worst.items()
-    }  # fmt: skip
+        name: Breaker(word.state, word.share(now) if not word.is_ill else 1.0, word.opened_at) if word else Breaker()
+        for name, word in worst.items()
+    }
     found = standings(graph, breakers)
     opened = [
         (name, word.opened_at) for name, word in worst.items() if word and word.state in ("open", "half_open")
@@ -123,6 +127,7 @@ def mermaid_of(lines: Sequence[DependencyLine]) -> str:
     text.append("    classDef blocked fill:#eee,stroke:#900,stroke-dasharray:4")
     text.append("    classDef degraded fill:#ffd,stroke:#a60")
     text.append("    classDef probing fill:#def,stroke:#06a")
+    text.append("    classDef ramping fill:#dfd,stroke:#06a")
     return "\n".join(text) + "\n"
 
 
@@ -157,6 +162,7 @@ def _line(
         attempt=worst.attempt if worst else 0,
         next_probe=iso_or_none(due),
         probed_by=prober,
+        share=round(worst.share(now), 2) if worst else 1.0,
         incident=incident,
         said_by=tuple(
             _voice(statement, word, is_alive=process in alive) for process, (statement, word) in sorted(words.items())
@@ -166,8 +172,12 @@ def _line(
     )
 
 
-def _words(told: Sequence[Statement], name: str) -> dict[str, tuple[Statement, Word]]:
-    return {each.process: (each, each.words[name]) for each in told if name in each.words}
+def _words(told: Sequence[Statement], name: str, now: float) -> dict[str, tuple[Statement, Word]]:
+    return {
+        each.process: (each, each.words[name])
+        for each in told
+        if name in each.words and not each.words[name].is_over(now)
+    }
 
 
 def _worst(words: Mapping[str, tuple[Statement, Word]]) -> Word | None:

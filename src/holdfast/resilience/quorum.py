@@ -24,7 +24,7 @@ FOLLOWS = "others say: "
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is stored of a declared dependency."""
+    """What is stored of a declared dependency. `carries_board`: it is the server in which all of this is stored."""
 
     name: str
     kind: Kind
@@ -32,11 +32,15 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     wants: tuple[str, ...] = ()
     objective_s: float = 0.0
     has_probe: bool = False
+    carries_board: bool = False
 
 
 class Word(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a process says of one of its breakers that is not closed. `opened_at`: when it opened last; `ill_since`:
-    when it was closed last; `until`: when its wait is over. `is_own`: whether its own calls opened it."""
+    """What a process says of one of its breakers that is not closed and well. `opened_at`: when it opened last;
+    `ill_since`: when it was closed last; `until`: when its wait is over. `is_own`: whether its own calls opened it.
+
+    Of one that is closed and takes a share of its calls, `opened_at` is when it closed, `until` when it takes all of
+    them, and `ramps_from` the share at first."""
 
     state: State
     reason: str
@@ -46,6 +50,25 @@ class Word(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     is_own: bool = True
     last_error: str = ""
+    ramps_from: float = 1.0
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether it says more than that it is coming back."""
+        return self.state != "closed"
+
+    def is_over(self, now: float) -> bool:
+        """Whether its ramp has ended, so that there is nothing to say any more."""
+        return self.state == "closed" and (self.until is None or self.until <= now)
+
+    def share(self, now: float) -> float:
+        """The share of its usual calls that are let in."""
+        if self.is_ill:
+            return 0.0
+        if self.until is None or self.is_over(now):
+            return 1.0
+        passed = max(0.0, now - self.opened_at) / (self.until - self.opened_at)
+        return self.ramps_from + (1 - self.ramps_from) * passed
 
 
 class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,14 +85,15 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     orders: dict[str, int] = {}
 
 
-class Turn(msgspec.Struct, frozen=True):
+class Turn(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who probes something for all, or did so last, and what came of it. `until`: probing, how long it may take;
-    failed, when the next round may be."""
+    failed, when the next round may be, `attempt` being how many times in a row it has opened by then."""
 
     holder: str
     outcome: Literal["probing", "closed", "failed", "idle"]
     at: float
     until: float
+    attempt: int = 0
 
 
 class Mine(NamedTuple):
@@ -181,7 +205,8 @@ def resting(
             continue
         until = turn.until
         if turn.holder == me:
-            others = any(name in each.words for each in voters(statements, living, name) if each.process != me)
+            voting = voters(statements, living, name)
+            others = any(name in each.words and each.words[name].is_ill for each in voting if each.process != me)
             if turn.outcome == "failed" and not others:
                 continue  # my own wait says it
             until += GIVE_WAY_S if others else 0.0
@@ -215,7 +240,11 @@ def inherited(
         word = statement.words.get(name)
         if word is None or word.state not in ("open", "half_open"):
             continue
-        if name in known and not any(name in statements[each].words for each in living if each in statements):
+        if name in known and not any(
+            name in statements[each].words and statements[each].words[name].is_ill
+            for each in living
+            if each in statements
+        ):
             continue
         left = max(0.0, (word.until or now) - now)
         snapshot = BreakerSnapshot(

@@ -41,6 +41,7 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Stream
+from holdfast.store.server_breaker import ServerBreaker, breakers_of
 
 PREFIX = b'"sealed:'
 """What a sealed body begins with: it is a JSON text, as every store wants JSON."""
@@ -99,6 +100,9 @@ class SealedStore:
 
     def weakness(self) -> str | None:
         return recent.weakness_of(self._inner)
+
+    def server_breakers(self) -> tuple[ServerBreaker, ...]:
+        return breakers_of(self._inner)
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         return [record and self._opened(record) for record in await self._inner.read(scope, keys)]

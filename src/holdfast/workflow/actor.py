@@ -301,6 +301,8 @@ class Actor:
                 self._start(path, leaf)
             elif leaf.phase == "locking":
                 self._watch(path, leaf)
+            elif leaf.phase == "asking":
+                self._queue.append(self._runtime.needs.asked(self._built, path, leaf))
         if not self._can_work() and self.run.status not in RUNNABLE:
             for path in tuple(self._visits):
                 self._stop(path)
@@ -325,7 +327,7 @@ class Actor:
             if leaf.locks and self._must_ask_anew(leaf):
                 self._queue.append(on.LockLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "asking":
-                self._queue.append(on.PlaceAsked(leaf=path, visit=leaf.visit))
+                self._queue.append(self._runtime.needs.asked(self._built, path, leaf))
             elif self._must_ask_anew(leaf) and self._built.spec_of(path).limits:
                 self._queue.append(on.PlaceLost(leaf=path, visit=leaf.visit))
             elif leaf.phase == "working":

@@ -8,7 +8,7 @@ Where the store is away, each process decides and probes alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
@@ -16,14 +16,16 @@ from msgspec.structs import replace
 
 from holdfast.errors import Conflict, HoldfastError
 from holdfast.logs import get_logger
-from holdfast.resilience.breaker import BreakerEvent
+from holdfast.resilience.breaker import BreakerEvent, BreakerOptions, BreakerView, CircuitBreaker
 from holdfast.resilience.breaker.machine import UNPROBED
 from holdfast.resilience.breaker.rules import State
 from holdfast.resilience.dependencies import Dependencies
+from holdfast.resilience.graph import Dependency
 from holdfast.resilience.healer import Alone
 from holdfast.resilience.quorum import (
     FOLLOWS,
     Mine,
+    Node,
     Statement,
     Turn,
     Word,
@@ -35,6 +37,7 @@ from holdfast.resilience.quorum import (
     resting,
 )
 from holdfast.store.records import ABSENT, Scope
+from holdfast.store.server_breaker import ServerBreaker, breakers_of
 from holdfast.workflow.ownership import Ownership, ProcessInfo
 from holdfast.workflow.postings import BELL, LASTING, PROBES, SAYS, Postings, Standing, post, read_postings
 from holdfast.workflow.runtime import Runtime
@@ -69,16 +72,23 @@ class Board:
         self._me = info.id
         self._dependencies = dependencies
         self._problems = problems
-        self._said = Statement(info.id, info.host, info.pid, 0.0, nodes_of(dependencies.graph))
+        self._servers = {each.breaker.name: each for each in breakers_of(self._store)}
+        """What the store itself calls: shown to others and ordered by people, and never opened by others' word."""
+        nodes = (*nodes_of(dependencies.graph), *_nodes_of(self._servers, taken=dependencies.graph.nodes))
+        self._said = Statement(info.id, info.host, info.pid, 0.0, nodes)
         self._known: dict[str, _Known] = {}
         self._postings = Postings()
         self._bell = ABSENT
         self._orders: dict[str, int] = {}
         self._wanted: set[str] = set()
+        self._heeded: dict[str, float] = {}
+        """Of when the failed round is whose number was taken over last."""
         self._taken: dict[str, float] = {}
         """What is probed here for all, and until when it may be."""
         self._outcomes: dict[str, Turn] = {}
         self._forget: dict[str, int] = {}
+        self._ramps: dict[str, float] = {}
+        """Until when what comes back ramps, where that is waited for."""
         self._nudged = asyncio.Event()
         self._turn = asyncio.Lock()
         self._silence: list[Callable[[], object]] = []
@@ -90,8 +100,8 @@ class Board:
         if await self._attend(self._read_first):
             self._inherit()
         loop = asyncio.get_running_loop()
-        for name in self._dependencies.graph.order:
-            self._silence.append(self._dependencies.breaker(name).listen(lambda event: self._moved(loop, event)))
+        for node in self._said.nodes:
+            self._silence.append(self._breaker(node.name).listen(lambda event: self._moved(loop, event)))
         self._dependencies.budget = self
         await self._attend(self._say)
         self._runtime.tasks.start(self._listen(), name="breakers of others")
@@ -136,7 +146,7 @@ class Board:
         if view.state == "closed":
             self._outcomes[name] = Turn(self._me, "closed", now, now)
         elif view.state == "open" and view.retry_after_s:
-            self._outcomes[name] = Turn(self._me, "failed", now, now + view.retry_after_s)
+            self._outcomes[name] = Turn(self._me, "failed", now, now + view.retry_after_s, view.attempt)
         else:
             self._outcomes[name] = Turn(self._me, "idle", now, now)
         self._nudged.set()
@@ -148,6 +158,14 @@ class Board:
     @property
     def _living(self) -> frozenset[str]:
         return self._postings.living | {self._me}
+
+    def _has(self, name: str) -> bool:
+        return name in self._dependencies.graph.nodes or name in self._servers
+
+    def _breaker(self, name: str) -> CircuitBreaker:
+        if name in self._dependencies.graph.nodes:
+            return self._dependencies.breaker(name)
+        return self._servers[name].breaker
 
     # -- what moved here ----------------------------------------------------------------------------------------
 
@@ -162,10 +180,12 @@ class Board:
     def _note(self, name: str, state: State, reason: str) -> None:
         now = self._store.now_s()
         known = self._known.get(name, _Known(0.0))
+        breaker = self._breaker(name)
+        view, before = breaker.look(), known.word
         if state == "closed":
-            self._known[name] = _Known(now)
+            self._known[name] = _Known(now, _ramping(view, breaker.options, reason, now))
             return
-        view, before = self._dependencies.breaker(name).look(), known.word
+        before = None if before is None or before.state == "closed" else before
         has_opened = state == "open" and reason != UNPROBED
         word = Word(
             state=state,
@@ -185,6 +205,7 @@ class Board:
         while True:
             await self._nudged.wait()
             self._nudged.clear()
+            self._wait_for_ramps()
             if not await self._attend(self._write):
                 await self._runtime.clock.sleep(RETRY_S)
                 self._nudged.set()
@@ -205,12 +226,30 @@ class Board:
         for name in sorted(self._wanted):
             await self._take(name)
 
+    def _wait_for_ramps(self) -> None:
+        """Have it said when a breaker that lets calls in by and by takes all of them again: nothing moves then."""
+        now = self._store.now_s()
+        for name, known in self._known.items():
+            ends_at = known.word.until if known.word is not None and known.word.state == "closed" else None
+            if ends_at is not None and ends_at > now and self._ramps.get(name) != ends_at:
+                self._ramps[name] = ends_at
+                self._runtime.tasks.start(self._nudge_in(ends_at - now), name=f"end of the ramp of {name}")
+
+    async def _nudge_in(self, wait_s: float) -> None:
+        await self._runtime.clock.sleep(wait_s)
+        self._nudged.set()
+
     async def _say(self) -> None:
         is_suspect = self._dependencies.is_self_suspect
-        words = {name: known.word for name, known in self._known.items() if known.word is not None}
+        now = self._store.now_s()
+        words = {
+            name: known.word
+            for name, known in tuple(self._known.items())
+            if known.word is not None and not known.word.is_over(now)
+        }
         said = replace(
             self._said,
-            at=self._store.now_s(),
+            at=now,
             words={} if is_suspect else words,
             is_self_suspect=is_suspect,
             orders=dict(self._orders),
@@ -287,7 +326,7 @@ class Board:
             return
         self._postings, self._bell = await read_postings(self._store), version
         for name, standing in self._postings.orders.items():
-            if name in self._dependencies.graph.nodes and standing.version > self._orders.get(name, 0):
+            if self._has(name) and standing.version > self._orders.get(name, 0):
                 self._take_up(standing)
         self._follow()
         self._dependencies.on_moved()
@@ -301,6 +340,7 @@ class Board:
     def _follow(self) -> None:
         if self._dependencies.is_self_suspect:
             return
+        self._heed()
         seen, states = self._postings, self._dependencies.breakers()
         mine = {
             name: Mine(states[name].state, self._known.get(name, _Known(0.0)).moved_at)
@@ -313,17 +353,28 @@ class Board:
             else:
                 breaker.close(advice.reason)
 
+    def _heed(self) -> None:
+        """Go on counting where others have come to: waits grow, and end in dormancy, by the rounds of all. Each is
+        heeded once, so that who was woken stays awake."""
+        for name, turn in self._postings.turns.items():
+            is_news = turn.outcome == "failed" and turn.holder != self._me and turn.at > self._heeded.get(name, 0.0)
+            if is_news and name in self._dependencies.graph.nodes:
+                self._heeded[name] = turn.at
+                self._breaker(name).heed(turn.attempt)
+
     def _take_up(self, standing: Standing) -> None:
         order = standing.order
         self._orders[order.name] = standing.version
         reason = f"{order.action} by {order.by}" + (f": {order.reason}" if order.reason else "")
         log.info("order taken up", breaker=order.name, action=order.action, by=order.by, reason=order.reason)
+        breaker = self._breaker(order.name)
         if order.action == "wake":
-            self._dependencies.wake(order.name)
+            breaker.wake()
+            self._dependencies.on_moved()
         elif order.action == "release":
-            self._dependencies.release(order.name, reason=reason)
+            breaker.release(reason=reason)
         else:
-            self._dependencies.force(order.name, order.action, reason=reason)
+            breaker.force(order.action, reason=reason)
         self._nudged.set()
 
     # -- where a predecessor was --------------------------------------------------------------------------------
@@ -339,11 +390,11 @@ class Board:
         for name, (word, snapshot) in known.items():
             self._known[name] = _Known(now, replace(word, state="open", until=now + snapshot.open_left_s))
         for name, standing in seen.orders.items():
-            if name in self._dependencies.graph.nodes:
+            if self._has(name):
                 self._orders[name] = standing.version
                 if standing.order.action in LASTING:
                     self._take_up(standing)
-                    view = self._dependencies.breaker(name).look()
+                    view = self._breaker(name).look()
                     self._note(name, view.state, view.reason)
         self._forget = {
             SAYS + process: seen.versions[SAYS + process]
@@ -386,8 +437,28 @@ async def open_board(
     problems: dict[str, str],
     until: AsyncExitStack,
 ) -> None:
-    """Begin an engine's board, where other processes can see it; it ends with `until`."""
+    """Begin an engine's board, where other processes can see it; it ends with `until`.
+
+    Without dependencies there is something to say where the store has a server beside the one that it is said in.
+    """
+    if dependencies is None and len(breakers_of(runtime.store)) > 1:
+        dependencies = Dependencies()
     if dependencies is not None and ownership.is_shared:
         board = Board(runtime, ownership.info, dependencies, problems)
         until.push_async_callback(board.end)
         await board.begin()
+
+
+def _nodes_of(servers: Mapping[str, ServerBreaker], *, taken: Container[str]) -> Iterator[Node]:
+    """What is stored of a store's servers. The first one carries the board, and so all orders."""
+    for number, (name, server) in enumerate(servers.items()):
+        if name not in taken:
+            objective_s = Dependency(name=name, kind=server.kind).objective_s
+            yield Node(name, server.kind, objective_s=objective_s, has_probe=True, carries_board=number == 0)
+
+
+def _ramping(view: BreakerView, options: BreakerOptions, reason: str, now: float) -> Word | None:
+    """What is said of a breaker that has closed: something while it does not take all of its calls."""
+    if view.share >= 1:
+        return None
+    return Word("closed", reason, now, now, until=now + options.ramp_s, ramps_from=options.ramp_from)

@@ -36,6 +36,14 @@ class Needs:
             stop = error  # it is well by now, or almost: its turn comes with the others'
         return None if stop is None else self._parked(path, leaf, stop)
 
+    def asked(self, built: Built, path: str, leaf: Leaf) -> on.Occurrence:
+        """What comes of a leaf that asks for places under limits: it stands aside where what it needs is not well."""
+        return self.stop(built, path, leaf) or on.PlaceAsked(leaf=path, visit=leaf.visit)
+
+    def is_stopped(self, built: Built, path: str) -> bool:
+        """Whether a handler that began now would be parked at once: it is to take nothing that is spent by that."""
+        return self.dependencies is not None and self.dependencies.stops(built.spec_of(path).needs) is not None
+
     def stop_alone(self, built: Built, path: str, leaf: Leaf) -> on.Parked | None:
         """The same for a parked leaf that nobody let go, but that looks by itself: while its dependency is on its way
         back those go first whose turn it is."""

@@ -8,7 +8,7 @@ the same everywhere, one with a rate last: so none wait for each other, and a to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from weakref import WeakValueDictionary
@@ -62,16 +62,21 @@ class Placer:
             yield
 
     async def with_places(
-        self, before: Mapping[str, Leaf], decision: Decision, specs: Mapping[str, StateSpec], *, asks: bool
+        self,
+        before: Mapping[str, Leaf],
+        decision: Decision,
+        specs: Mapping[str, StateSpec],
+        *,
+        asks: Callable[[str], bool],
     ) -> tuple[Decision, PlaceChange]:
         """The decision with those of its attempts begun for which there is room, and what it writes of all that it
-        takes and gives back. `before`: the run's leaves until now. `asks`: whether a handler begins here at once;
-        else whoever takes the run up asks for it."""
+        takes and gives back. `before`: the run's leaves until now. `asks`: whether the handler of a leaf begins here at
+        once; else it asks later: when somebody takes the run up, or when what it needs is well again."""
         run = _settled(decision.run, specs)
         asking = [
             path
-            for path in (decision.entered if asks else ())
-            if path in run.leaves and run.leaves[path].phase == "asking"
+            for path in decision.entered
+            if path in run.leaves and run.leaves[path].phase == "asking" and asks(path)
         ]
         given, left = _given_back(run, before)
         if not (asking or given or left):

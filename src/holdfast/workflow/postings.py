@@ -153,10 +153,15 @@ async def give_order(store: Store, change_id: str, name: str, action: Action, *,
         raise InvalidInput(f"breaker {name}: expected a reason to force it, for whoever finds it so; say --reason")
     for attempt in range(ATTEMPTS_MAX):
         postings = await read_postings(store)
-        known = sorted({node.name for each in postings.statements.values() for node in each.nodes})
+        known = {node.name: node for each in postings.statements.values() for node in each.nodes}
         if name not in known:
-            there = ", ".join(known) or "none, for no engine with dependencies has worked on this store"
+            there = ", ".join(sorted(known)) or "none, for no engine with dependencies has worked on this store"
             raise NotFound(f"breaker {name}: there is no such dependency; there are: {there}")
+        if action == "forced_open" and known[name].carries_board:
+            raise InvalidInput(
+                f"breaker {name}: it cannot be forced open, for its server is where orders are read: nobody would hear "
+                "that it is released; to stop all work, stop the processes"
+            )
         order = Order(name, action, by, reason, store.now_s())
         id = ORDERED + name
         facts = {"breaker": name, "action": action, "by": by, "reason": reason}

@@ -307,7 +307,9 @@ class Runtime:
         built = self.built(decision.run)
         before = {} if stored.version == ABSENT else stored.run.leaves
         locked, locks = await with_locks(self.store, decision, built.spec_of)
-        placed, places = await self.placer.with_places(before, locked, built.leaf_specs, asks=asks)
+        placed, places = await self.placer.with_places(
+            before, locked, built.leaf_specs, asks=lambda path: asks and not self.needs.is_stopped(built, path)
+        )  # fmt: skip
         return placed, locks, places
 
     def _tell_all(self, stored: Stored, locks: Iterable[Key], places: PlaceChange, kin: tuple[Key, ...]) -> None:

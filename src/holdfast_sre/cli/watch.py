@@ -21,7 +21,17 @@ from holdfast_sre.flow.bot import USER, workflow_for
 from holdfast_sre.flow.chart import AWAITING_REVIEW, REVIEW_IN_PROGRESS
 from holdfast_sre.flow.incident import Incident
 from holdfast_sre.report.page import render
-from holdfast_sre.report.story import ERROR, TRANSITION, Death, Line, line_of, report_of
+from holdfast_sre.report.story import (
+    ERROR,
+    PARKED,
+    TRANSITION,
+    UNPARKED,
+    Death,
+    Line,
+    line_of,
+    parking,
+    report_of,
+)
 
 FIND_S = 0.05
 FIND_MAX_S = 30.0
@@ -172,6 +182,12 @@ class Watch:
                 Text.assemble((since, "dim"), "  ", (line.to_state, style), (_why(line), "dim")), soft_wrap=True
             )
             status.update(f"{line.to_state} ...")
+        elif line.name in (PARKED, UNPARKED):
+            self._console.print(
+                Text.assemble((since, "dim"), "    ", (printable(parking(line)), "yellow")), soft_wrap=True
+            )
+            if line.name == PARKED:
+                status.update(f"waits for {line.metadata.get('on')} ...")
         else:
             self._console.print(
                 Text.assemble((since, "dim"), "    ", (f"{line.name}: {printable(line.text)}", "dim")), soft_wrap=True

@@ -5,6 +5,7 @@ WORKSPACE/found-at                                  the commit that the cluster 
 WORKSPACE/reviews/, live/                           pull requests, and what is deployed
 WORKSPACE/holdfast.db                               the runs
 WORKSPACE/report.html                               the report of the last run that was watched
+WORKSPACE/model.json                                the language model to ask, where there is one
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from pathlib import Path
 import msgspec
 from ruamel.yaml import YAML
 
-from holdfast import InvalidInput
+from holdfast import Dependencies, InvalidInput
 from holdfast_sre.cli.demo_incident import make_incident
 from holdfast_sre.evidence import opsbench, recording
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
 from holdfast_sre.files import in_thread, read_text, replace_text
+from holdfast_sre.flow.opinion import model_dependency
 from holdfast_sre.flow.world import BOT, World
 from holdfast_sre.local.cluster import ReplayCluster, images_in
 from holdfast_sre.local.deployment import GitOpsFolder, LiveFolder
 from holdfast_sre.local.git import Identity
+from holdfast_sre.local.http_model import HttpModel, ModelSettings
 from holdfast_sre.local.model import NoModel
 from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.review import LocalReviews
@@ -38,6 +41,8 @@ KEEPER = Identity("Last known good", "baseline@localhost")
 FINDER = Identity("As found", "incident@localhost")
 BASE_BRANCH = "main"
 REVISION_BYTES_MAX = 200
+MODEL_FILE = "model.json"
+MODEL_BYTES_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,15 @@ async def open_world(folder: Path) -> World:
     live = LiveFolder(folder / "live")
     recorded: Snapshot = bare.with_declared(declared(files, bare.namespace))
     cluster = ReplayCluster(recorded, live.files, images_seen=images)
+    model = await in_thread(_model, folder / MODEL_FILE)
     return World(
         tickets=TicketFolder(folder / recording.TICKETS_FOLDER),
         cluster=cluster,
         repository=repository,
         reviews=LocalReviews(folder / "reviews", repository),
         deployment=GitOpsFolder(live, repository, cluster, namespace=bare.namespace),
-        model=NoModel(),
+        model=model or NoModel(),
+        dependencies=Dependencies(model_dependency(model)) if model is not None else None,
         repository_name=f"{(await in_thread(folder.resolve)).name}/manifests",
         base_branch=BASE_BRANCH,
         last_good=last_good,
@@ -153,6 +160,19 @@ async def _found_at(folder: Path, repository: GitRepository) -> Revision:
         head = await repository.head(BASE_BRANCH)
         await in_thread(replace_text, path, head + "\n")
     return Revision((await in_thread(read_text, path, bytes_max=REVISION_BYTES_MAX)).strip())
+
+
+def _model(path: Path) -> HttpModel | None:
+    """The model that a workspace names. Raises InvalidInput for a file that says otherwise than it may."""
+    if not path.exists():
+        return None
+    try:
+        settings = msgspec.json.decode(read_text(path, bytes_max=MODEL_BYTES_MAX), type=ModelSettings)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(
+            f'{path}: expected {{"url": ..., "model": ..., "key_variable": ...}}, saw otherwise ({error})'
+        ) from error
+    return HttpModel(settings)
 
 
 def _is_taken(folder: Path) -> bool:

@@ -6,12 +6,14 @@ repeats none that was finished.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from holdfast import Conflict, ErrorSeverity, ErrorType, NotFound, RunContext, WorkflowError
 from holdfast_sre.diagnosis.diagnose import diagnose
 from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.flow.incident import Collected, Incident
+from holdfast_sre.flow.opinion import Opinion
 from holdfast_sre.flow.world import World
 from holdfast_sre.ports import Material, ModelRequest, Revision, Ticket
 from holdfast_sre.repair.changelog import Edit, culprit, recent_edits
@@ -19,6 +21,8 @@ from holdfast_sre.repair.changelog import Edit, culprit, recent_edits
 CULPRIT_BONUS = 0.5
 """How much of the remaining doubt goes away when history names the edit that brought the blamed value."""
 CHOICES_MAX = 3
+DOUBT_SPAN = 0.2
+"""Findings whose confidence is no more than this below the first one's are a matter of opinion."""
 TEXT_CHARS_MAX = 4_000
 """How much of a ticket's text a run keeps, for its report."""
 
@@ -28,6 +32,7 @@ class Analysis:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._opinion = Opinion(world.model, world.dependencies)
 
     # -- the ticket ---------------------------------------------------------------------------------------------
 
@@ -84,12 +89,17 @@ class Analysis:
                 )
                 return
 
-    async def root_cause_generation(self, ctx: RunContext) -> None:
-        """The cause among the first findings. The rules' order decides; a model may prefer another of them."""
+    async def root_cause_generation(self, ctx: RunContext) -> str:
+        """The cause by the rules' order; whether others are about as likely, and there is somebody to ask."""
         findings: tuple[Finding, ...] = ctx.data.findings
         if not findings:
             raise _for_people("no known fault holds now; a person has to look")
-        choices = {f"{finding.rule} on {finding.object}": finding for finding in findings[:CHOICES_MAX]}
+        ctx.data.cause, ctx.data.chosen_by = findings[0], "rules"
+        return "doubtful" if self._opinion.is_there and len(_choices(findings)) > 1 else "certain"
+
+    async def second_opinion(self, ctx: RunContext) -> None:
+        """The cause among those that are about as likely, as a model prefers. It can choose none that is not there."""
+        choices = _choices(ctx.data.findings)
         request = ModelRequest(
             task="Which of these findings is the root cause of the incident?",
             choices=tuple(choices),
@@ -99,9 +109,11 @@ class Analysis:
                 for name, finding in choices.items()
             ),
         )
-        answer = await ctx.step("choose", self._world.model.choose, request)
+        answer = await ctx.step("choose", self._opinion.choose, request)
         ctx.data.cause = choices[answer.choice]
-        ctx.data.chosen_by = answer.source
+        ctx.data.chosen_by, ctx.data.chosen_because = answer.source, answer.reason
+        if answer.source == "model":
+            ctx.note(f"the model prefers {answer.choice}", reason=answer.reason)
 
     async def confidence_calculation(self, ctx: RunContext) -> None:
         cause: Finding = ctx.data.cause
@@ -156,6 +168,12 @@ class Analysis:
 
     async def _edits(self, revision: str, namespace: str) -> tuple[Edit, ...]:
         return await recent_edits(self._world.repository, Revision(revision), namespace=namespace)
+
+
+def _choices(findings: Sequence[Finding]) -> dict[str, Finding]:
+    """The findings that are about as likely as the first, by what they are called."""
+    near = [each for each in findings[:CHOICES_MAX] if findings[0].confidence - each.confidence <= DOUBT_SPAN]
+    return {f"{each.rule} on {each.object}": each for each in near}
 
 
 def _told(incident: Incident) -> str:

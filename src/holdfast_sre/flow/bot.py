@@ -35,7 +35,7 @@ WATCH_S = 0.25
 
 def workflow_for(world: World) -> Workflow:
     """The SRE workflow with the bot's handlers over a world."""
-    return sre_workflow(handlers_of(Analysis(world), Repair(world)))
+    return sre_workflow(handlers_of(Analysis(world), Repair(world)), dependencies=world.dependencies)
 
 
 def handlers_of(*rooms: object) -> Mapping[str, Handler]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from holdfast import Forward, RunContext, Workflow
+from holdfast import Dependencies, Forward, RunContext, Workflow
 from holdfast_sre.flow.incident import Incident
 
 Handler = Callable[[RunContext], Awaitable[str | None]]
 
 NAME = "sre"
+LLM = "llm"
+"""The language model, where one is configured."""
 TICKET_DETECTED = "ticket_detected"
 MONITORING = "system_idle.monitoring"
 ACCEPTANCE = "ticket_processing.ticket_acceptance"
@@ -29,17 +31,20 @@ CLOSED = "system_idle~closed"
 REJECTED = "system_idle~rejected"
 FAILED = "system_idle~failed"
 ESCALATED = "system_idle~escalated"
+SECOND_OPINION = f"{ANALYSIS}.second_opinion"
+"""Where the rules leave a choice and a model is configured: the only state that needs one."""
 SIDE_BY_SIDE = f"{ANALYSIS}._side_by_side"
 
 
 class Working(NamedTuple):
     """A state in which the bot works: where its outcomes lead (None: it completes its region), and its usual longest
-    duration; `is_locked` states hold the repository's lock."""
+    duration; `is_locked` states hold the repository's lock, those that `needs` something park while it is away."""
 
     path: str
     to: str | Mapping[str, str] | None
     sla: str | None = None
     is_locked: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,7 +68,12 @@ STATES: tuple[Working | str, ...] = (
     Working(f"{SIDE_BY_SIDE}.k8s_event_analysis", None, "15m"),
     Working(f"{SIDE_BY_SIDE}.source_code_analysis", None, "30m"),
     Working(f"{ANALYSIS}.correlation", f"{ANALYSIS}.root_cause_generation"),
-    Working(f"{ANALYSIS}.root_cause_generation", f"{ANALYSIS}.confidence_calculation", "45m"),
+    Working(
+        f"{ANALYSIS}.root_cause_generation",
+        {"certain": f"{ANALYSIS}.confidence_calculation", "doubtful": SECOND_OPINION},
+        "45m",
+    ),
+    Working(SECOND_OPINION, f"{ANALYSIS}.confidence_calculation", "45m", needs=(LLM,)),
     Working(f"{ANALYSIS}.confidence_calculation", f"{ANALYSIS}.analysis_complete"),
     Working(f"{ANALYSIS}.analysis_complete", f"{REMEDIATION}.fix_generation"),
     Working(f"{REMEDIATION}.fix_generation", f"{REMEDIATION}.code_validation", "30m"),
@@ -98,14 +108,17 @@ VERDICTS = {
 }
 
 
-def sre_workflow(handlers: Mapping[str, Handler]) -> Workflow:
-    """The workflow with a handler per working state, by the state's name."""
+def sre_workflow(handlers: Mapping[str, Handler], *, dependencies: Dependencies | None = None) -> Workflow:
+    """The workflow with a handler per working state, by the state's name. Of what states need, only what is among
+    `dependencies` can be away; the rest is not called over a network."""
+    known = [view.dependency.name for view in dependencies.look()] if dependencies is not None else []
 
     def work(workflow: Workflow, state: Working) -> None:
         lock = _repository_lock if state.is_locked else None
-        workflow.add_state(state.path, handlers[state.name], to=state.to, sla=state.sla, lock=lock)
+        needs = [name for name in state.needs if name in known]
+        workflow.add_state(state.path, handlers[state.name], to=state.to, sla=state.sla, lock=lock, needs=needs)
 
-    return _declared(work)
+    return _declared(work, dependencies)
 
 
 def manual_workflow() -> Workflow:
@@ -123,8 +136,8 @@ def manual_workflow() -> Workflow:
     return _declared(wait)
 
 
-def _declared(declare: Callable[[Workflow, Working], None]) -> Workflow:
-    workflow = Workflow(NAME, data=Incident, escalate_to=ESCALATION)
+def _declared(declare: Callable[[Workflow, Working], None], dependencies: Dependencies | None = None) -> Workflow:
+    workflow = Workflow(NAME, data=Incident, escalate_to=ESCALATION, dependencies=dependencies)
     forward = {verdict: Forward(REVIEW_IN_PROGRESS) for verdict in VERDICTS}
     for state in STATES:
         if isinstance(state, Working):

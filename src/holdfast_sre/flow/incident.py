@@ -37,6 +37,7 @@ class Incident(msgspec.Struct):
     culprit: Edit | None = None
     cause: Finding | None = None
     chosen_by: str = ""
+    chosen_because: str = ""
     confidence: float = 0.0
     changes: tuple[Change, ...] = ()
     reason: str = ""

@@ -1,10 +1,11 @@
-"""Everything the bot's handlers may touch, in one value: the six ports, and who the bot is."""
+"""Everything the bot's handlers may touch, in one value: the six ports, what may be away, and who the bot is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from holdfast import Dependencies
 from holdfast_sre.evidence.snapshot import Manifest, Ref
 from holdfast_sre.ports import (
     ClusterPort,
@@ -20,7 +21,8 @@ BOT = "holdfast-sre"
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """`repository_name` is what runs lock; `last_good` are manifests known to have worked, beside what history says."""
+    """`repository_name` is what runs lock; `last_good` are manifests known to have worked, beside what history says.
+    `dependencies`: what the ports call over a network, with a breaker each; None where nothing is."""
 
     tickets: TicketPort
     cluster: ClusterPort
@@ -31,4 +33,5 @@ class World:
     repository_name: str
     base_branch: str = "main"
     assignee: str = BOT
+    dependencies: Dependencies | None = None
     last_good: Mapping[Ref, Manifest] = field(default_factory=dict)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from holdfast import InvalidInput
 from holdfast_sre.ports import ModelAnswer, ModelRequest
+
+REASON_CHARS_MAX = 500
+"""How much of a model's reason is kept: it is shown to people and acted upon by nobody."""
 
 
 class NoModel:
@@ -13,6 +18,9 @@ class NoModel:
         """The request's `by_rules`. The same request gets the same answer, whatever the key."""
         check_request(request)
         return ModelAnswer(request.by_rules, source="rules", reason="no language model is configured")
+
+    async def check(self) -> None:
+        """It is always there."""
 
     def __repr__(self) -> str:
         return "NoModel()"
@@ -35,7 +43,7 @@ def admit(request: ModelRequest, answer: ModelAnswer) -> ModelAnswer:
     Every adapter of a real model passes its answers through here: a model prefers, it never invents.
     """
     if answer.choice in request.choices:
-        return answer
+        return msgspec.structs.replace(answer, reason=answer.reason[:REASON_CHARS_MAX])
     return ModelAnswer(
         request.by_rules,
         source="rules",

@@ -14,6 +14,7 @@ from holdfast_sre.flow.incident import Incident
 from holdfast_sre.report import data as told
 
 TRANSITION = "transition"
+PARKED, UNPARKED = "parked", "unparked"
 ERROR = "error_handling"
 _VERDICTS: dict[str, told.Verdict] = {
     "system_idle~closed": "closed",
@@ -77,6 +78,14 @@ def line_of(row: JournalRow) -> Line:
     )
 
 
+def parking(line: Line) -> str:
+    """What a row tells of a run that stands aside for something that is away, or goes on."""
+    on = line.metadata.get("on")
+    if line.name == UNPARKED:
+        return f"{on} is back: goes on after {float(line.metadata.get('parked_s', 0)):.0f} s"
+    return f"parked: waits for {on} ({line.metadata.get('reason', '')})"
+
+
 @dataclass(frozen=True)
 class Death:
     """A worker that died: when, how, where the run was, and how long until it went on."""
@@ -108,7 +117,7 @@ def report_of(
         started_s=lines[0].at_s,
         ended_s=ended_s,
         problem=incident.text,
-        facts=_facts(run, incident),
+        facts=(*_facts(run, incident), *_waits(lines)),
         spans=tuple(_spans(lines)),
         causes=_causes(incident),
         origin=_origin(incident),
@@ -203,6 +212,7 @@ def _facts(run: RunHandle, incident: Incident) -> tuple[tuple[str, str], ...]:
         "namespace": incident.namespace,
         "service": incident.service,
         "confidence": f"{incident.confidence:.2f}" if incident.cause else "",
+        "chosen by": f"the model: {incident.chosen_because}" if incident.chosen_by == "model" else "",
         "pull request": f"#{incident.pull}" if incident.pull else "",
         "merged as": incident.merged[:10],
         "approved by": incident.approved_by,
@@ -211,6 +221,17 @@ def _facts(run: RunHandle, incident: Incident) -> tuple[tuple[str, str], ...]:
         "worked for": run.run.user,
     }
     return tuple((name, value) for name, value in facts.items() if value)
+
+
+def _waits(lines: Sequence[Line]) -> Iterable[tuple[str, str]]:
+    """What it stood aside for, for how long, and why."""
+    for number, line in enumerate(lines):
+        if line.name != PARKED:
+            continue
+        on, reason = line.metadata.get("on"), line.metadata.get("reason", "")
+        end = next((later for later in lines[number:] if later.name == UNPARKED), None)
+        how_long = "still waits" if end is None else f"{end.at_s - line.at_s:.0f} s"
+        yield f"waited for {on}", f"{how_long}: {reason}"
 
 
 def _causes(incident: Incident) -> tuple[told.Cause, ...]:

@@ -26,7 +26,9 @@ from tests.sre.bot.bench import TICKET, WHOLE_WAY, lines, states
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 100
-NOT_ON_THIS_WAY = {"ticket_rejected", "changes_requested", "rejected", "deployment_failed", "escalation"}
+NOT_ON_THIS_WAY = {
+    "ticket_rejected", "second_opinion", "changes_requested", "rejected", "deployment_failed", "escalation",
+}  # fmt: skip
 ON_THE_WAY = {state.path.replace("._side_by_side", "") for state in WORKING if state.name not in NOT_ON_THIS_WAY}
 """The states in which the bot works on the way to a closed ticket, as they are shown."""
 

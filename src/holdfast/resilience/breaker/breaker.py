@@ -179,6 +179,13 @@ class CircuitBreaker:
         if self._machine.moves:
             self._tell()
 
+    def settle_error(self, given: Pass, error: BaseException | None, took_s: float) -> None:
+        """The same for a call that came to `error`, None where it succeeded."""
+        outcome = SUCCESS if error is None else self.classify(error)
+        if outcome.kind is Kind.FAILURE:
+            self._last_error = f"{type(error).__name__}: {error}"[:200]
+        self.settle(given, outcome, took_s)
+
     def classify(self, error: BaseException) -> Outcome:
         """What the error counts as here. A classifier that raises makes a failure of it, and is logged."""
         if is_cancellation(error):
@@ -213,6 +220,10 @@ class CircuitBreaker:
         """Have it probed now, as if it had opened for the first time; nothing where it is not open."""
         self._do(lambda machine, now: machine.wake(now))
 
+    def heed(self, attempt: int) -> None:
+        """Count the rounds of probes that others made in vain: an open one has opened so many times, or more."""
+        self._do(lambda machine, now: machine.heed(attempt))
+
     def rest(self) -> bool:
         """Open and due instead of half-open, where no probe is under way; False where one is."""
         with self._lock:
@@ -239,6 +250,11 @@ class CircuitBreaker:
     def state(self) -> State:
         """The state now. An open breaker whose wait is over stays open until somebody asks for a pass."""
         return self.look().state
+
+    @property
+    def lets_all_in(self) -> bool:
+        """Whether everybody passes, with nothing to judge. The cheapest look, and changes nothing."""
+        return self._machine.door is not None
 
     @property
     def is_shut(self) -> bool:
@@ -311,10 +327,7 @@ class CircuitBreaker:
         )
 
     def _failed(self, given: Pass, began: float, error: BaseException) -> None:
-        outcome = self.classify(error)
-        if outcome.kind is Kind.FAILURE:
-            self._last_error = f"{type(error).__name__}: {error}"[:200]
-        self.settle(given, outcome, self._clock() - began)
+        self.settle_error(given, error, self._clock() - began)
 
     def _do(self, what: Callable[[BreakerMachine, float], None]) -> None:
         with self._lock:

@@ -211,6 +211,11 @@ class BreakerMachine:
         if self.state == "open":
             self.attempt, self.open_until = 1, now
 
+    def heed(self, attempt: int) -> None:
+        """Others have probed it in vain: an open one has opened so many times in a row, or more."""
+        if self.state == "open":
+            self.attempt = max(self.attempt, attempt)
+
     def rest(self, now: float) -> bool:
         """Open, and due, instead of half-open where no probe is under way; False where one is."""
         if self.state == "half_open" and not self._probes:

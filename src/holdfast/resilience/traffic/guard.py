@@ -64,7 +64,7 @@ class Guard:
         self._clock = clock
         self._randomness = randomness or system_randomness()
         self._sleep = sleep
-        self._only = self._breakers[0] if len(self._breakers) == 1 and limit is None and timeout_s is None else None
+        self._only = self._breakers[0] if len(self._breakers) == 1 and limit is None else None
 
     async def call(
         self,
@@ -96,15 +96,17 @@ class Guard:
             return await self._through(function, deadline)
         await bulkhead.enter(user, load, deadline)
         try:
-            if deadline is None and self._only is not None:
+            if self._only is not None and deadline is None and self._timeout_s is None:  # a frame less
                 return await self._only.call(function)
             return await self._through(function, deadline)
         finally:
             bulkhead.exit(user)
 
     async def _through(self, function: Callable[[], Awaitable[T]], deadline: Deadline | None) -> T:
-        if deadline is None and self._only is not None:
-            return await self._only.call(function)
+        if self._only is not None and deadline is None:  # the usual guard: nothing to put together
+            if self._timeout_s is None:
+                return await self._only.call(function)
+            return await self._only.call(self._bounded, function, self._timeout_s)
         if deadline is not None:
             deadline.check(f"a call to {self.name}")
         given = self._acquire()
@@ -145,6 +147,22 @@ class Guard:
             return Outcome(Kind.IGNORED)
         return breaker.classify(error)
 
+    async def _bounded(self, function: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+        """What the call gives within the time of one attempt. Half of its cost is that of `asyncio.timeout` itself."""
+        try:
+            async with asyncio.timeout(timeout_s) as scope:
+                return await function()
+        except TimeoutError as error:
+            if not scope.expired():
+                raise  # one of its own
+            raise self._late(timeout_s, is_hurried=False, is_last=False) from error
+
+    def _late(self, given_s: float, *, is_hurried: bool, is_last: bool) -> DeadlineExceeded:
+        what = f"a call to {self.name}"
+        return DeadlineExceeded(
+            f"{what}: not done within {given_s:.3f} s", what=what, is_hurried=is_hurried, is_attempt=not is_last
+        )
+
     async def _timed(self, function: Callable[[], Awaitable[T]], deadline: Deadline | None) -> T:
         if deadline is None and self._timeout_s is None:
             return await function()
@@ -157,12 +175,9 @@ class Guard:
         except TimeoutError as error:
             if not scope.expired():
                 raise  # one of its own
-            what = f"a call to {self.name}"
             is_hurried = self._timeout_s is not None and given_s < FAIR_SHARE * self._timeout_s
             is_last = left_s is not None and left_s <= given_s
-            raise DeadlineExceeded(
-                f"{what}: not done within {given_s:.3f} s", what=what, is_hurried=is_hurried, is_attempt=not is_last
-            ) from error
+            raise self._late(given_s, is_hurried=is_hurried, is_last=is_last) from error
 
     def _is_again(self, error: Exception) -> bool:
         """An attempt whose own time was over is worth another one, if there is time left for all of them."""

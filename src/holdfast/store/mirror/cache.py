@@ -24,6 +24,8 @@ from holdfast.errors import InvalidInput, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.mirror.rules import Entry, name_of, packed
 from holdfast.store.records import Key
+from holdfast.store.redis.errors import is_away
+from holdfast.store.server_breaker import OPEN_MAX_S, OPEN_S, ServerBreaker
 
 CONNECTIONS_MAX = 8
 """Connections of one loop."""
@@ -76,6 +78,8 @@ class Cache:
         namespace: str,
         budget_s: float,
         connect_timeout_s: float = 1.0,
+        probe_first_s: float = OPEN_S,
+        probe_max_s: float = OPEN_MAX_S,
         chance: Randomness | None = None,
     ) -> None:
         self._url = url
@@ -85,6 +89,9 @@ class Cache:
         self._connect_timeout_s = connect_timeout_s
         self._chance = chance or system_randomness()
         self._run_id = b""
+        self.server = ServerBreaker(
+            "store.cache", "redis", self._ping, is_away=is_away, open_s=probe_first_s, open_max_s=probe_max_s
+        )
         self._clients: LoopBound[_Client] = LoopBound(self._open, _close, abandon=_abandon, name="cache")
         try:
             options = BlockingConnectionPool.from_url(url).connection_kwargs
@@ -152,22 +159,36 @@ class Cache:
         return kept
 
     async def _call(self, ask: Callable[[Redis], Awaitable[Any]], *, budget_s: float | None = None) -> Any:
-        """The answer to `ask`, which is asked again where its time was up because our own loop stood still."""
+        """The answer to `ask`, through the breaker."""
         budget_s = self._budget_s if budget_s is None else budget_s
         try:
             client = await self._clients.get()
-            async with client.places:
-                began_at_s = monotonic_s()
-                try:
-                    return await _within(budget_s, ask(client.redis))
-                except TimeoutError:
-                    if monotonic_s() - began_at_s < budget_s + STANDSTILL_S:
-                        raise
-                    return await _within(budget_s, ask(client.redis))
+            async with client.places, self.server.passing():
+                return await self._asked(client.redis, ask, budget_s)
         except TimeoutError as error:
             raise CacheLost(f"{self.place} did not answer in time") from error
         except (RedisError, OSError, ValueError, Unavailable) as error:
             raise CacheLost(f"{self.place}: {type(error).__name__}: {error}") from error
+
+    async def _asked(self, redis: Redis, ask: Callable[[Redis], Awaitable[Any]], budget_s: float) -> Any:
+        """The answer to `ask`, which is asked again where its time was up because our own loop stood still."""
+        began_at_s = monotonic_s()
+        try:
+            return await _within(budget_s, ask(redis))
+        except TimeoutError:
+            if monotonic_s() - began_at_s < budget_s + STANDSTILL_S:
+                raise
+            return await _within(budget_s, ask(redis))
+
+    async def _ping(self) -> bool:
+        """Whether a server is there, in whatever life: on a connection of its own: those of the pool look closer."""
+        redis = Redis.from_url(self._url, single_connection_client=True, retry=Retry(NoBackoff(), 0))
+        try:
+            return bool(await _within(self._connect_timeout_s, redis.ping()))
+        except (RedisError, OSError, TimeoutError):
+            return False
+        finally:
+            await redis.aclose()
 
     async def _open(self) -> _Client:
         pool = BlockingConnectionPool.from_url(

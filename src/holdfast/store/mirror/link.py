@@ -1,15 +1,17 @@
 """Whether the cache can be used, and what it takes until it can be used again.
 
-Three facts decide. *Up*: it answered last time, and is in the life that we know. *Owed*: a commit of ours may not have
-reached it, and nobody was told: the generation is to be raised. It is usable when it is up and nothing is owed; until
-then everything is read from the truth, and every commit raises the generation in its own transaction.
+Whether its server is there is the business of the breaker that all calls go through (`server_breaker`); here is only
+whether what it holds can be believed. Two facts decide. *Up*: it is in the life that we know, and answered every call
+since. *Owed*: a commit of ours may not have reached it, and nobody was told: the generation is to be raised. It is
+usable when it is up and nothing is owed; until then everything is read from the truth, and every commit raises the
+generation in its own transaction.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import BreakerOpen, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.store.mirror.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
@@ -54,6 +56,10 @@ class Link:
 
     def weakness(self) -> str | None:
         """Why the cache is not used; None while it is, and before it was tried."""
+        breaker = self._cache.server.breaker
+        if self._trouble is None and breaker.is_shut:
+            view = breaker.look()
+            return f"the cache is not used: its breaker is {view.state} ({view.reason})"
         return self._trouble
 
     def tend(self) -> None:
@@ -94,7 +100,6 @@ class Link:
         return self._paid < self._owed
 
     async def _mend(self) -> None:
-        pause_s = self._promise.probe_first_s
         while not self.is_usable:
             try:
                 await (self._raise() if self._is_owed else self._attach())
@@ -104,8 +109,7 @@ class Link:
                 if self._trouble is None:
                     log.warning("cache_not_reached", reason=str(error))
                 self._trouble = f"the cache is not used: {error}"
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, self._promise.probe_max_s)
+                await asyncio.sleep(max(self._promise.probe_first_s, _refused_for_s(error)))
         if self._trouble is not None:
             log.info("cache_back")
             self._trouble = None
@@ -130,3 +134,9 @@ class Link:
 
     def __repr__(self) -> str:
         return f"Link({self._cache!r}, up={self._is_up}, owed={self._is_owed})"
+
+
+def _refused_for_s(error: Exception) -> float:
+    """Until when a breaker refuses what came to this error; zero where none did."""
+    refusal = error if isinstance(error, BreakerOpen) else error.__cause__
+    return float(refusal.facts.get("retry_after_s") or 0.0) if isinstance(refusal, BreakerOpen) else 0.0

@@ -48,6 +48,7 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Row, Stream
+from holdfast.store.server_breaker import ServerBreaker, breakers_of
 from holdfast.store.witness import CommitWitness
 
 log = get_logger(__name__)
@@ -92,7 +93,14 @@ class MirrorStore:
                 where.truth, clock=clock, process=process, payload_bytes_max=payload_bytes_max, witness=witness
             )
 
-        self._compose(truth, Cache(where.cache, namespace=where.namespace, budget_s=promise.budget_s), promise)
+        cache = Cache(
+            where.cache,
+            namespace=where.namespace,
+            budget_s=promise.budget_s,
+            probe_first_s=promise.probe_first_s,
+            probe_max_s=promise.probe_max_s,
+        )
+        self._compose(truth, cache, promise)
 
     @classmethod
     def of(
@@ -131,6 +139,9 @@ class MirrorStore:
 
     def ailment(self) -> str | None:
         return self._truth.ailment()
+
+    def server_breakers(self) -> tuple[ServerBreaker, ...]:
+        return (*breakers_of(self._truth), self._cache.server)
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         return await self._truth.read(scope, keys)

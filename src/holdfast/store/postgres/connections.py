@@ -15,11 +15,13 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 
 from holdfast import codec, faults
+from holdfast.clock import monotonic_s
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.postgres.address import Address
-from holdfast.store.postgres.errors import EVERYTHING, is_fate_unknown, is_lost, translate
+from holdfast.store.postgres.errors import EVERYTHING, is_away, is_fate_unknown, is_lost, translate
 from holdfast.store.records import SHARED, Scope
+from holdfast.store.server_breaker import ServerBreaker
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5.0
@@ -65,12 +67,14 @@ class Pool(Protocol):
 class Connections:
     """Opened when they are first used in a loop, closed with it; at most `size` of them in a loop.
 
-    The driver bounds the wait for each answer by `address.answer_timeout_s`.
+    The driver bounds the wait for each answer by `address.answer_timeout_s`. All that is asked goes through `server`,
+    the breaker of all who ask there. `lent`, `writing` and `session` pass it; who uses the others has passed it.
     """
 
-    def __init__(self, address: Address, *, size: int) -> None:
+    def __init__(self, address: Address, *, size: int, server: ServerBreaker | None = None) -> None:
         self._address = address
         self._size = size
+        self.server = server or ServerBreaker("store.postgres", "database", self._select_one, is_away=is_away)
         self._pools: LoopBound[Pool] = LoopBound(self._open, _close, abandon=_abandon, name=address.shown)
 
     @property
@@ -80,10 +84,13 @@ class Connections:
 
     async def acquire(self) -> Connection:
         """A connection of the running loop's pool. Raises the store's errors."""
+        began = monotonic_s()
         try:
             pool = await self._pools.get()
             return await pool.acquire(timeout=self._address.answer_timeout_s)
         except EVERYTHING as error:
+            if isinstance(error, TimeoutError) and monotonic_s() - began >= self._address.answer_timeout_s:
+                raise translate(error, self._address.shown) from None  # our own crowd, which is no outage
             raise translate(error, self._address.shown) from error
 
     async def release(self, connection: Connection, *, is_done: bool) -> None:
@@ -146,7 +153,7 @@ class Connections:
     @contextlib.asynccontextmanager
     async def lent(self) -> AsyncIterator[Connection]:
         """A connection for a while, closed where the block fails. Raises the store's errors."""
-        async with self._held(await self.acquire()) as connection:
+        async with self.server.passing(), self._held(await self.acquire()) as connection:
             yield connection
 
     @contextlib.asynccontextmanager
@@ -173,7 +180,7 @@ class Connections:
 
         Raises the store's errors; CommitUnknown where the answer to COMMIT was lost.
         """
-        async with self._held(await self.begin(scopes)) as connection:
+        async with self.server.passing(), self._held(await self.begin(scopes)) as connection:
             yield connection
             await self.commit(connection)
 
@@ -203,9 +210,22 @@ class Connections:
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
         try:
-            return await self._connect(statement_cache_size=0)
+            async with self.server.passing():
+                return await self._connect(statement_cache_size=0)
         except EVERYTHING as error:
             raise translate(error, self._address.shown) from error
+
+    async def _select_one(self) -> bool:
+        """Whether a server is there that takes connections and answers: on one of its own, for those of the pool may
+        all be waiting."""
+        try:
+            connection = await self._connect(statement_cache_size=0)
+            try:
+                return bool(await connection.fetchval("SELECT 1"))
+            finally:
+                connection.terminate()
+        except EVERYTHING:
+            return False
 
     async def close(self) -> None:
         """Close the pools of all loops."""

@@ -83,6 +83,13 @@ def is_lost(error: BaseException | None) -> bool:
     return isinstance(error, LOST) or (getattr(error, "sqlstate", None) or "").startswith("57P")
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error, the driver's or ours that came of it, says that the server cannot be reached or did not answer;
+    one that it answered with shows that it is there. A commit whose answer was lost says so, too."""
+    cause = error.__cause__ if isinstance(error, HoldfastError) else error
+    return isinstance(cause, TimeoutError) or is_lost(cause)
+
+
 def is_race(error: BaseException) -> bool:
     """Whether the whole batch is to be tried again, because somebody else was quicker."""
     return (getattr(error, "sqlstate", None) or "") in RACES

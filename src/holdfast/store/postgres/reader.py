@@ -90,6 +90,10 @@ class Reader:
     async def _persistent(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer, asked for again where the connection was lost: reading twice does no harm."""
         await self._schema.ensure()
+        async with self._connections.server.passing():  # one call, however often it is tried
+            return await self._tried(ask)
+
+    async def _tried(self, ask: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(READS_MAX):
             try:
                 return await ask()

@@ -64,6 +64,10 @@ class Schema:
 
     async def migrate(self) -> list[str]:
         """The names of the migrations that were applied."""
+        async with self._connections.server.passing():
+            return await self._migrate()
+
+    async def _migrate(self) -> list[str]:
         connection = await self._connections.acquire()
         place = self._connections.address.shown
         is_done = False

@@ -42,6 +42,7 @@ from holdfast.store.records import (
     Verification,
 )
 from holdfast.store.rules import Stream, claimed, row_of
+from holdfast.store.server_breaker import ServerBreaker
 from holdfast.store.server_time import ServerTime
 from holdfast.store.wakeup import Wakeup
 from holdfast.store.witness import CommitWitness
@@ -69,7 +70,7 @@ class PostgresStore:
         self._address = address.parse(url, process=process)
         # One connection is the writer's own: ten thousand readers must not keep a heartbeat waiting.
         self._connections = Connections(self._address, size=self._address.pool_size - 1)
-        self._writing_connections = Connections(self._address, size=1)
+        self._writing_connections = Connections(self._address, size=1, server=self._connections.server)
         self._schema = Schema(self._connections)
         self._reader = Reader(self._connections, self._schema)
         self._time = ServerTime(clock)
@@ -106,6 +107,9 @@ class PostgresStore:
 
     def ailment(self) -> str | None:
         return self._committer.ailment()
+
+    def server_breakers(self) -> tuple[ServerBreaker, ...]:
+        return (self._connections.server,)
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         gate.check_read(keys)
@@ -280,7 +284,10 @@ class PostgresStore:
         """A transaction that only reads."""
         self._check_open()
         await self._schema.ensure()
-        async with self._connections.reading(scope, options=options) as connection:
+        async with (
+            self._connections.server.passing(),
+            self._connections.reading(scope, options=options) as connection,
+        ):
             yield connection
 
     @contextlib.asynccontextmanager

@@ -65,11 +65,13 @@ class BatchWriter:
         scopes = [Scope(*sender) for sender in dict.fromkeys(entry.sender for entry in batch)]
         await self._schema.ensure()
         if (known := self.heads.known(changes)) is not None:
-            at_once = await self._at_once(changes, scopes, known)
+            async with self._connections.server.passing():
+                at_once = await self._at_once(changes, scopes, known)
             if at_once is not None:
                 return at_once.answers
         for _ in range(RACES_MAX):
-            judgement = await self._attempt(changes, scopes)
+            async with self._connections.server.passing():
+                judgement = await self._attempt(changes, scopes)
             if judgement is not None:
                 return judgement.answers
         place = self._connections.address.shown

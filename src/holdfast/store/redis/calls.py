@@ -20,8 +20,9 @@ from holdfast.loops import LoopBound
 from holdfast.store.gathering import Gathering
 from holdfast.store.manager import ANSWER_TIMEOUT_S, RedisManager
 from holdfast.store.redis.address import Address
-from holdfast.store.redis.errors import EVERYTHING, is_closed, translate, translate_write
+from holdfast.store.redis.errors import EVERYTHING, is_away, is_closed, translate, translate_write
 from holdfast.store.redis.places import INCARNATION, SCHEMA, Places
+from holdfast.store.server_breaker import ServerBreaker
 from holdfast.store.server_time import ServerTime
 
 Text = str | bytes
@@ -49,6 +50,9 @@ class Calls:
         self._token = f"{system_randomness().getrandbits(64):016x}"
         self.places = Places(address.namespace)
         self.redis = RedisManager(address.url, is_cluster=address.is_cluster)
+        self.server = ServerBreaker(
+            "store.redis", "redis", self.redis.ping, is_away=is_away, has_parts=address.is_cluster
+        )  # fmt: skip
         self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name="turns")
         self._rows: Gathering[Sequence[Place], list[Any]] = Gathering(self._read, at_most=TOGETHER_MAX, at_once=2)
 
@@ -74,8 +78,8 @@ class Calls:
 
     async def command(self, name: str, *words: Text | float) -> Any:
         """The answer to a command that reads, or may be sent twice."""
-        client = await self.client()
-        async with self._turn():
+        async with self.server.passing(), self._turn():
+            client = await self.client()
             try:
                 return await client.execute_command(name, *words)
             except EVERYTHING as error:
@@ -84,12 +88,12 @@ class Calls:
     async def script(self, name: str, tenant: str, *words: Text, writes: bool = False, for_writer: bool = False) -> Any:
         """The answer to a script that works on one tenant. With `writes` an answer that gets lost is CommitUnknown.
         `for_writer`: it reads, and a writer waits for it."""
-        client = await self.client()
         keys = [self.places.prefix(tenant)]
         if writes and not self.is_cluster:
             keys.append(self.places.facts)  # lies elsewhere in a cluster: see `Notices`
         sha, text = source(name)
-        async with self._turn(is_writer=writes or for_writer):
+        async with self.server.passing(), self._turn(is_writer=writes or for_writer):
+            client = await self.client()
             try:
                 try:
                     return await client.evalsha(sha, len(keys), *keys, *words)
@@ -161,11 +165,11 @@ class Calls:
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S if turns.locked() else None):
                 await turns.acquire()
-        except TimeoutError as error:
+        except TimeoutError:
             raise Unavailable(
                 f"{self.shown}: no turn came in time; the calls before this one still wait for their answers",
                 place=self.shown,
-            ) from error
+            ) from None  # our own crowd, which is no outage
         try:
             yield
         finally:

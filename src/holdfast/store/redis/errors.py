@@ -66,6 +66,15 @@ def translate_write(error: BaseException, place: str) -> HoldfastError:
     return translate(error, place)
 
 
+def is_away(error: BaseException) -> bool:
+    """Whether an error, the driver's or ours that came of it, says that the server cannot be reached, does not answer,
+    or is not ready yet; one that it answered with shows that it is there."""
+    cause = error.__cause__ if isinstance(error, HoldfastError) else error
+    if isinstance(cause, exceptions.AuthenticationError | exceptions.MaxConnectionsError):
+        return False
+    return isinstance(cause, exceptions.ConnectionError | exceptions.TimeoutError | OSError | TimeoutError)
+
+
 def is_closed(error: BaseException) -> bool:
     """Whether a script said that a restore is under way."""
     return str(error).startswith("CLOSED")

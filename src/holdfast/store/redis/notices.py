@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import BreakerOpen, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
 from holdfast.store.manager import abandon
@@ -96,8 +96,9 @@ class _Ear:
         self._client = await self._calls.redis.get_listener()
         self._channel = self._client.pubsub()
         try:
-            await self._channel.subscribe(self._calls.places.channel)
-        except EVERYTHING:
+            async with self._calls.server.passing():
+                await self._channel.subscribe(self._calls.places.channel)
+        except (*EVERYTHING, BreakerOpen):
             await self.close()
             return  # who waits looks by himself
         self._tasks.start(self._hear(), name="ear")

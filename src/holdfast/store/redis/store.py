@@ -40,6 +40,7 @@ from holdfast.store.redis.places import key_at
 from holdfast.store.redis.rows import event_from, meta_of, pairs, position_text
 from holdfast.store.redis.writer import BatchWriter, parts
 from holdfast.store.rules import Stream, claimed
+from holdfast.store.server_breaker import ServerBreaker
 from holdfast.store.server_time import ServerTime
 from holdfast.store.wakeup import Wakeup
 
@@ -95,6 +96,9 @@ class RedisStore:
 
     def ailment(self) -> str | None:
         return self._committer.ailment()
+
+    def server_breakers(self) -> tuple[ServerBreaker, ...]:
+        return (self._calls.server,)
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         self._check_open()
