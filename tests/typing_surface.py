@@ -36,10 +36,12 @@ from holdfast import (
     StateManager,
     StateObject,
     StateTransaction,
+    StreamSnapshot,
     SyncFigures,
     SyncManager,
     Unavailable,
     UserExecutionContext,
+    UserStreams,
     WorkflowError,
     WrongContext,
     merge,
@@ -118,3 +120,12 @@ async def state_is_what_it_was_asked_as(state: StateManager, context: UserExecut
     assert_type(await state.transact(context, work), str)
     assert_type([change async for change in state.watch(context)], list[StateChange])
     assert_type(await state.checkpoint(context, "kept"), StateCheckpoint)
+
+
+async def a_stream_gives_events_and_snapshots(streams: UserStreams, context: UserExecutionContext) -> None:
+    async for item in streams.stream(context, after="1:42"):
+        assert_type(item.name, str)
+        if isinstance(item, StreamSnapshot):
+            assert_type(item.is_last, bool)
+        else:
+            assert_type(item.run, str)

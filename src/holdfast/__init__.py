@@ -37,6 +37,7 @@ from holdfast.errors import (
     LockTimeout,
     MergeConflict,
     NotFound,
+    QuotaExceeded,
     Rejected,
     Unavailable,
     UnknownWorkflow,
@@ -64,7 +65,16 @@ from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.store.seal import About, CannotOpen, Codec
-from holdfast.store.sealed import SealedStore
+from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
+from holdfast.users import (
+    AgentLifecycleManager,
+    AgentRegistry,
+    ExecutionEngine,
+    StreamSnapshot,
+    UserAgentSession,
+    UserQuota,
+    UserStreams,
+)
 from holdfast.workflow import (
     Checkpoint,
     Client,
@@ -96,7 +106,9 @@ __all__ = [
     "AgentDead",
     "AgentEvent",
     "AgentExecutionCore",
+    "AgentLifecycleManager",
     "AgentNetwork",
+    "AgentRegistry",
     "AgentType",
     "Backoff",
     "BlobRef",
@@ -127,6 +139,7 @@ __all__ = [
     "Engine",
     "ErrorSeverity",
     "ErrorType",
+    "ExecutionEngine",
     "Fenced",
     "FieldConflict",
     "FieldPolicy",
@@ -150,6 +163,7 @@ __all__ = [
     "NetworkFailed",
     "NotFound",
     "Nothing",
+    "QuotaExceeded",
     "RecoveryManager",
     "RedisManager",
     "Rejected",
@@ -169,6 +183,7 @@ __all__ = [
     "StateTransaction",
     "StateTransition",
     "Status",
+    "StreamSnapshot",
     "SyncEngine",
     "SyncFigures",
     "SyncManager",
@@ -178,7 +193,10 @@ __all__ = [
     "Unavailable",
     "UnclaimedRun",
     "UnknownWorkflow",
+    "UserAgentSession",
     "UserExecutionContext",
+    "UserQuota",
+    "UserStreams",
     "Workflow",
     "WorkflowError",
     "WorkflowState",
