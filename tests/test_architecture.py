@@ -49,6 +49,8 @@ EXEMPT = {
 """Who may use what is banned: the one place that everybody else goes through."""
 
 BOUNDARIES = {
+    "holdfast/agents/tools/child.py: main": "a tool's own process: what it raises is its answer",
+    "holdfast/agents/tools/dispatcher.py: ToolDispatcher._body": "a user's tool: what it raises is told to its caller",
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/integrations/celery/publisher.py: Publisher._work": "a broker's client: what it raises is logged",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",
@@ -75,6 +77,7 @@ BOUNDARIES = {
 
 LOADED_BY_NAME = frozenset(
     {
+        "holdfast/agents/tools/child.py",
         "holdfast/app.py",
         "holdfast/cli/soaking.py",
         "holdfast/store/manager.py",
@@ -84,7 +87,7 @@ LOADED_BY_NAME = frozenset(
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras, what only a test or a command that tests needs."""
+stores and the client whose drivers are extras, a tool in the process that runs it, what only a test or a command that tests needs."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "

@@ -1,5 +1,6 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
+from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
 from holdfast.budget import Budget, Spent
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.cleanups import CleanupFailure
@@ -78,6 +79,7 @@ __all__ = [
     "AdaptiveLimit",
     "Backoff",
     "BlobRef",
+    "BoundTools",
     "BreakerOpen",
     "BreakerOptions",
     "Budget",
@@ -145,6 +147,10 @@ __all__ = [
     "SyncRun",
     "SystemClock",
     "TicketProcessingSubState",
+    "Tool",
+    "ToolCall",
+    "ToolDispatcher",
+    "ToolFailed",
     "Unavailable",
     "UnclaimedRun",
     "UnknownWorkflow",
@@ -162,4 +168,5 @@ __all__ = [
     "set_up_logs",
     "to_mermaid",
     "to_svg",
+    "tool",
 ]
