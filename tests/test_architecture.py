@@ -60,6 +60,7 @@ BOUNDARIES = {
     "holdfast/resilience/dependencies.py: Door.call_or": "a call that is only wanted: its fallback is told",
     "holdfast/resilience/healer.py: Healer._probe_until_decided": "a user's probe: its breaker counts what it raises",
     "holdfast/resilience/traffic/retry.py: retry": "a user's call: tried again, or raised as it is",
+    "holdfast/state/rules.py: fold": "a writer's function: what it raises is his own, and the others go on",
     "holdfast/store/sqlite/reader.py: Reader._answer": "a question: what it raises is told to whoever asked",
     "holdfast/testing/simulation/loop.py: SimulatedLoop.run_in_executor.run": "a job: what it raises is its waiter's",
     "holdfast/testing/simulation/loop.py: _bury": "last words of tasks that lost their power: they reach nobody",

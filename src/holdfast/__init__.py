@@ -46,6 +46,7 @@ from holdfast.resilience import (
     preset,
 )
 from holdfast.resilience.traffic import AdaptiveLimit, Backoff, Bulkhead, Deadline, Guard, RetryBudget, retry
+from holdfast.state import StateChange, StateCheckpoint, StateManager, StateObject, StateTransaction
 from holdfast.store.blobs import BlobRef
 from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
@@ -138,7 +139,12 @@ __all__ = [
     "SealedStore",
     "Spent",
     "Stamp",
+    "StateChange",
+    "StateCheckpoint",
+    "StateManager",
+    "StateObject",
     "StateStorage",
+    "StateTransaction",
     "StateTransition",
     "Status",
     "SyncEngine",

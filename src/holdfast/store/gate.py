@@ -36,6 +36,7 @@ def check_change(scope: Scope, change: Change, *, payload_bytes_max: int = codec
     _check_keys(scope, keys, change.change_id)
     _check_texts([change.change_id], "change id", may_be_empty=False)
     _check_once(change)
+    _check_folded(change)
     return _check_payloads(change, payload_bytes_max)
 
 
@@ -147,6 +148,19 @@ def _check_once(change: Change) -> None:
                 raise InvalidInput(
                     f"{key}: change {change.change_id} both writes it and removes its prefix {removal.prefix!r}",
                     key=key,
+                )
+
+
+def _check_folded(change: Change) -> None:
+    """A write that stands for several updates has an event for each of them."""
+    for write in change.writes:
+        if isinstance(write, Put) and write.folded != 1:
+            told = sum(event.key == write.key for event in change.events)
+            if write.folded < 1 or told != write.folded:
+                raise InvalidInput(
+                    f"{write.key}: expected one event for each of the {write.folded} updates that are folded into one "
+                    f"write, at least one, saw {told}",
+                    key=write.key,
                 )
 
 

@@ -7,6 +7,7 @@ from several loops and threads at once and keeps nothing when the process ends.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -129,7 +130,8 @@ class MemoryStore:
             return []
         with self._lock:
             found = list(self._contents.journal(record) if record else self._contents.stream(whose[:2]))
-        return [checked_event(event) for event in found if _is_behind(event, record, after, after_version)][:limit]
+        behind = (event for event in found if _is_behind(event, record, after, after_version))
+        return [checked_event(event) for event in itertools.islice(behind, limit)]
 
     async def wait(self, since: int) -> int:
         self._check_open()

@@ -108,8 +108,8 @@ def _tells(change: Change, write: Put | Delete, traces: _Traces) -> bool | None:
         return True
     if write.expect is None:
         return None
-    # Every write adds one, so the version after the expected one is ours or it is another's, for good.
-    return False if record.version <= write.expect + 1 else None
+    # Every write adds what it is known to add, so the version that ours would have is ours or another's, for good.
+    return False if record.version <= write.expect + _added(write) else None
 
 
 def _answer(change: Change, traces: _Traces, now_s: float) -> Commit:
@@ -136,7 +136,11 @@ def _version(write: Put | Delete, ours: Record | None, events: Sequence[Event]) 
     if ours is not None:
         return ours.version
     journalled = [event.version for event in events if event.key == write.key]
-    return journalled[-1] if journalled else (write.expect or 0) + 1
+    return journalled[-1] if journalled else (write.expect or 0) + write.folded
+
+
+def _added(write: Put | Delete) -> int:
+    return write.folded if isinstance(write, Put) else 1
 
 
 def _epoch(write: Put | Delete, ours: Record | None) -> int:

@@ -85,7 +85,8 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     """Write a record. `expect`: the version that must be there now, ABSENT (0), or None for whatever is there.
 
     `epoch` guards: the record's epoch must be this. `owner`: None keeps, "" releases, a name takes; `raise_epoch`
-    adds one to the epoch in the same write (that is a claim). The new version is the old one plus one.
+    adds one to the epoch in the same write (that is a claim). The new version is the old one plus `folded`: how many
+    updates this one write stands for. Of more than one each has an event in the change, with a version of its own.
     """
 
     key: Key
@@ -98,6 +99,7 @@ class Put(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = {}
     owner: str | None = None
     raise_epoch: bool = False
+    folded: int = 1
 
 
 class Delete(msgspec.Struct, frozen=True, kw_only=True):

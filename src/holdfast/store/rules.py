@@ -228,12 +228,14 @@ class _Board:
         if isinstance(write, Delete):
             changes = row is not None and not row.deleted
             return Row(version + 1 if changes else version, epoch, "", chain, True)
-        return Row(version + 1, epoch + write.raise_epoch, kept if write.owner is None else write.owner, chain, False)
+        owner = kept if write.owner is None else write.owner
+        return Row(version + write.folded, epoch + write.raise_epoch, owner, chain, False)
 
     def _journal(self, change: Change, drafts: Mapping[Key, Row]) -> tuple[dict[Key, str], Position]:
         """Append the events of `change`; the new chain of each key, and the last position."""
         chains: dict[Key, str] = {}
         position = Position(self._incarnation, 0)
+        left = {write.key: write.folded for write in change.writes if isinstance(write, Put) and write.folded > 1}
         for new in change.events:
             row = drafts.get(new.key) or self.rows[new.key]
             assert row is not None, f"{new.key}: journalled without a row, which refusal() rules out"
@@ -241,7 +243,11 @@ class _Board:
             seq = (self.grown.get(stream) or self._streams.get(stream, 0)) + 1
             self.grown[stream] = seq
             position = Position(self._incarnation, seq)
-            event = self._event(new, row.version, position, chains.get(new.key, row.chain), change.change_id)
+            version = row.version
+            if new.key in left:  # one of the updates that were folded into the write
+                left[new.key] -= 1
+                version -= left[new.key]
+            event = self._event(new, version, position, chains.get(new.key, row.chain), change.change_id)
             chains[new.key] = event.digest
             self.events.append(event)
         return chains, position

@@ -172,20 +172,27 @@ class SealedStore:
     def _sealed_change(self, change: Change) -> Change:
         writes = tuple(self._sealed_write(write) for write in change.writes)
         bodies = {write.key: write.body for write in writes if isinstance(write, Put)}
-        return replace(
-            change, writes=writes, events=tuple(self._sealed_event(event, bodies) for event in change.events)
-        )
+        folded = {write.key: write.folded for write in change.writes if isinstance(write, Put) and write.folded > 1}
+        events = []
+        for event in change.events:
+            is_between = folded.get(event.key, 1) > 1
+            if is_between:
+                folded[event.key] -= 1
+            events.append(self._sealed_event(event, {} if is_between else bodies, is_between=is_between))
+        return replace(change, writes=writes, events=tuple(events))
 
     def _sealed_write(self, write: Put | Delete) -> Put | Delete:
         return replace(write, body=self._seal(write.key, write.body, "record")) if isinstance(write, Put) else write
 
-    def _sealed_event(self, event: NewEvent, bodies: Mapping[Key, bytes]) -> NewEvent:
-        """The event with the body that its record gets as its delta: the same sealed bytes, so that both agree."""
+    def _sealed_event(self, event: NewEvent, bodies: Mapping[Key, bytes], *, is_between: bool) -> NewEvent:
+        """The event with the body that its record gets as its delta: the same sealed bytes, so that both agree. One of
+        several updates that are folded into a write, but for the last, is told without its delta: a body that no record
+        ever had is nothing that a journal of sealed bodies could go on from."""
         if event.key.tenant == SYSTEM_TENANT:
             return event
         body = self._seal(event.key, event.body, "event")
-        if not event.delta:
-            return replace(event, body=body)
+        if not event.delta or is_between:
+            return replace(event, body=body, delta=b"")
         if event.key not in bodies:
             raise InvalidInput(f"{event.name} of {event.key}: expected a delta beside a write of its record, saw none")
         return replace(event, body=body, delta=b'{"full":%b}' % bodies[event.key])

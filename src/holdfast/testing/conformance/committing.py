@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from holdfast.errors import Conflict, Fenced
+from holdfast.errors import Conflict, Fenced, InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import ABSENT, Claim, Put, Query, Require
 from holdfast.testing.conformance.samples import (
@@ -66,6 +66,25 @@ class CommittingContract(Contract):
             await store.commit(ANA, change(put("a", expect=1, body=b'"lost"')))
         assert (caught.value.key, caught.value.expected, caught.value.seen) == (key("a"), 1, 2)
         assert (await must_read(store, "a")).body == b"{}"
+
+    async def test_updates_folded_into_one_write_have_a_version_each(self, store: Store) -> None:
+        """One row is written, and the journal tells each of them at its own version."""
+        await store.commit(ANA, change(put("a"), event("a")))
+        folded = change(put("a", expect=1, folded=3), event("a"), event("a", name="note"), event("a"))
+        assert (await store.commit(ANA, folded)).versions == (4,)
+        told = await store.events(ANA, record=key("a"))
+        assert [(each.version, each.name) for each in told] == [
+            (1, "transition"), (2, "transition"), (3, "note"), (4, "transition"),
+        ]  # fmt: skip
+        assert [each.version for each in await store.events(ANA, record=key("a"), after_version=2)] == [3, 4]
+        assert (await must_read(store, "a")).version == 4
+        assert (await store.commit(ANA, change(put("a", expect=4)))).versions == (5,)
+
+    async def test_a_fold_tells_each_of_its_updates(self, store: Store) -> None:
+        for count in (0, 2):
+            with pytest.raises(InvalidInput, match=r"run a: expected one event for each of the"):
+                await store.commit(ANA, change(put("a", folded=count), event("a")))
+        assert await read_one(store, "a") is None
 
     async def test_absent_means_absent(self, store: Store) -> None:
         await store.commit(ANA, change(put("a")))

@@ -52,6 +52,7 @@ puts = st.builds(
     labels=st.sampled_from(LABELS),
     owner=st.none() | st.sampled_from(OWNERS),
     raise_epoch=st.booleans(),
+    folded=st.sampled_from([1, 1, 1, 2]),
 )
 deletes = st.builds(Delete, key=keys, expect=versions, epoch=epochs)
 requires = st.builds(Require, key=keys, version=versions, epoch=epochs)

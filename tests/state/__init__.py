@@ -1,0 +1,1 @@
+"""Tests of the room `state`: on every kind of store."""

@@ -1,0 +1,1 @@
+"""Programs that the tests of shared state run as processes of their own, to kill them."""

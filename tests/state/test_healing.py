@@ -1,0 +1,131 @@
+"""Damage is found by its digest, and mended from the journal or the last checkpoint in under a second."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from holdfast import Corrupt, StateManager, UserExecutionContext
+from holdfast.state.names import OBJECT, object_key, scope_of
+from holdfast.store.memory import MemoryStore
+from holdfast.testing.servers import PostgresServer
+
+Context = UserExecutionContext
+Damage = Callable[[str, str], None]
+"""Flips the body of what lies in "records" or "events" under a path."""
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[tuple[StateManager, Damage]]:
+    """A manager, and how to damage what it keeps."""
+    storage: Any
+    if request.param == "memory":
+        storage = MemoryStore()
+
+        def damage(table: str, path: str) -> None:
+            contents = storage._contents
+            for key, row in list(contents.rows.items()):
+                if (key.kind, key.id, table) == (OBJECT, path, "records"):
+                    contents.rows[key] = row._replace(record=replace(row.record, body=b'{"value":"bad","by":"x"}'))
+            for key, events in contents.journals.items():
+                if (key.kind, key.id, table) == (OBJECT, path, "events"):
+                    events[:] = [replace(event, delta=b'{"full":1}') for event in events]
+
+    elif request.param == "sqlite":
+        file = tmp_path / "state.db"
+        storage = f"sqlite:///{file}"
+
+        def damage(table: str, path: str) -> None:
+            body = """body = '{"value":"bad","by":"x"}'""" if table == "records" else """delta = '{"full":1}'"""
+            with sqlite3.connect(file) as connection:
+                connection.execute(f"UPDATE {table} SET {body} WHERE kind = 'state' AND id = '{path}'")
+            connection.close()
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        storage = request.getfixturevalue("database")
+
+        def damage(table: str, path: str) -> None:
+            body = """body = '{"value":"bad","by":"x"}'""" if table == "records" else """delta = '{"full":1}'"""
+            statement = f"UPDATE holdfast.{table} SET {body} WHERE kind = 'state' AND id = '{path}'"
+            server.execute(statement, database=storage.rpartition("/")[2])
+
+    async with StateManager(storage, sweep_every=None) as state:
+        yield state, damage
+
+
+async def test_a_damaged_object_is_rebuilt_from_its_journal(place: tuple[StateManager, Damage], ana: Context) -> None:
+    state, damage = place
+    for number in range(45):
+        await state.set(ana, "net/plan", {"n": number}, why=f"{number}")
+    await state.set(ana, "net/other", 1)
+    damage("records", "net/plan")
+    with pytest.raises(Corrupt):
+        await state.store.read(scope_of(ana), [object_key(ana, "net/plan", shared=False)])
+    began = perf_counter()
+    mended = await state.get(ana, "net/plan")
+    assert perf_counter() - began < 1.0
+    assert (mended.value, mended.why, mended.version) == ({"n": 44}, "44", 46)
+    last = [change async for change in state.history(ana, "net/plan")][-1]
+    assert (last.what, last.who) == ("repaired", "repair")
+    assert "rebuilt from its journal at version 45" in last.why
+    assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("way", ["update", "transaction", "scan", "get_many", "checkpoint"])
+async def test_every_way_to_it_mends_it(place: tuple[StateManager, Damage], ana: Context, way: str) -> None:
+    state, damage = place
+    for number in (1, 2):
+        async with state.transaction(ana) as t:  # which keeps nothing in mind
+            await t.set("net/plan", number)
+    damage("records", "net/plan")
+    match way:
+        case "update":
+            await state.update(ana, "net/plan", lambda value: value)
+        case "transaction":
+            async with state.transaction(ana) as t:
+                await t.update("net/plan", lambda value: value)
+        case "scan":
+            assert [each.value async for each in state.scan(ana, "net")] == [2]
+        case "get_many":
+            assert (await state.get_many(ana, ["net/plan"]))["net/plan"].value == 2
+        case _:
+            assert (await state.checkpoint(ana, "kept")).objects == 1
+    assert (await state.get(ana, "net/plan")).value == 2
+
+
+async def test_without_a_journal_the_last_checkpoint_is_what_is_left(
+    place: tuple[StateManager, Damage], ana: Context
+) -> None:
+    state, damage = place
+    await state.set(ana, "net/plan", "kept")
+    await state.checkpoint(ana, "one")
+    await state.set(ana, "net/plan", "newer")
+    await state.checkpoint(ana, "two")
+    await state.set(ana, "net/plan", "lost")
+    damage("records", "net/plan")
+    damage("events", "net/plan")
+    began = perf_counter()
+    mended = await state.get(ana, "net/plan")
+    assert perf_counter() - began < 1.0
+    assert (mended.value, mended.version) == ("newer", 4)
+    await state.store.repair()  # type: ignore[attr-defined]  # the journal is the operator's
+    assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]
+    assert (await state.get(ana, "net/plan")).value == "newer"
+
+
+async def test_where_nothing_tells_it_says_so(place: tuple[StateManager, Damage], ana: Context) -> None:
+    state, damage = place
+    async with state.transaction(ana) as t:
+        await t.set("net/plan", 1)
+    await state.set(ana, "net/other", 1)
+    damage("records", "net/plan")
+    damage("events", "net/plan")
+    with pytest.raises(Corrupt, match="net/plan"):
+        await state.get(ana, "net/plan")
+    assert (await state.get(ana, "net/other")).value == 1
