@@ -25,6 +25,7 @@ from holdfast.errors import (
     InvalidTransition,
     MergeConflict,
     NotFound,
+    QuotaExceeded,
     Rejected,
     Unavailable,
     UnknownWorkflow,
@@ -52,6 +53,15 @@ from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
+from holdfast.users import (
+    AgentLifecycleManager,
+    AgentRegistry,
+    ExecutionEngine,
+    StreamSnapshot,
+    UserAgentSession,
+    UserQuota,
+    UserStreams,
+)
 from holdfast.workflow import (
     Checkpoint,
     Client,
@@ -78,6 +88,8 @@ from holdfast.workflow import (
 __all__ = [
     "About",
     "AdaptiveLimit",
+    "AgentLifecycleManager",
+    "AgentRegistry",
     "Backoff",
     "BlobRef",
     "BoundTools",
@@ -108,6 +120,7 @@ __all__ = [
     "Engine",
     "ErrorSeverity",
     "ErrorType",
+    "ExecutionEngine",
     "Fenced",
     "FieldConflict",
     "FieldPolicy",
@@ -128,6 +141,7 @@ __all__ = [
     "Merged",
     "NotFound",
     "Nothing",
+    "QuotaExceeded",
     "RecoveryManager",
     "RedisManager",
     "Rejected",
@@ -147,6 +161,7 @@ __all__ = [
     "StateTransaction",
     "StateTransition",
     "Status",
+    "StreamSnapshot",
     "SyncEngine",
     "SyncFigures",
     "SyncManager",
@@ -160,7 +175,10 @@ __all__ = [
     "Unavailable",
     "UnclaimedRun",
     "UnknownWorkflow",
+    "UserAgentSession",
     "UserExecutionContext",
+    "UserQuota",
+    "UserStreams",
     "Workflow",
     "WorkflowError",
     "WorkflowState",

@@ -102,6 +102,12 @@ class BulkheadFull(Unavailable):
     less, or give it more places. `reason` is "queue" or "user", where one user already has its share of the queue."""
 
 
+class QuotaExceeded(Unavailable):
+    """A user has used what he may in this window of time; nothing was begun. `measure` names what is used up, `used`
+    and `most` how much of how much, `retry_after_s` in how many seconds there is room again; None where there never
+    is, as one wish alone is above the quota."""
+
+
 class DeadlineExceeded(Unavailable, TimeoutError):
     """The time that a call was given is over, before it began or while it ran. `what` says what it was given to."""
 
