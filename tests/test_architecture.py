@@ -51,6 +51,13 @@ EXEMPT = {
 BOUNDARIES = {
     "holdfast/agents/tools/child.py: main": "a tool's own process: what it raises is its answer",
     "holdfast/agents/tools/dispatcher.py: ToolDispatcher._body": "a user's tool: what it raises is told to its caller",
+    "holdfast/agents/events.py: Outbox._awaited": "a receiver of events: what it raises is counted, and falls back",
+    "holdfast/agents/events.py: Outbox._fall_back": "a user's fallback for events: what it raises is logged",
+    "holdfast/agents/events.py: Outbox._send": "a receiver of events: what it raises is counted, and falls back",
+    "holdfast/agents/network.py: _NetworkRun._attempt": "an agent's error: kept, or told, by its policy",
+    "holdfast/agents/supervision.py: Supervision._leave_behind": "a user's `recycle`: what it raises is logged",
+    "holdfast/agents/supervision.py: Supervision._report": "a user's listener: what it raises is logged",
+    "holdfast/agents/threads.py: DaemonThreads.submit.job": "a body: what it raises is its future's",
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/integrations/celery/publisher.py: Publisher._work": "a broker's client: what it raises is logged",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",

@@ -2,6 +2,18 @@
 
 from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
 from holdfast.budget import Budget, Spent
+from holdfast.agents import (
+    Agent,
+    AgentCall,
+    AgentDead,
+    AgentEvent,
+    AgentExecutionCore,
+    AgentNetwork,
+    AgentType,
+    InvalidOutput,
+    NetworkFailed,
+    agent,
+)
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.cleanups import CleanupFailure
 from holdfast.clock import SystemClock
@@ -90,6 +102,13 @@ __all__ = [
     "AdaptiveLimit",
     "AgentLifecycleManager",
     "AgentRegistry",
+    "Agent",
+    "AgentCall",
+    "AgentDead",
+    "AgentEvent",
+    "AgentExecutionCore",
+    "AgentNetwork",
+    "AgentType",
     "Backoff",
     "BlobRef",
     "BoundTools",
@@ -130,6 +149,7 @@ __all__ = [
     "HoldfastError",
     "InvalidDefinition",
     "InvalidInput",
+    "InvalidOutput",
     "InvalidTransition",
     "Join",
     "KeyedBreakers",
@@ -139,6 +159,7 @@ __all__ = [
     "MainState",
     "MergeConflict",
     "Merged",
+    "NetworkFailed",
     "NotFound",
     "Nothing",
     "QuotaExceeded",
@@ -184,6 +205,7 @@ __all__ = [
     "WorkflowState",
     "WorkflowStateManager",
     "WrongContext",
+    "agent",
     "health_of",
     "merge",
     "open_store",

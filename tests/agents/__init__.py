@@ -1,1 +1,1 @@
-"""Agents, their tools, and networks of them."""
+"""Tests of the room `agents`."""
