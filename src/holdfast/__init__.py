@@ -1,7 +1,5 @@
 """holdfast keeps agent workflows going: durable, statechart-driven runs that survive crashes, outages and waits."""
 
-from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
-from holdfast.budget import Budget, Spent
 from holdfast.agents import (
     Agent,
     AgentCall,
@@ -14,6 +12,8 @@ from holdfast.agents import (
     NetworkFailed,
     agent,
 )
+from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
+from holdfast.budget import Budget, Spent
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.cleanups import CleanupFailure
 from holdfast.clock import SystemClock
@@ -100,14 +100,14 @@ from holdfast.workflow import (
 __all__ = [
     "About",
     "AdaptiveLimit",
-    "AgentLifecycleManager",
-    "AgentRegistry",
     "Agent",
     "AgentCall",
     "AgentDead",
     "AgentEvent",
     "AgentExecutionCore",
+    "AgentLifecycleManager",
     "AgentNetwork",
+    "AgentRegistry",
     "AgentType",
     "Backoff",
     "BlobRef",
