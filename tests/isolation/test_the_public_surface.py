@@ -16,11 +16,20 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import Client, Engine, RunHandle, StateManager, ToolDispatcher, WorkflowStateManager, open_store
+from holdfast import (
+    Client,
+    Engine,
+    RunHandle,
+    StateManager,
+    ToolDispatcher,
+    UserExecutionContext,
+    WorkflowStateManager,
+    open_store,
+)
 from holdfast.store.open import OpenStore
 from holdfast.store.records import Key, Position, Scope
 from holdfast.workflow import occurrences
-from tests.isolation.worlds import BOB, MARKER, World, everything_of, told, world
+from tests.isolation.worlds import MARKER, World, everything_of, place, told, world
 
 DOORS: dict[type, Callable[[World], Any]] = {
     Client: lambda world: world.client,
@@ -76,7 +85,7 @@ GIVEN: dict[str, Callable[[World], list[Any]]] = {
     "calls": lambda world: [[]],
     "change": lambda world: [lambda value: {**(value or {}), "by": "bob"}],
     "checkpoint": lambda world: ["before"],
-    "context": lambda world: [BOB],
+    "context": lambda world: [world.bob],
     "data": lambda world: [{"user": "ana"}],
     "error": lambda world: [
         holdfast.WorkflowError("away", error_type=holdfast.ErrorType.TRANSIENT, workflow_id=world.anas_run)
@@ -99,7 +108,7 @@ GIVEN: dict[str, Callable[[World], list[Any]]] = {
     "states": lambda world: [("review",), ("done",)],
     "ticket_id": lambda world: ["INC-1", "INC-2"],
     "timeout_s": lambda world: [0.05],
-    "user": lambda world: ["bob"],
+    "user": lambda world: [world.bob.user],
     "value": lambda world: [{"text": "bob's"}],
     "visit": lambda world: [1],
     "values": lambda world: [{"plan": {"text": "bob's"}}],
@@ -192,6 +201,28 @@ async def test_bob_is_told_the_same_whether_ana_is_there_or_not(
             assert seen == expected
             assert await everything_of(store, "ana") == before
         number += 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgres", "mirror"])
+async def test_no_verb_gives_away_or_changes_anything_of_anas_on_a_server(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """All verbs in one database, each tried by another Bob."""
+    url: str = request.getfixturevalue("database")
+    if kind == "mirror":
+        url = f"hybrid+{url}?cache={request.getfixturevalue('valkey_server').url}"
+    store = open_store(url)
+    try:
+        async with place(store, has_ana=True) as enter:
+            before = await everything_of(store, "ana")
+            for each, (door, verb) in enumerate(verbs()):
+                shared = await enter(UserExecutionContext(user=f"bob-{each}", tenant="acme"))
+                for number in range(len(attempts(door, verb, shared))):
+                    assert MARKER not in await tried(shared, door, verb, number), f"{door.__name__}.{verb}"
+            assert await everything_of(store, "ana") == before
+    finally:
+        await store.close()
 
 
 def test_no_public_class_with_verbs_for_users_is_left_out() -> None:

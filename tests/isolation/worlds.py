@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +61,7 @@ async def repeat(text: str) -> str:
 class World:
     """What Bob has doors to, and the ids of Ana's that he knows somehow."""
 
+    bob: UserExecutionContext
     store: OpenStore
     engine: Engine
     client: Client
@@ -72,29 +73,42 @@ class World:
     """Of no run at all where Ana is not there."""
 
 
+Enter = Callable[[UserExecutionContext], Awaitable[World]]
+"""Lets one more Bob in."""
+
+
 @asynccontextmanager
-async def world(store: OpenStore, *, has_ana: bool) -> AsyncIterator[World]:
-    """A world on an empty `store`. Bob has a run, an object and a call of the same names as Ana."""
+async def place(store: OpenStore, *, has_ana: bool) -> AsyncIterator[Enter]:
+    """An empty `store`, with or without Ana. Each Bob that enters has a run, an object and a call of her names."""
     async with (
         Engine(store, incident, durable=False) as engine,
         StateManager(store, sweep_every=None) as state,
     ):
         tools = ToolDispatcher([repeat], store=store)
-        anas_run = NO_RUN
-        if has_ana:
-            anas_run = (await _settle(engine, state, tools, ANA, MARKER)).id
-        handle = await _settle(engine, state, tools, BOB, "bobs-own")
-        yield World(
-            store=store,
-            engine=engine,
-            client=engine.client(user="bob", tenant="acme"),
-            manager=WorkflowStateManager(engine, BOB, workflow="incident"),
-            state=state,
-            tools=tools,
-            handle=handle,
-            anas_run=anas_run,
-        )
+        anas_run = (await _settle(engine, state, tools, ANA, MARKER)).id if has_ana else NO_RUN
+
+        async def enter(bob: UserExecutionContext) -> World:
+            return World(
+                bob=bob,
+                store=store,
+                engine=engine,
+                client=engine.client(context=bob),
+                manager=WorkflowStateManager(engine, bob, workflow="incident"),
+                state=state,
+                tools=tools,
+                handle=await _settle(engine, state, tools, bob, "bobs-own"),
+                anas_run=anas_run,
+            )
+
+        yield enter
         await tools.close()
+
+
+@asynccontextmanager
+async def world(store: OpenStore, *, has_ana: bool) -> AsyncIterator[World]:
+    """A place with one Bob in it."""
+    async with place(store, has_ana=has_ana) as enter:
+        yield await enter(BOB)
 
 
 async def _settle(
