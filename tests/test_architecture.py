@@ -50,6 +50,8 @@ EXEMPT = {
 """Who may use what is banned: the one place that everybody else goes through."""
 
 BOUNDARIES = {
+    "holdfast/agents/tools/child.py: main": "a tool's own process: what it raises is its answer",
+    "holdfast/agents/tools/dispatcher.py: ToolDispatcher._body": "a user's tool: what it raises is told to its caller",
     "holdfast/agents/events.py: Outbox._awaited": "a receiver of events: what it raises is counted, and falls back",
     "holdfast/agents/events.py: Outbox._fall_back": "a user's fallback for events: what it raises is logged",
     "holdfast/agents/events.py: Outbox._send": "a receiver of events: what it raises is counted, and falls back",
@@ -87,6 +89,7 @@ BOUNDARIES = {
 
 LOADED_BY_NAME = frozenset(
     {
+        "holdfast/agents/tools/child.py",
         "holdfast/app.py",
         "holdfast/cli/soaking.py",
         "holdfast/store/manager.py",
@@ -96,7 +99,8 @@ LOADED_BY_NAME = frozenset(
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras, what only a test or a command that tests needs."""
+stores and the client whose drivers are extras, a tool in the process that runs it, what only a test or a command that
+tests needs."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "

@@ -12,6 +12,7 @@ from holdfast.agents import (
     NetworkFailed,
     agent,
 )
+from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
 from holdfast.budget import Budget, Spent
 from holdfast.chart import to_mermaid, to_svg
 from holdfast.cleanups import CleanupFailure
@@ -112,6 +113,7 @@ __all__ = [
     "AgentType",
     "Backoff",
     "BlobRef",
+    "BoundTools",
     "BreakerOpen",
     "BreakerOptions",
     "Budget",
@@ -190,6 +192,10 @@ __all__ = [
     "SyncRun",
     "SystemClock",
     "TicketProcessingSubState",
+    "Tool",
+    "ToolCall",
+    "ToolDispatcher",
+    "ToolFailed",
     "Unavailable",
     "UnclaimedRun",
     "UnknownWorkflow",
@@ -211,4 +217,5 @@ __all__ = [
     "set_up_logs",
     "to_mermaid",
     "to_svg",
+    "tool",
 ]

@@ -1,0 +1,1 @@
+"""Tools: who may, what fits, what is bounded, and what is on record."""

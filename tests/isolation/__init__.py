@@ -1,0 +1,1 @@
+"""Two users and the whole public surface: what one does looks the same whether the other is there or not."""
