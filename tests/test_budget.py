@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast import Budget, BudgetExceeded, InvalidInput, Spent
+from holdfast import Budget, BudgetExceeded, InvalidInput
+from holdfast.budget import Spent
 
 
 def test_a_spend_is_all_or_nothing() -> None:

@@ -15,8 +15,8 @@ from typing import TypeVar
 
 import pytest
 
-from holdfast import Budget, CleanupFailure, ContextClosed, InvalidInput, Rejected, UserExecutionContext, WrongContext
-from holdfast.cleanups import CLEANUPS_MAX
+from holdfast import Budget, ContextClosed, InvalidInput, Rejected, UserExecutionContext, WrongContext
+from holdfast.cleanups import CLEANUPS_MAX, CleanupFailure
 from holdfast.context import require_context
 
 T = TypeVar("T")

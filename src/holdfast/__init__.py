@@ -12,10 +12,9 @@ from holdfast.agents import (
     NetworkFailed,
     agent,
 )
-from holdfast.agents.tools import BoundTools, Tool, ToolCall, ToolDispatcher, ToolFailed, tool
-from holdfast.budget import Budget, Spent
+from holdfast.agents.tools import Tool, ToolCall, ToolDispatcher, ToolFailed, tool
+from holdfast.budget import Budget
 from holdfast.chart import to_mermaid, to_svg
-from holdfast.cleanups import CleanupFailure
 from holdfast.clock import SystemClock
 from holdfast.context import UserExecutionContext
 from holdfast.errors import (
@@ -66,7 +65,7 @@ from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
 from holdfast.store.seal import About, CannotOpen, Codec
-from holdfast.store.sealed import About, CannotOpen, Codec, SealedStore
+from holdfast.store.sealed import SealedStore
 from holdfast.users import (
     AgentLifecycleManager,
     AgentRegistry,
@@ -113,7 +112,6 @@ __all__ = [
     "AgentType",
     "Backoff",
     "BlobRef",
-    "BoundTools",
     "BreakerOpen",
     "BreakerOptions",
     "Budget",
@@ -124,7 +122,6 @@ __all__ = [
     "Check",
     "Checkpoint",
     "CircuitBreaker",
-    "CleanupFailure",
     "Client",
     "Codec",
     "CommitUnknown",
@@ -175,7 +172,6 @@ __all__ = [
     "RunContext",
     "RunHandle",
     "SealedStore",
-    "Spent",
     "Stamp",
     "StateChange",
     "StateCheckpoint",

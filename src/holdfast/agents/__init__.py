@@ -2,9 +2,9 @@
 
 An `agent` is a definition: a body, a name, a type (`agent_type`), what it takes and gives (`shape`). `execution`
 admits a call and tells of it (`events`), `supervision` looks after its body: `running` and `post` are what it knows,
-`watchdog` and `stacks` find who blocks the loop, `threads` are for bodies that are not async, and `call` is what a
-body is given; `tools` are what it may do to the world. `network` puts agents in layers. What is decided (who comes next, what a failure closes, whose time is
-over) is in `rules`.
+`watchdog` and `stacks` find who blocks the loop, `threads` are for bodies that are not async, `call` is what a body is
+given, and `tools` what it may do to the world. `network` puts agents in layers. What is decided (who comes next, what
+a failure closes, whose time is over) is in `rules`.
 """
 
 from holdfast.agents.agent import Agent, agent

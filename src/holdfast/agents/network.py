@@ -20,9 +20,9 @@ from holdfast.agents.call import AgentCall, Tools
 from holdfast.agents.events import Emit
 from holdfast.agents.execution import MESSAGE_CHARS_MAX, AgentExecutionCore
 from holdfast.agents.rules import Link, Plan, Policy, Progress, plan
-from holdfast.context import UserExecutionContext
+from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import ErrorType, InvalidDefinition, WorkflowError
-from holdfast.names import check_id, require_context
+from holdfast.names import check_id
 from holdfast.workflow import RunContext
 from holdfast.workflow.failure import failure_of
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from holdfast import (
-    BoundTools,
     Budget,
     BudgetExceeded,
     Conflict,
@@ -32,6 +31,7 @@ from holdfast import (
     open_store,
     tool,
 )
+from holdfast.agents.tools.dispatcher import BoundTools
 from holdfast.agents.tools.rules import GRACE_S
 from holdfast.clock import system_time_s
 from holdfast.testing import VirtualClock
