@@ -17,6 +17,8 @@ from holdfast import (
     AgentExecutionCore,
     AgentType,
     BreakerOpen,
+    Budget,
+    BudgetExceeded,
     BulkheadFull,
     DeadlineExceeded,
     InvalidInput,
@@ -284,29 +286,18 @@ class TestPlaces:
 class TestBudget:
     async def test_each_call_is_taken_from_the_contexts_budget(self, core: AgentExecutionCore) -> None:
         """A budget that is used up refuses the call before it is made, and is no failure of the agent."""
-        spent: list[dict[str, Any]] = []
-
-        class Purse:
-            def spend(self, **what: Any) -> None:
-                if len(spent) >= 4:
-                    raise InvalidInput("budget: used up")
-                spent.append(what)
-
-        class Rich(UserExecutionContext):
-            @property
-            def budget(self) -> Purse:
-                return Purse()
+        budget = Budget(calls=2, tokens=1_000)
 
         async def uses_tokens(_: Any, call: AgentCall) -> str:
             call.spend(tokens=100, money_usd=0.01)
             return "done"
 
-        context = Rich(user="ana")
+        context = UserExecutionContext(user="ana", budget=budget)
         for _ in range(2):
             await core.execute(context, Agent(uses_tokens))
-        with pytest.raises(InvalidInput, match="used up"):
+        with pytest.raises(BudgetExceeded, match="calls"):
             await core.execute(context, Agent(uses_tokens))
-        assert [each["calls"] for each in spent] == [1, 0, 1, 0]
+        assert (budget.spent.calls, budget.spent.tokens) == (2, 200)
         view = core.look("uses_tokens")
         assert view is not None
         assert (view.calls, view.failed) == (2, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pydantic
 import pydantic_ai
@@ -14,7 +13,7 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import UsageLimits
 
-from holdfast import AgentExecutionCore, AgentNetwork, BreakerOpen, UserExecutionContext
+from holdfast import AgentExecutionCore, AgentNetwork, BreakerOpen, Budget, BudgetExceeded, UserExecutionContext
 from holdfast.integrations.pydantic_ai import from_pydantic_ai
 from tests.agents.bodies import Seen
 
@@ -62,21 +61,14 @@ async def test_its_output_is_typed_and_its_steps_are_told(core: AgentExecutionCo
 
 
 async def test_its_tokens_are_taken_from_the_budget(core: AgentExecutionCore) -> None:
-    spent: list[dict[str, Any]] = []
-
-    class Purse:
-        def spend(self, **what: Any) -> None:
-            spent.append(what)
-
-    class Rich(UserExecutionContext):
-        @property
-        def budget(self) -> Purse:
-            return Purse()
-
+    budget = Budget(tokens=1)
+    context = UserExecutionContext(user="ana", budget=budget)
     agent = from_pydantic_ai(pydantic_ai.Agent(TestModel(custom_output_text="hello"), name="greeter"))
-    assert await core.execute(Rich(user="ana"), agent, "hi") == "hello"
-    assert [each["calls"] for each in spent] == [1, 0]
-    assert spent[1]["tokens"] > 0
+    assert await core.execute(context, agent, "hi") == "hello"
+    assert budget.spent.calls == 1
+    assert budget.spent.tokens > 1
+    with pytest.raises(BudgetExceeded):
+        budget.spend(tokens=1)
 
 
 async def test_a_model_that_is_away_opens_the_breaker(core: AgentExecutionCore) -> None:

@@ -120,11 +120,15 @@ class AgentCall:
         return await result if inspect.isawaitable(result) else result
 
     def spend(self, *, tokens: int = 0, money_usd: float = 0.0, calls: int = 0) -> None:
-        """Take it from the context's budget, where it has one. Raises what that raises when it is used up."""
+        """Take it from the context's budget, where it has one, before it is used. Raises BudgetExceeded."""
         self.check()
-        budget = getattr(self.context, "budget", None)
-        if budget is not None:
-            budget.spend(tokens=tokens, money_usd=money_usd, calls=calls)
+        if self.context.budget is not None:
+            self.context.budget.spend(tokens=tokens, money_usd=money_usd, calls=calls)
+
+    def charge(self, *, tokens: int = 0, money_usd: float = 0.0, calls: int = 0) -> None:
+        """Count what was used already against the context's budget, where it has one. Never refused."""
+        if self.context.budget is not None:
+            self.context.budget.charge(tokens=tokens, money_usd=money_usd, calls=calls)
 
     def check(self) -> None:
         """Raises Fenced where the call was given up, DeadlineExceeded where its end was asked for. For loops that

@@ -56,7 +56,7 @@ def from_pydantic_ai(
             finally:
                 used = run.usage
                 if not call.is_fenced:
-                    call.spend(tokens=used.input_tokens + used.output_tokens)
+                    call.charge(tokens=used.input_tokens + used.output_tokens)
             assert run.result is not None
             return run.result.output
 

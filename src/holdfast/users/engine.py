@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from holdfast.agents import AgentExecutionCore
+from holdfast.agents.tools import ToolDispatcher
 from holdfast.clock import Clock, Randomness, SystemClock, system_randomness
 from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import (
@@ -66,15 +68,17 @@ log = get_logger("holdfast.users")
 class ExecutionEngine:
     """Agents of many users over one store (or its URL, then opened and closed here). Use it as `async with`.
 
-    `core` runs one call. `places` calls of all users run at once, `places_per_user` of each, whose further ones wait,
-    up to `queue_per_user_max` and for at most `wait_max_s`. `timeout_s`: what a call is given unless its context or
-    caller gives less. `quota` is every user's, `quotas` those of some by (tenant, user). `memory_soft_bytes` and
-    `memory_hard_bytes`: the marks of `AgentLifecycleManager`. Errors of a call: those of its agent, QuotaExceeded,
-    BulkheadFull, DeadlineExceeded, NotFound, and Unavailable while memory is short.
+    `core` runs one call: an `AgentExecutionCore` of its own unless given, for which what is no `Agent` is wrapped.
+    `tools`: what agents may call, for each user by his scopes. `places` calls of all users run at once,
+    `places_per_user` of each, whose further ones wait, up to `queue_per_user_max` and for at most `wait_max_s`.
+    `timeout_s`: what a call is given unless its context or caller gives less. `quota` is every user's, `quotas` those
+    of some by (tenant, user). `memory_soft_bytes` and `memory_hard_bytes`: the marks of `AgentLifecycleManager`. Errors
+    of a call: those of its agent, QuotaExceeded, BulkheadFull, DeadlineExceeded, NotFound, and Unavailable while memory
+    is short.
 
     Example::
 
-        async with ExecutionEngine("sqlite:///agents.db", core, quota=UserQuota(starts=500)) as engine:
+        async with ExecutionEngine("sqlite:///agents.db", quota=UserQuota(starts=500)) as engine:
             engine.registry.declare("triage", lambda context: Triage())
             cause = await engine.run(ana, "triage", ticket)
     """
@@ -82,8 +86,9 @@ class ExecutionEngine:
     def __init__(
         self,
         store: Store | str,
-        core: Core,
+        core: Core | None = None,
         *,
+        tools: ToolDispatcher | None = None,
         places: int = PLACES,
         places_per_user: int = PLACES_PER_USER,
         queue_per_user_max: int = QUEUE_PER_USER_MAX,
@@ -111,7 +116,9 @@ class ExecutionEngine:
         self._randomness = randomness or system_randomness()
         self._owns_store = isinstance(store, str)
         self.store: Store = open_store(store, clock=clock) if isinstance(store, str) else store
-        self._core = core
+        self._own_core = AgentExecutionCore(clock=self._clock) if core is None else None
+        self._core: Core = core or self._own_core  # type: ignore[assignment]
+        self._tools = tools
         self._timeout_s = timeout_s
         self._core_grace_s = core_grace_s
         self._check_s = check_s
@@ -236,6 +243,8 @@ class ExecutionEngine:
         )
 
     async def __aenter__(self) -> ExecutionEngine:
+        if self._own_core is not None:
+            await self._own_core.__aenter__()
         self._tasks.start(self.lifecycle.keep(check_s=self._check_s), name="lifecycle")
         return self
 
@@ -252,6 +261,8 @@ class ExecutionEngine:
         await self._calls.stop()
         await self._tasks.stop()
         await self.registry.close()
+        if self._own_core is not None:
+            await self._own_core.__aexit__()
         await self.streams.close()
         if self._owns_store:
             await self.store.close()
@@ -277,6 +288,8 @@ class ExecutionEngine:
         assert call.context.deadline_s is not None, "a call has a deadline"
         deadline = Deadline(call.context.deadline_s - self._clock.time_s())
         agent, key = await session.get(call.agent, call.context), session.key
+        if self._own_core is not None:
+            agent = session.definition(call.agent, agent)
         await self.usage.admit(call.context, {"starts": 1})
         used: dict[Measure, float] = {}
         async with self.registry.seats.seat(session.own_places, key, deadline):
@@ -292,10 +305,14 @@ class ExecutionEngine:
 
             try:
                 async with Deadline(deadline.left_s + self._core_grace_s).bound(f"agent {call.agent}"):
-                    return await self._core.execute(context, agent, value, emit=emit)
+                    return await self._core.execute(context, agent, value, emit=emit, **self._more(context))
             finally:
                 call.is_running = False
                 await asyncio.shield(self._tasks.start(self._settle(call, context, used), name="settle"))
+
+    def _more(self, context: UserExecutionContext) -> dict[str, Any]:
+        """What a call is given beside its value: only what there is, so that a simple core need not know of it."""
+        return {} if self._tools is None else {"tools": self._tools.bound(context)}
 
     async def _settle(self, call: RunningCall, context: UserExecutionContext, used: dict[Measure, float]) -> None:
         """Note what the call used, and clean up what it left, whatever came of it."""

@@ -32,8 +32,8 @@ Emit = Callable[[Any], None]
 class Core(Protocol):
     """What runs one call by its context's deadline: an `AgentExecutionCore`, or what a test has in its place."""
 
-    async def execute(self, context: Any, agent: Any, value: Any = None, *, emit: Any = None) -> Any:
-        """The agent's output for `value`; `emit` is an `Emit`."""
+    async def execute(self, context: Any, agent: Any, value: Any = None, *, emit: Any = None, **more: Any) -> Any:
+        """The agent's output for `value`; `emit` is an `Emit`, `more` the user's `tools` where the engine has any."""
         ...
 
 

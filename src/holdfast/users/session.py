@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.agents import Agent
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import InvalidInput, NotFound, Unavailable, WrongContext
@@ -109,6 +110,7 @@ class UserAgentSession:
         self._tasks = tasks
         self._cleanup_timeout_s = cleanup_timeout_s
         self._agents: dict[str, Any] = {}
+        self._definitions: dict[str, Agent] = {}
         self._making: dict[str, asyncio.Task[Any]] = {}
         self._connections: dict[int, UserExecutionContext] = {}
         self._contexts: weakref.WeakValueDictionary[int, UserExecutionContext] = weakref.WeakValueDictionary()
@@ -222,12 +224,22 @@ class UserAgentSession:
             raise Unavailable(f"agent {name} of {self.user}: the session was reset while it was made; ask again")
         return making.result()
 
+    def definition(self, name: str, agent: Any) -> Agent:
+        """`agent`, which is the user's under `name`, as a core takes it: itself, or a definition around it."""
+        if isinstance(agent, Agent):
+            return agent
+        known = self._definitions.get(name)
+        if known is None or known.body is not agent:
+            known = self._definitions[name] = Agent(agent, name=name)
+        return known
+
     async def remove(self, name: str) -> AgentCleanupFailure | None:
         """End the agent of that name and forget it; what its clean-up did not do. Raises NotFound."""
         if name not in self._agents:
             raise self._no_agent(name)
         self.touch()
         self._counts["removed"] += 1
+        self._definitions.pop(name, None)
         return await clean_up(self._agents.pop(name), name=name, tasks=self._tasks, timeout_s=self._cleanup_timeout_s)
 
     async def reset(self) -> tuple[AgentCleanupFailure, ...]:
@@ -237,7 +249,7 @@ class UserAgentSession:
         making, self._making = self._making, {}
         for task in making.values():
             task.cancel()
-        agents, self._agents = self._agents, {}
+        agents, self._agents, self._definitions = self._agents, {}, {}
         self._counts["removed"] += len(agents)
         failures = await asyncio.gather(
             *(
