@@ -20,7 +20,13 @@ import typer.main
 
 import holdfast
 from tests.architecture.street import FLOOR
-from tests.documentation.completeness import bad_fragments, missing_news, undocumented_commands, undocumented_names
+from tests.documentation.completeness import (
+    bad_fragments,
+    missing_news,
+    names_of_tests,
+    undocumented_commands,
+    undocumented_names,
+)
 from tests.documentation.pages import Page, broken_links, load_pages, orphans
 from tests.documentation.run_page import COMMANDS, commands_of, is_shown
 
@@ -133,6 +139,17 @@ class TestCompleteness:
     def test_every_room_has_a_page_that_explains_it(self) -> None:
         rooms = sorted(path.parent.name for path in (ROOT / "src" / "holdfast").glob("*/__init__.py"))
         assert [room for room in rooms if f"docs/explanation/{room}.md" not in PAGES] == []
+
+    def test_every_test_that_a_table_names_is_there(self) -> None:
+        known = names_of_tests(ROOT / "tests")
+        missing = [
+            f"{place}: {name}"
+            for place, page in PAGES.items()
+            for row in re.findall(r"^\|.*$", page.text, re.MULTILINE)
+            for name in re.findall(r"`(?:[\w/]+/)?(test_\w+(?:\.py)?|Test[A-Z]\w*)`", row)
+            if name not in known and name != "test_mode"
+        ]
+        assert missing == []
 
     def test_every_page_stands_in_a_folder_of_one_kind(self) -> None:
         deep = [place.split("/") for place in PAGES if place.startswith("docs/") and place.count("/") > 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from tests.documentation.pages import Page, Section
@@ -31,6 +32,15 @@ class Command(Protocol):
 
     @property
     def params(self) -> Sequence[Parameter]: ...
+
+
+def names_of_tests(folder: Path) -> set[str]:
+    """Files, classes and functions of the tests below `folder`, by name."""
+    found: set[str] = set()
+    for path in folder.rglob("*.py"):
+        found.add(path.name)
+        found.update(re.findall(r"^\s*(?:async )?(?:def|class) (\w+)", path.read_text("utf-8"), re.MULTILINE))
+    return found
 
 
 def words(text: str) -> set[str]:
