@@ -81,10 +81,11 @@ LOADED_BY_NAME = frozenset(
         "holdfast/store/open.py",
         "holdfast/workflow/suspects.py",
         "holdfast_sre/diagnosis/rules/__init__.py",
+        "holdfast_sre/repair/schema.py",
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras, what only a test or a command that tests needs."""
+stores and the client whose drivers are extras, schemas that take long to load, what only a test or a command that tests needs."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "

@@ -55,6 +55,11 @@ def object_nodes(text: str, *, source: str) -> list[ObjectNode]:
     return found
 
 
+def document_nodes(text: str, *, source: str) -> list[Node]:
+    """The documents of a text as nodes, whatever they hold. Raises InvalidInput, with the line, for no YAML."""
+    return _documents(text, source)
+
+
 def _documents(text: str, source: str) -> list[Node]:
     try:
         return list(YAML(typ="rt", pure=True).compose_all(text))
