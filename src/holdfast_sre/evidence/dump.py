@@ -177,7 +177,7 @@ class _Reading:
         if item["kind"] == "Event":
             about = item.get("involvedObject") or item.get("regarding")
             kind = about.get("kind") if isinstance(about, dict) else None
-            return kind in CLUSTER_KINDS or _namespace(item) == self._namespace
+            return (isinstance(kind, str) and kind in CLUSTER_KINDS) or _namespace(item) == self._namespace
         return item["kind"] in CLUSTER_KINDS or _namespace(item) == self._namespace
 
     def _take(self, item: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ TOTAL_BYTES_MAX = 256 << 20
 UNPACKED_BYTES_MAX = 1 << 30
 """How much an archive may unpack to, in bytes, skipped parts included: more is taken for a bomb."""
 NOTES_MAX = 50
+NOTE_CHARS_MAX = 400
 
 OBJECT_SUFFIXES = (".json", ".yaml", ".yml", ".jsonl", ".ndjson")
 TEXT_SUFFIXES = (".txt", ".log", ".out", "")
@@ -56,7 +57,8 @@ class Notes:
         self._more = 0
 
     def add(self, text: str) -> None:
-        """One more; the same again is passed over."""
+        """One more, bounded and without signs that nobody can see; the same again is passed over."""
+        text = "".join(sign if sign.isprintable() else "?" for sign in text[:NOTE_CHARS_MAX])
         if text in self._said:
             return
         if len(self._said) < NOTES_MAX:
@@ -110,12 +112,14 @@ def pieces_of(path: Path, notes: Notes) -> Iterator[Piece]:
         )
 
 
-def pieces_in(stream: IO[bytes], name: str, notes: Notes) -> Iterator[Piece]:
+def pieces_in(
+    stream: IO[bytes], name: str, notes: Notes, *, unpacked_bytes_max: int = UNPACKED_BYTES_MAX
+) -> Iterator[Piece]:
     """The files in a stream: an archive's, or the one that it is. Raises InvalidInput for a broken archive."""
     try:
-        yield from _bounded(_in_stream(stream, name, notes), notes)
+        yield from _bounded(_in_stream(stream, name, notes, unpacked_bytes_max), notes)
     except _TooMuch:
-        notes.add(f"{name}: unpacks to more than {UNPACKED_BYTES_MAX >> 20} MiB; the rest was left out")
+        notes.add(f"{name}: unpacks to more than {unpacked_bytes_max >> 20} MiB; the rest was left out")
     except _BROKEN as error:
         raise InvalidInput(
             f"{name}: expected a whole archive, saw: {str(error)[:200] or type(error).__name__}"
@@ -149,14 +153,14 @@ def _in_folder(root: Path, notes: Notes) -> Iterator[Piece]:
                 yield piece
 
 
-def _in_stream(stream: IO[bytes], name: str, notes: Notes) -> Iterator[Piece]:
+def _in_stream(stream: IO[bytes], name: str, notes: Notes, bytes_max: int) -> Iterator[Piece]:
     head, stream = _peek(stream, 512)
     if head.startswith(b"PK\x03\x04"):
-        yield from _in_zip(stream, name, notes)
+        yield from _in_zip(stream, name, notes, bytes_max)
         return
     unpack = _unpacker(head)
     if unpack is not None:
-        stream = io.BufferedReader(_Counted(unpack(stream), UNPACKED_BYTES_MAX), _CHUNK)
+        stream = io.BufferedReader(_Counted(unpack(stream), bytes_max), _CHUNK)
         head, stream = _peek(stream, 512)
         name = name.removesuffix(Path(name).suffix) if Path(name).suffix in (".gz", ".bz2", ".xz") else name
     if _is_tar(head):
@@ -220,11 +224,11 @@ def _in_tar(stream: IO[bytes], notes: Notes) -> Iterator[Piece]:
                 notes.add(f"{member.name}: a link or no regular file, left out")
 
 
-def _in_zip(stream: IO[bytes], name: str, notes: Notes) -> Iterator[Piece]:
+def _in_zip(stream: IO[bytes], name: str, notes: Notes, bytes_max: int) -> Iterator[Piece]:
     data = stream.read(TOTAL_BYTES_MAX + 1)
     if len(data) > TOTAL_BYTES_MAX:
         raise InvalidInput(f"{name}: expected an archive of at most {TOTAL_BYTES_MAX >> 20} MiB, saw more")
-    left = UNPACKED_BYTES_MAX
+    left = bytes_max
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for member in archive.infolist()[:FILES_MAX]:
             if member.is_dir():

@@ -20,6 +20,8 @@ YAML_CHARS_MAX = 16 << 20
 VALUES_MAX = 2_000_000
 """How many values a text may hold, those that aliases repeat included."""
 DEPTH_MAX = 64
+NAME_CHARS_MAX = 253
+_NEVER_IN_NAMES = frozenset("/\\<>&'\"`")
 OBJECTS_MAX = 50_000
 """How many objects of one text are taken."""
 
@@ -39,7 +41,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def objects_in(text: str, source: str, notes: Notes) -> list[Object]:
-    """The objects of a text, lists taken apart; documents without kind and name are told."""
+    """The objects of a text, lists taken apart; documents without a kind and a name are told."""
     stripped = text.lstrip()
     documents = _json(stripped, source, notes) if stripped.startswith(("{", "[")) else _yaml(text, source, notes)
     found: list[Object] = []
@@ -56,7 +58,7 @@ def objects_in(text: str, source: str, notes: Notes) -> list[Object]:
             elif item:
                 nameless += 1
     if nameless:
-        notes.add(f"{source}: {nameless} documents without kind and metadata.name, left out")
+        notes.add(f"{source}: {nameless} documents without kind and metadata.name of an object, left out")
     if len(found) > OBJECTS_MAX:
         notes.add(f"{source}: more than {OBJECTS_MAX} objects, the rest was left out")
     return found[:OBJECTS_MAX]
@@ -64,11 +66,16 @@ def objects_in(text: str, source: str, notes: Notes) -> list[Object]:
 
 def is_object(value: object) -> bool:
     """Whether a value has the kind and the name that every object has."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str) or not value["kind"]:
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
         return False
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    return isinstance(name, str) and bool(name)
+    return isinstance(name, str) and is_name(name) and is_name(value["kind"])
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be a kind's or an object's name: not empty, not long, and nothing in it that hides."""
+    return 0 < len(text) <= NAME_CHARS_MAX and text.isprintable() and not set(text) & _NEVER_IN_NAMES
 
 
 def size_of(value: Any) -> int:

@@ -35,11 +35,8 @@ class BlastRadius(msgspec.Struct, frozen=True):
     def told(self) -> str:
         """One line for people."""
         parts = [f"changes {', '.join(self.objects) or 'nothing'}"]
-        parts.append(
-            f"restarts {', '.join(self.restarts)} ({self.pods} pod{'s' * (self.pods != 1)})"
-            if self.restarts
-            else "restarts nothing"
-        )
+        pods = "1 pod" if self.pods == 1 else f"{self.pods} pods"
+        parts.append(f"restarts {', '.join(self.restarts)} ({pods})" if self.restarts else "restarts nothing")
         if self.users:
             parts.append(f"used by {', '.join(self.users)}")
         if self.dependants:

@@ -61,8 +61,10 @@ def document_nodes(text: str, *, source: str) -> list[Node]:
 
 
 def _documents(text: str, source: str) -> list[Node]:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.composer.warn_double_anchors = False  # the later one counts, as YAML has it; nobody is there to be warned
     try:
-        return list(YAML(typ="rt", pure=True).compose_all(text))
+        return list(yaml.compose_all(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise InvalidInput(f"{source}, line {line}: expected YAML, found {error.problem}", source=source) from error
