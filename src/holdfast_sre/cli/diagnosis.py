@@ -22,6 +22,7 @@ from holdfast_sre.cli.examine import (
     print_json,
 )
 from holdfast_sre.cli.proposals import propose_command
+from holdfast_sre.cli.repair_trials import eval_repairs
 from holdfast_sre.diagnosis.findings import Evidence
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_repairs, show_report
@@ -41,6 +42,10 @@ from holdfast_sre.repair.propose import Manifests, propose
 Oracle = Annotated[
     Path | None, typer.Option("--oracle", help="JSON file of known repairs, to score proposals against.")
 ]
+
+Repairs = Annotated[bool, typer.Option("--repairs", help="Score repairs, with drift planted in the baseline.")]
+Seed = Annotated[int, typer.Option("--seed", help="With --repairs: which drift.")]
+Drift = Annotated[float, typer.Option("--drift", help="With --repairs: the share of places that drift, 0 to 1.")]
 
 
 class RankedLine(msgspec.Struct, frozen=True):
@@ -102,12 +107,20 @@ def eval_command(
     as_json: AsJson = False,
     baseline: Baseline = None,
     oracle: Oracle = None,
+    repairs: Repairs = False,
+    seed: Seed = 1,
+    drift: Drift = 0.3,
 ) -> None:
     """Score diagnoses against labels, and with --oracle proposals against known repairs.
 
+    With --repairs only repairs, each against a baseline in which drift was planted, and without one.
+
     Exit code 0, or 2 where there are no labelled incidents or one cannot be read.
     """
-    last_good, repairs = load_baseline(baseline), _load_oracle(oracle)
+    last_good, known = load_baseline(baseline), _load_oracle(oracle)
+    if repairs:
+        eval_repairs(directory, last_good, known, seed=seed, drift=drift, as_json=as_json)
+        return
     good_leaves = None if last_good is None else _all_leaves(last_good)
     judged: list[Judged] = []
     mended: list[JudgedRepair] = []
@@ -117,9 +130,9 @@ def eval_command(
         confidence = found.diagnosis.ranked[0].confidence if found.diagnosis.ranked else 0.0
         if truth is not None:
             judged.append(Judged(name, truth, found.answers, confidence, found.seconds))
-        if repairs is not None:
+        if known is not None:
             proposal = propose(found.incident.snapshot, found.diagnosis, last_good=last_good)
-            mended.append(judge_repair(name, proposal.changes, repairs.get(name), good_leaves))
+            mended.append(judge_repair(name, proposal.changes, known.get(name), good_leaves))
 
     examine([directory], weigh)
     if not judged:

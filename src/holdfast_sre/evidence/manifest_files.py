@@ -18,6 +18,8 @@ from holdfast_sre.evidence.snapshot import Manifest, Ref
 FILE_BYTES_MAX = 4 << 20
 FILES_MAX = 10_000
 VALUES_MAX = 200_000
+BROKEN_YAML = (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError, NotImplementedError)
+"""What the parser raises for texts that are no YAML: not all of it is its own."""
 _ALIAS = re.compile(r"(?m)(?:^|[\s:,\[{-])\*\w")
 TEXTS_MAX = 4_096
 """Parsed texts that are kept."""
@@ -41,7 +43,7 @@ def _parsed(text: str, source: str) -> tuple[tuple[Ref, Manifest], ...]:
         documents = list(_yaml("safe").load_all(text))
         for document in documents:
             size_of(document)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except BROKEN_YAML as error:
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         line = "".join(sign if sign.isprintable() else "?" for sign in line)
         raise InvalidInput(f"{source}: expected YAML, saw: {line}", source=source) from error

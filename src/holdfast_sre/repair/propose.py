@@ -19,6 +19,7 @@ from holdfast_sre.diagnosis.manifest_paths import apply_changes, differences, re
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.snapshot import WORKLOAD_KINDS, Manifest, Ref, Snapshot
 from holdfast_sre.repair.blast_radius import BlastRadius, blast_radius
+from holdfast_sre.repair.drift import goes_the_right_way, without_notes
 from holdfast_sre.repair.policy import Policy, refusal
 from holdfast_sre.repair.regression_test import regression_tests
 from holdfast_sre.repair.revisions import serving_template
@@ -119,13 +120,13 @@ def _patch(snapshot: Snapshot, finding: Finding, last_good: Manifests | None) ->
     if not any(field.object in declared for field in finding.blames):
         return None, "the object that it blames is not in the manifests"
     if last_good is not None:
-        changes, patched = _restoration(declared, last_good, finding.blames)
+        changes, patched = _restoration(declared, last_good, finding.blames, rule=finding.rule)
         if changes:
             return _Patch(changes, "last known good", patched), "put back from the last known good"
     serving = dict(_serving(snapshot, finding))
     if serving:
         good = {ref: manifest for ref, (_, manifest) in serving.items()}
-        changes, patched = _restoration(declared, good, finding.blames)
+        changes, patched = _restoration(declared, good, finding.blames, rule=finding.rule)
         if changes:
             names = ", ".join(sorted({str(where) for where, _ in serving.values()}))
             return _Patch(
@@ -161,22 +162,23 @@ def restored(declared: Manifests, last_good: Manifests, blames: Iterable[Field])
 
 
 def _restoration(
-    declared: Manifests, last_good: Manifests, blames: Iterable[Field]
+    declared: Manifests, last_good: Manifests, blames: Iterable[Field], *, rule: str = ""
 ) -> tuple[tuple[Change, ...], Manifests]:
-    """The changes that put the blamed fields back, and the manifests with them."""
+    """The changes that put the blamed fields back, and the manifests with them. What is drift there is left out."""
     fields = [
         field
         for field in _expanded(declared, last_good, blames)
-        if field.path or (field.object in declared) != (field.object in last_good)
+        if (field.path or (field.object in declared) != (field.object in last_good))
+        and goes_the_right_way(rule, field, declared.get(field.object, {}), last_good.get(field.object, {}))
     ]
     coming = any(not field.path and field.object not in declared for field in fields if field.object in last_good)
     usable = [field for field in fields if field.object in last_good or (not field.path and coming)]
     by_object: dict[Ref, list[str]] = {}
     for field in usable:
         by_object.setdefault(field.object, []).append(field.path)
-    target = {
-        ref: replace_subtrees(declared.get(ref, {}), last_good.get(ref, {}), paths) for ref, paths in by_object.items()
-    }
+    good = {ref: last_good.get(ref, {}) for ref in by_object}
+    good |= {ref: without_notes(item, {**declared, **last_good}) for ref, item in good.items() if ref not in declared}
+    target = {ref: replace_subtrees(declared.get(ref, {}), good[ref], paths) for ref, paths in by_object.items()}
     changes = differences(declared, target, usable)
     if not all(_is_narrow(change) for change in changes):
         return (), declared
