@@ -8,6 +8,7 @@ nothing else, in any overlay. Without the program, or without such a place, a pe
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,9 +55,11 @@ def roots_of(files: Files) -> tuple[Root, ...]:
     stand in the tree are plain."""
     charts = [Root("helm", _folder(path)) for path in sorted(files) if PurePosixPath(path).name == _CHART]
     kustomizations = {_folder(path): files[path] for path in sorted(files) if PurePosixPath(path).name in KUSTOMIZATION}
-    taken_in = {below for folder, text in kustomizations.items() for below in _taken_in(folder, text, kustomizations)}
+    taken_in = Counter(
+        below for folder, text in kustomizations.items() for below in _taken_in(folder, text, kustomizations)
+    )
     shaping = [folder for folder, text in kustomizations.items() if set(_KEY.findall(text)) - _LISTING_ONLY]
-    if not shaping and len(taken_in) < 2:
+    if not shaping and max(taken_in.values(), default=0) < 2:  # a base of several overlays is not to be touched blindly
         return tuple(charts)
     return (*charts, *(Root("kustomize", folder) for folder in kustomizations if folder not in taken_in))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -41,14 +41,22 @@ def offer(
     if proposal.action != "patch" or proposal.finding is None:
         return Offer(proposal)
     if files is None:
-        names = sorted({change.object for change in proposal.changes})
-        files = {_path(ref): _as_text(snapshot.declared[ref]) for ref in map(_ref, names) if ref in snapshot.declared}
+        files = as_files(snapshot, {change.object for change in proposal.changes})
         changed = apply(files, proposal.changes, namespace=snapshot.namespace)
     else:
         changed = changed_files(files, proposal.changes, namespace=snapshot.namespace, renderer=renderer)
     new = {path: text for path, text in proposal.tests.items() if files.get(path) != text}
     after = {**changed, **new}
     return Offer(proposal, changed, diff_of(files, after), _shown(files, after, proposal))
+
+
+def as_files(snapshot: Snapshot, names: Collection[str] | None = None) -> dict[str, str]:
+    """The manifests in one file for each object, those of the given names (`Kind/name`) or all."""
+    return {
+        _path(ref): _as_text(item)
+        for ref, item in sorted(snapshot.declared.items())
+        if names is None or str(ref) in names
+    }
 
 
 def _shown(before: Files, after: Mapping[str, str | None], proposal: Proposal) -> str:
@@ -82,11 +90,6 @@ def diff_of(before: Mapping[str, str], after: Mapping[str, str | None]) -> str:
         )
         parts.extend(line if line.endswith("\n") else f"{line}\n{_NO_LINE_END}\n" for line in lines)
     return "".join(parts)
-
-
-def _ref(name: str) -> Ref:
-    kind, _, plain = name.partition("/")
-    return Ref(kind, plain)
 
 
 def _path(ref: Ref) -> str:

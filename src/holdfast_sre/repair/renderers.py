@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from holdfast import InvalidInput, Rejected, Unavailable
 from holdfast_sre.repair.layouts import KUSTOMIZATION, Root
 
@@ -22,9 +24,9 @@ OUTPUT_BYTES_MAX = 16 << 20
 COMPLAINT_CHARS_MAX = 300
 BUILDS_MAX = 256
 """How many builds are remembered: trials build the same sources again and again."""
-_REMOTE = re.compile(
-    r"(?m)^\s*-\s*['\"]?(?:path:\s*)?(?:[a-z]+::)?(?:https?://|git@|ssh://|[a-z0-9.-]+\.[a-z]{2,}[/:])"
-)
+_TAKEN_IN = ("resources", "bases", "components", "crds", "generators", "transformers", "validators", "configurations")
+_REMOTE = re.compile(r"[a-z0-9+]+://|[a-z]+::|git@|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}[/:]")
+"""Addresses, and hosts as kustomize takes them: `github.com/owner/name`."""
 
 
 class Programs:
@@ -39,9 +41,9 @@ class Programs:
         return self._build(tuple(sorted(files.items())), root)
 
     def _built(self, files: tuple[tuple[str, str], ...], root: Root) -> str:
-        command = self._command(root)
-        if remote := next((path for path, text in files if _is_remote(path, text)), None):
+        if remote := next((path for path, text in files if _is_remote(path, text, dict(files))), None):
             raise Rejected(f"{remote}: takes in what lies elsewhere, which is not fetched; a person makes the change")
+        command = self._command(root)
         with tempfile.TemporaryDirectory(prefix="holdfast-build-") as name:
             folder = Path(name) / "sources"
             for path, text in files:
@@ -91,8 +93,26 @@ class Programs:
         return output.read_text(encoding="utf-8", errors="replace")
 
 
-def _is_remote(path: str, text: str) -> bool:
-    return PurePosixPath(path).name in KUSTOMIZATION and _REMOTE.search(text) is not None
+def _is_remote(path: str, text: str, files: Mapping[str, str]) -> bool:
+    """Whether a kustomization takes in something that does not stand in the tree. One that cannot be read counts."""
+    if PurePosixPath(path).name not in KUSTOMIZATION:
+        return False
+    folder = PurePosixPath(path).parent
+    try:
+        documents = list(yaml.safe_load_all(text))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return True
+    for document in documents:
+        if not isinstance(document, dict) or "helmCharts" in document:
+            return document is not None
+        entries = [entry for key in _TAKEN_IN for entry in document.get(key) or () if isinstance(entry, str)]
+        entries += [each.get("path", "") for each in document.get("patches") or () if isinstance(each, dict)]
+        for entry in entries:
+            here = (folder / entry).as_posix()
+            is_here = any(known == here or known.startswith(f"{here.rstrip('/')}/") for known in files)
+            if not is_here and _REMOTE.match(entry):
+                return True
+    return False
 
 
 def _checked(path: str) -> str:
