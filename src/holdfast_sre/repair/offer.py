@@ -15,7 +15,7 @@ from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
 from holdfast_sre.repair.layouts import Renderer, changed_files
 from holdfast_sre.repair.manifests import Files, apply
 from holdfast_sre.repair.propose import Proposal
-from holdfast_sre.repair.secret_values import Hidden
+from holdfast_sre.repair.secret_values import hidden_values
 
 CONTEXT_LINES = 3
 _NO_LINE_END = "\\ No newline at end of file"
@@ -60,20 +60,10 @@ def as_files(snapshot: Snapshot, names: Collection[str] | None = None) -> dict[s
 
 
 def _shown(before: Files, after: Mapping[str, str | None], proposal: Proposal) -> str:
-    hidden = Hidden(
-        text
-        for change in proposal.changes
-        if change.object.startswith("Secret/") and _is_value(change.path)
-        for text in (change.before, change.after)
-        if text
-    )
+    hidden = hidden_values(proposal.changes)
     touched = {path: text for path, text in before.items() if path in after}
     masked = {path: hidden.masked(text) for path, text in touched.items()}
     return diff_of(masked, {path: None if text is None else hidden.masked(text) for path, text in after.items()})
-
-
-def _is_value(path: str) -> bool:
-    return path.partition(".")[0] in ("data", "stringData")
 
 
 def diff_of(before: Mapping[str, str], after: Mapping[str, str | None]) -> str:

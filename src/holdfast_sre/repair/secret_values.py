@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from holdfast import InvalidInput
+from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.repair.yaml_nodes import end, object_nodes, scalars, start, value_of
 
+_TABLES = ("data", "stringData")
 VALUE_CHARS_MIN = 4
 """A known value shorter than this is hidden in its secret only: elsewhere too many other things look like it."""
+
+
+def hidden_values(changes: Iterable[Change]) -> Hidden:
+    """What hides the values of secrets that some changes put or take."""
+    return Hidden(
+        text
+        for change in changes
+        if change.object.startswith("Secret/") and change.path.partition(".")[0] in _TABLES
+        for text in (change.before, change.after)
+        if text
+    )
 
 
 class Hidden:
@@ -23,7 +36,7 @@ class Hidden:
         spots = []
         try:
             for item in object_nodes(text, source="manifests") if "Secret" in text else ():
-                for table in ("data", "stringData") if item.ref.kind == "Secret" else ():
+                for table in _TABLES if item.ref.kind == "Secret" else ():
                     values = value_of(item.node, table)
                     spots += [(start(node), end(node), str(node.value)) for node in scalars(values)] if values else []
         except InvalidInput:
