@@ -27,6 +27,7 @@ OBJECTS_MAX = 50_000
 
 Object = dict[str, Any]
 
+_HALF_SIGN = re.compile("[\ud800-\udfff]")
 _LIST_START = re.compile(r'"items"\s*:\s*\[')
 
 
@@ -81,19 +82,22 @@ def is_name(text: str) -> bool:
 def size_of(value: Any) -> int:
     """How many values something holds, everything that is there twice counted twice.
 
-    Raises ValueError past VALUES_MAX, past DEPTH_MAX levels, and for something that holds itself.
+    Raises ValueError past VALUES_MAX, past DEPTH_MAX levels, for something that holds itself, and for text that cannot
+    be written again.
     """
     sizes: dict[int, int] = {}
     inside: set[int] = set()
 
     def measured(item: Any, depth: int) -> int:
         if not isinstance(item, dict | list):
+            if isinstance(item, str) and not item.isascii() and _HALF_SIGN.search(item):
+                raise ValueError("expected text, saw half of a sign that takes two")
             return 1
         if id(item) in inside or depth > DEPTH_MAX:
             raise ValueError(f"expected at most {DEPTH_MAX} levels, saw more")
         if id(item) not in sizes:
             inside.add(id(item))
-            below = item.values() if isinstance(item, dict) else item
+            below = [each for pair in item.items() for each in pair] if isinstance(item, dict) else item
             sizes[id(item)] = 1 + sum(measured(each, depth + 1) for each in below)
             inside.discard(id(item))
         if sizes[id(item)] > VALUES_MAX:
