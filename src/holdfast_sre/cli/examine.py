@@ -66,7 +66,7 @@ class Examination:
                 incident = source.read()
             except InvalidInput as error:
                 self.unreadable += 1
-                _complain(error)
+                complain(error)
                 continue
             diagnosis = diagnose(incident.snapshot)
             yield Examined(source.case, incident, diagnosis, round(self._time_s() - start_s, 4))
@@ -78,12 +78,16 @@ def examine(
     *,
     namespace: str | None = None,
     declared: Declared | None = None,
+    cases_max: int | None = None,
 ) -> None:
     """Read and diagnose what is at or under the paths, and tell each. Ends with exit code 2 where one cannot be."""
     try:
         sources = list(find_sources(paths, stdin=lambda: sys.stdin.buffer, namespace=namespace, declared=declared))
     except InvalidInput as error:
         fail_input(error)
+    if cases_max is not None and len(sources) > cases_max:
+        names = ", ".join(source.case.name for source in sources[:8])
+        fail_input(InvalidInput(f"{paths[0]}: expected {cases_max} incident, saw {len(sources)}: {names}; name one"))
     with closing(asyncio.new_event_loop()) as loop:  # Durations come from a loop's clock, here as everywhere.
         examination = Examination(sources, loop.time)
         for found in examination:
@@ -123,11 +127,12 @@ def _escaped(sign: str) -> str:
     return f"\\u{0xD800 + (number >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
 
 
-def _complain(error: InvalidInput) -> None:
+def complain(error: InvalidInput) -> None:
+    """Say on standard error what cannot be used, and go on."""
     Console(stderr=True).print(printable(error.message), style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def fail_input(error: InvalidInput) -> NoReturn:
     """Say what cannot be used, and end."""
-    _complain(error)
+    complain(error)
     raise typer.Exit(EXIT_BAD_INPUT)

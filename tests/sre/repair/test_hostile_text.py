@@ -29,7 +29,7 @@ from holdfast_sre.repair.offer import Offer, offer
 from holdfast_sre.repair.propose import Proposal, propose
 from holdfast_sre.report.data import Cause, Change, Origin, Proof, Recovery, RunReport, Said, Span, Transition
 from holdfast_sre.report.page import render
-from tests.sre.diagnosis.worlds import NAMESPACE, World, container
+from tests.sre.diagnosis.worlds import World, container
 from tests.sre.evidence.dumps import as_list, objects_of
 from tests.sre.repair.hostile import SECRET, strings
 
@@ -243,4 +243,25 @@ def test_offers_can_be_stored_whatever_they_hold() -> None:
     for text in STRINGS[::5]:
         proposal = decided(troubled(text).snapshot())[1]
         assert msgspec.json.decode(msgspec.json.encode(proposal), type=Proposal) == proposal
-        assert NAMESPACE
+
+
+# -- the testers, tested -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b2J", "\u202e", "a\rb", "\x00", "\u2028"])
+def test_what_acts_on_a_terminal_is_noticed(text: str) -> None:
+    assert not is_tame(text)
+
+
+@pytest.mark.parametrize("text", ["<script>1</script>", "<img src=x onerror=alert(1)>", "<a href=javascript:x>y</a>"])
+def test_what_acts_in_a_page_is_noticed(text: str) -> None:
+    found = Elements()
+    found.feed(f"<p>{text}</p>")
+    assert found.acting or found.tags.get("script")
+
+
+def test_a_text_that_does_change_the_action_is_noticed() -> None:
+    """Text in a field that is no free text: the image is what the finding is about."""
+    world = troubled()
+    world.declared[Ref("Deployment", "oven")] = last_good(world.snapshot())[Ref("Deployment", "oven")]
+    assert decided(world.snapshot())[1].action != EXPECTED[1].action

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from holdfast import InvalidInput
-from holdfast_sre.diagnosis.diagnose import diagnose
+from holdfast_sre.diagnosis.diagnose import Diagnosis, diagnose
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Ref, dig
 from holdfast_sre.repair.policy import Policy, refusal
 from holdfast_sre.repair.propose import propose
-from tests.sre.diagnosis.worlds import World, container
+from tests.sre.diagnosis.worlds import World, container, found
 
 OVEN = Ref("Deployment", "oven")
 BAD = "registry.test/oven:9.9"
@@ -115,9 +115,8 @@ def misaddressed(*siblings: str | None) -> World:
 )
 def test_siblings_prove_an_address_only_where_all_agree(siblings: tuple[str | None, ...], after: str | None) -> None:
     snapshot = misaddressed(*siblings).snapshot()
-    diagnosis = diagnose(snapshot)
-    assert diagnosis.ranked[0].rule == "environment-address"
-    proposal = propose(snapshot, diagnosis)
+    (finding,) = [each for each in found(snapshot, "environment-address") if each.object.name == "till"]
+    proposal = propose(snapshot, Diagnosis((finding,), (), (), ()))
     assert [change.after for change in proposal.changes] == ([after] if after else [])
     assert (proposal.source == "siblings") == (after is not None)
 
