@@ -11,6 +11,7 @@ import gzip
 import io
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -37,7 +38,11 @@ NOTE_CHARS_MAX = 400
 OBJECT_SUFFIXES = (".json", ".yaml", ".yml", ".jsonl", ".ndjson")
 TEXT_SUFFIXES = (".txt", ".log", ".out", "")
 _CHUNK = 1 << 16
-_BROKEN = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, NotImplementedError)
+_BROKEN = (
+    *(OSError, EOFError, ValueError, LookupError, NotImplementedError, RuntimeError, struct.error),
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error),
+)
+"""What unpackers raise for broken archives: not all of it is their own."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def pieces_in(
         yield from _bounded(_in_stream(stream, name, notes, unpacked_bytes_max), notes)
     except _TooMuch:
         notes.add(f"{name}: unpacks to more than {unpacked_bytes_max >> 20} MiB; the rest was left out")
+    except InvalidInput:
+        raise
     except _BROKEN as error:
         raise InvalidInput(
             f"{name}: expected a whole archive, saw: {str(error)[:200] or type(error).__name__}"

@@ -255,3 +255,13 @@ def test_an_alias_of_everyday_is_read() -> None:
     text = "x: &x {app: a}\nkind: Service\nmetadata: {name: a, labels: *x}\nspec: {selector: {<<: *x, b: c}}\n"
     ((_, manifest),) = load_manifests(text, source="good.yaml")
     assert manifest["spec"]["selector"] == {"app": "a", "b": "c"}
+
+
+def test_a_zip_whose_places_lie_before_its_start_is_refused() -> None:
+    """Found by the fuzzer: the directory of an archive may lead to a place before the file begins."""
+    data = bytearray(_archives()[3])
+    offset = int.from_bytes(data[-6:-2], "little")
+    data[-6:-2] = (offset + 200).to_bytes(4, "little")
+    notes = Notes()
+    with pytest.raises(InvalidInput, match="whole archive"):
+        read_dump(pieces_in(io.BytesIO(bytes(data)), "x.zip", notes), "x.zip", notes)
