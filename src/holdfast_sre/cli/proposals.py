@@ -84,11 +84,12 @@ def propose_command(
 
     def tell(found: Examined) -> None:
         proposal, looked = _proposed(found, given, last_good, healthy_at_s)
+        missing = (*found.diagnosis.missing, *dict.fromkeys(given.faults if given is not None else ()))
         offered = _offered(found.incident.snapshot, proposal, given)
         if as_json:
-            print_json(_line(found, offered, looked))
+            print_json(_line(found, offered, looked, missing))
         else:
-            show_proposal(console, found.case.name, offered, looked, missing=found.diagnosis.missing)
+            show_proposal(console, found.case.name, offered, looked, missing=missing)
 
     examine(paths, tell, namespace=namespace, declared=given.declared if given is not None else None)
 
@@ -136,7 +137,7 @@ def _offered(snapshot: Snapshot, proposal: Proposal, given: GivenManifests | Non
         return Offer(escalated)
 
 
-def _line(found: Examined, offered: Offer, looked: LookBack | None) -> ProposalLine:
+def _line(found: Examined, offered: Offer, looked: LookBack | None, missing: tuple[str, ...]) -> ProposalLine:
     proposal = offered.proposal
     cause = proposal.finding
     return ProposalLine(
@@ -157,7 +158,7 @@ def _line(found: Examined, offered: Offer, looked: LookBack | None) -> ProposalL
         since=tuple(f"{commit.revision[:10]} {told_time(commit.at_s)} {commit.subject}" for commit in looked.since)
         if looked
         else (),
-        missing=found.diagnosis.missing,
+        missing=missing,
     )
 
 

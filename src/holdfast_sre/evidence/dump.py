@@ -133,6 +133,10 @@ def _namespace(item: Mapping[str, Any]) -> str:
     return name if isinstance(name, str) and name else DEFAULT_NAMESPACE
 
 
+def _is_marked(item: Mapping[str, Any]) -> bool:
+    return bool(dig(item, "metadata.uid") or dig(item, "metadata.resourceVersion")) or "status" in item
+
+
 class _Reading:
     """One namespace of a dump on its way to a snapshot."""
 
@@ -142,7 +146,7 @@ class _Reading:
         self._notes = Notes()
         self._live: dict[Ref, Manifest] = {}
         self._declared: dict[Ref, Manifest] = {}
-        self._has_uids = any(dig(item, "metadata.uid") for item in dump.items)
+        self._is_from_a_cluster = any(_is_marked(item) for item in dump.items)
 
     def snapshot(self) -> Snapshot:
         mine = [item for item in self._dump.items if self._is_mine(item)]
@@ -200,9 +204,8 @@ class _Reading:
             self._declare_applied(ref, text)
 
     def _is_manifest(self, item: Mapping[str, Any]) -> bool:
-        """Whether an object was written by a person: no cluster gave it an identity, though it gave others one."""
-        is_marked = dig(item, "metadata.uid") or dig(item, "metadata.resourceVersion") or "status" in item
-        return self._has_uids and not is_marked and item["kind"] not in _MADE_BY_CLUSTERS
+        """Whether an object was written by a person: no cluster gave it an identity or a state."""
+        return not _is_marked(item) and item["kind"] not in _MADE_BY_CLUSTERS
 
     def _declare_applied(self, ref: Ref, text: str) -> None:
         try:
@@ -237,6 +240,8 @@ class _Reading:
     def _missing(self, *, has_events: bool, has_logs: bool) -> tuple[str, ...]:
         present = {ref.kind for ref in self._live}
         lacking = [f"kubectl get {word}" for kind, word in _EXPECTED.items() if kind not in present]
+        if not self._is_from_a_cluster:
+            lacking.append("anything that a cluster wrote: no object has an identity or a status; are these manifests?")
         if not has_events:
             lacking.append("kubectl get events")
         if not has_logs:

@@ -19,6 +19,7 @@ from holdfast_sre.diagnosis.diagnose import diagnose
 from holdfast_sre.evidence.dump import Dump, read_dump
 from holdfast_sre.evidence.input_files import Notes, Piece, pieces_in, pieces_of
 from holdfast_sre.evidence.live_objects import WITHHELD
+from holdfast_sre.evidence.recording import save
 from holdfast_sre.evidence.snapshot import Event, Ref, Snapshot, dig
 from holdfast_sre.evidence.sources import find_sources
 from tests.sre.diagnosis.worlds import NAMESPACE, World, container
@@ -79,7 +80,7 @@ def test_yaml_of_several_documents_is_read_as_kubectl_means_it() -> None:
     text = "\n---\n".join(json.dumps(item) for item in objects_of(world))  # JSON is YAML
     snapshot = read_text("# dump\n" + text, "x.yaml").snapshot()
     assert first(snapshot) == IMAGE
-    odd = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  creationTimestamp: 2026-01-01T00:00:00Z\n"
+    odd = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\n  uid: u\n  creationTimestamp: 2026-01-01T00:00:00Z\n"
     assert (
         read_text(odd, "x.yaml")
         .snapshot()
@@ -301,6 +302,25 @@ def test_objects_without_identity_beside_objects_with_one_are_manifests() -> Non
     snapshot = read_text(as_list([*objects_of(unpullable()), manifest])).snapshot()
     assert Ref("Service", "new") in snapshot.declared
     assert not snapshot.exists(Ref("Service", "new"))
+
+
+def test_a_folder_of_manifests_is_no_sick_cluster() -> None:
+    """Nothing in it was written by a cluster, so nothing runs there and nothing can be short of pods."""
+    world = unpullable()
+    manifests = [{**item, "apiVersion": "apps/v1"} for item in world.declared.values()]
+    snapshot = read_text(as_list(manifests)).snapshot()
+    assert OVEN in snapshot.declared
+    assert (diagnose(snapshot).ranked, diagnose(snapshot).unexplained) == ((), ())
+    assert any("are these manifests?" in text for text in snapshot.missing)
+
+
+def test_a_recording_is_diagnosed_too(tmp_path: Path) -> None:
+    save(tmp_path, unpullable().snapshot())
+    (source,) = find_sources([tmp_path], stdin=io.BytesIO)
+    assert first(source.read().snapshot) == IMAGE
+    declared = unpullable().declared
+    (source,) = find_sources([tmp_path], stdin=io.BytesIO, declared=lambda namespace: declared)
+    assert source.read().snapshot.declared == declared
 
 
 def test_links_lead_nowhere(tmp_path: Path) -> None:
