@@ -85,7 +85,7 @@ LOADED_BY_NAME = frozenset(
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras, schemas that take long to load, what only a test or a command that tests needs."""
+stores and the client whose drivers are extras, schemas that are slow to load, what only tests or their command need."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "
