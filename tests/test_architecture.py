@@ -96,11 +96,12 @@ LOADED_BY_NAME = frozenset(
         "holdfast/store/open.py",
         "holdfast/workflow/suspects.py",
         "holdfast_sre/diagnosis/rules/__init__.py",
+        "holdfast_sre/repair/schema.py",
     }
 )
 """Places that may load a module by its name: a catalogue that grows by files, the workflows that a setting names, the
-stores and the client whose drivers are extras, a tool in the process that runs it, what only a test or a command that
-tests needs."""
+stores and the client whose drivers are extras, schemas that are slow to load, a tool in the process that runs it, what
+only tests or their command need."""
 
 NOT_AT_THE_FRONT_DOOR = frozenset(
     "asyncpg celery click cryptography fastapi hypothesis jinja2 kubernetes opentelemetry prometheus_client pydantic "

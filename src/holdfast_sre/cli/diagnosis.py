@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
 from holdfast import InvalidInput
-from holdfast_sre.diagnosis.diagnose import Diagnosis, diagnose
-from holdfast_sre.diagnosis.findings import Change, Evidence
+from holdfast_sre.cli.examine import (
+    AsJson,
+    Baseline,
+    Examined,
+    Namespace,
+    Paths,
+    examine,
+    fail_input,
+    load_baseline,
+    print_json,
+)
+from holdfast_sre.cli.proposals import propose_command
+from holdfast_sre.cli.repair_trials import eval_repairs
+from holdfast_sre.diagnosis.findings import Evidence
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_proposal, show_repairs, show_report
+from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_repairs, show_report
 from holdfast_sre.evaluation.evaluate import (
     Judged,
     JudgedRepair,
@@ -28,23 +36,16 @@ from holdfast_sre.evaluation.evaluate import (
     report,
     report_repairs,
 )
-from holdfast_sre.evaluation.opsbench_labels import Answer, answer, read_label
-from holdfast_sre.evidence.incident_folders import Case, find_cases
-from holdfast_sre.evidence.manifest_files import load_folder
-from holdfast_sre.evidence.manifest_shapes import shape_fault
-from holdfast_sre.evidence.opsbench import Incident, read_incident
+from holdfast_sre.evaluation.opsbench_labels import read_label
 from holdfast_sre.repair.propose import Manifests, propose
 
-EXIT_BAD_INPUT = 2
-
-Paths = Annotated[list[Path], typer.Argument(help="An incident's folder, or a folder to walk for incidents.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per line, for machines.")]
-Baseline = Annotated[
-    Path | None, typer.Option("--baseline", help="Folder with the last known good manifests, any layout of YAML files.")
-]
 Oracle = Annotated[
     Path | None, typer.Option("--oracle", help="JSON file of known repairs, to score proposals against.")
 ]
+
+Repairs = Annotated[bool, typer.Option("--repairs", help="Score repairs, with drift planted in the baseline.")]
+Seed = Annotated[int, typer.Option("--seed", help="With --repairs: which drift.")]
+Drift = Annotated[float, typer.Option("--drift", help="With --repairs: the share of places that drift, 0 to 1.")]
 
 
 class RankedLine(msgspec.Struct, frozen=True):
@@ -62,15 +63,8 @@ class DiagnosisLine(msgspec.Struct, frozen=True):
     case: str
     seconds: float
     ranked: tuple[RankedLine, ...]
-
-
-class ProposalLine(msgspec.Struct, frozen=True):
-    """One incident in the output of `propose --json`."""
-
-    case: str
-    action: str
-    reason: str
-    changes: tuple[Change, ...]
+    looked_at: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class EvalOutput(msgspec.Struct, frozen=True):
@@ -80,41 +74,6 @@ class EvalOutput(msgspec.Struct, frozen=True):
     repair: RepairReport | None
 
 
-class Examined(msgspec.Struct, frozen=True):
-    """A case that was read and diagnosed, and how many seconds both took."""
-
-    case: Case
-    incident: Incident
-    diagnosis: Diagnosis
-    seconds: float
-
-    @property
-    def answers(self) -> tuple[Answer, ...]:
-        """The ranked causes in the layout's vocabulary."""
-        return tuple(answer(self.incident, finding) for finding in self.diagnosis.ranked)
-
-
-class Examination:
-    """Reads and diagnoses cases one by one. One that cannot be read is told on standard error and counted."""
-
-    def __init__(self, cases: list[Case], time_s: Callable[[], float]) -> None:
-        self._cases = cases
-        self._time_s = time_s
-        self.unreadable = 0
-
-    def __iter__(self) -> Iterator[Examined]:
-        for case in self._cases:
-            start_s = self._time_s()
-            try:
-                incident = read_incident(case.folder)
-            except InvalidInput as error:
-                self.unreadable += 1
-                _complain(error)
-                continue
-            diagnosis = diagnose(incident.snapshot)
-            yield Examined(case, incident, diagnosis, round(self._time_s() - start_s, 4))
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command("diagnose")(diagnose_command)
@@ -122,8 +81,8 @@ def register(app: typer.Typer) -> None:
     app.command("eval")(eval_command)
 
 
-def diagnose_command(paths: Paths, as_json: AsJson = False) -> None:
-    """Rank the likely causes of incidents, each with its evidence. Labels in a folder are not read.
+def diagnose_command(paths: Paths, as_json: AsJson = False, namespace: Namespace = None) -> None:
+    """Rank the likely causes of incidents or of what a dump shows, each with its evidence. Labels are not read.
 
     Exit code 0, or 2 where a path holds no incident or one cannot be read.
     """
@@ -137,27 +96,10 @@ def diagnose_command(paths: Paths, as_json: AsJson = False) -> None:
             RankedLine(said.root_cause, said.fault_object, finding.confidence, finding.evidence)
             for said, finding in zip(found.answers, found.diagnosis.ranked, strict=True)
         )
-        _print_json(DiagnosisLine(found.case.name, found.seconds, ranked))
+        looked_at, missing = found.diagnosis.looked_at, found.diagnosis.missing
+        print_json(DiagnosisLine(found.case.name, found.seconds, ranked, looked_at, missing))
 
-    _examine(paths, tell)
-
-
-def propose_command(paths: Paths, as_json: AsJson = False, baseline: Baseline = None) -> None:
-    """Propose a patch of the manifests for the first cause, or say why a person must decide.
-
-    Exit code 0, or 2 where a path holds no incident or one cannot be read.
-    """
-    console = Console()
-    last_good = _load_baseline(baseline)
-
-    def tell(found: Examined) -> None:
-        proposal = propose(found.incident.snapshot, found.diagnosis, last_good=last_good)
-        if as_json:
-            _print_json(ProposalLine(found.case.name, proposal.action, proposal.reason, proposal.changes))
-        else:
-            show_proposal(console, found.case.name, proposal)
-
-    _examine(paths, tell)
+    examine(paths, tell, namespace=namespace)
 
 
 def eval_command(
@@ -165,12 +107,20 @@ def eval_command(
     as_json: AsJson = False,
     baseline: Baseline = None,
     oracle: Oracle = None,
+    repairs: Repairs = False,
+    seed: Seed = 1,
+    drift: Drift = 0.3,
 ) -> None:
     """Score diagnoses against labels, and with --oracle proposals against known repairs.
 
+    With --repairs only repairs, each against a baseline in which drift was planted, and without one.
+
     Exit code 0, or 2 where there are no labelled incidents or one cannot be read.
     """
-    last_good, repairs = _load_baseline(baseline), _load_oracle(oracle)
+    last_good, known = load_baseline(baseline), _load_oracle(oracle)
+    if repairs:
+        eval_repairs(directory, last_good, known, seed=seed, drift=drift, as_json=as_json)
+        return
     good_leaves = None if last_good is None else _all_leaves(last_good)
     judged: list[Judged] = []
     mended: list[JudgedRepair] = []
@@ -180,46 +130,20 @@ def eval_command(
         confidence = found.diagnosis.ranked[0].confidence if found.diagnosis.ranked else 0.0
         if truth is not None:
             judged.append(Judged(name, truth, found.answers, confidence, found.seconds))
-        if repairs is not None:
+        if known is not None:
             proposal = propose(found.incident.snapshot, found.diagnosis, last_good=last_good)
-            mended.append(judge_repair(name, proposal.changes, repairs.get(name), good_leaves))
+            mended.append(judge_repair(name, proposal.changes, known.get(name), good_leaves))
 
-    _examine([directory], weigh)
+    examine([directory], weigh)
     if not judged:
-        _fail(InvalidInput(f"{directory}: expected labels in metadata.json of the incidents, saw none"))
+        fail_input(InvalidInput(f"{directory}: expected labels in metadata.json of the incidents, saw none"))
     output = EvalOutput(report(judged), report_repairs(mended) if mended else None)
     if as_json:
-        _print_json(output)
+        print_json(output)
         return
     show_report(Console(), output.diagnosis)
     if output.repair is not None:
         show_repairs(Console(), output.repair)
-
-
-def _examine(paths: list[Path], tell: Callable[[Examined], None]) -> None:
-    try:
-        cases = find_cases(paths)
-    except InvalidInput as error:
-        _fail(error)
-    with closing(asyncio.new_event_loop()) as loop:  # Durations come from a loop's clock, here as everywhere.
-        examination = Examination(cases, loop.time)
-        for found in examination:
-            tell(found)
-    if examination.unreadable:
-        raise typer.Exit(EXIT_BAD_INPUT)
-
-
-def _load_baseline(folder: Path | None) -> Manifests | None:
-    if folder is None:
-        return None
-    try:
-        last_good = load_folder(folder)
-    except InvalidInput as error:
-        _fail(error)
-    faults = [fault for ref, manifest in last_good.items() if (fault := shape_fault(ref, manifest))]
-    if faults:
-        _fail(InvalidInput(f"{folder}: expected manifests of the API's shape, saw {faults[0]}", faults=faults))
-    return last_good
 
 
 def _load_oracle(path: Path | None) -> dict[str, Repair] | None:
@@ -228,22 +152,8 @@ def _load_oracle(path: Path | None) -> dict[str, Repair] | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Repair])
     except (OSError, msgspec.DecodeError) as error:
-        _fail(InvalidInput(f"{path}: expected known repairs by case as JSON, saw: {error}"))
+        fail_input(InvalidInput(f"{path}: expected known repairs by case as JSON, saw: {error}"))
 
 
 def _all_leaves(manifests: Manifests) -> dict[str, str]:
     return {f"{ref}.{path}": text for ref, manifest in manifests.items() for path, text in leaves(manifest).items()}
-
-
-def _print_json(value: msgspec.Struct) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
-    sys.stdout.flush()
-
-
-def _complain(error: InvalidInput) -> None:
-    Console(stderr=True).print(error.message, style="red", markup=False, highlight=False, soft_wrap=True)
-
-
-def _fail(error: InvalidInput) -> NoReturn:
-    _complain(error)
-    raise typer.Exit(EXIT_BAD_INPUT)

@@ -21,7 +21,8 @@ class Incident(msgspec.Struct):
     """The data of a run. Empty until the state that finds it out has been left.
 
     `decisions` are those that the run went by, in order; `decided` counts those of the pull request that belong to
-    earlier rounds. `wishes` are the values that reviewers asked for, by path.
+    earlier rounds. `proof` is what was checked on the patched manifests, `blast` whom the repair touches, `tests` the
+    checks that come with it, path to text. `wishes` are the values that reviewers asked for, by path.
     """
 
     ticket_id: str = ""
@@ -41,6 +42,9 @@ class Incident(msgspec.Struct):
     confidence: float = 0.0
     changes: tuple[Change, ...] = ()
     reason: str = ""
+    proof: tuple[str, ...] = ()
+    blast: str = ""
+    tests: dict[str, str] = {}
     checks: tuple[str, ...] = ()
     decisions: tuple[Decision, ...] = ()
     decided: int = 0

@@ -11,9 +11,10 @@ import msgspec
 
 from holdfast import Conflict, ErrorSeverity, ErrorType, Rejected, RunContext, WorkflowError
 from holdfast_sre.diagnosis.diagnose import Diagnosis, diagnose
-from holdfast_sre.diagnosis.findings import Change, Finding
+from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.snapshot import Manifest, Ref
+from holdfast_sre.files import in_thread
 from holdfast_sre.flow.incident import Incident
 from holdfast_sre.flow.world import World
 from holdfast_sre.ports import (
@@ -27,8 +28,10 @@ from holdfast_sre.ports import (
     Verdict,
 )
 from holdfast_sre.repair.changelog import last_good
-from holdfast_sre.repair.manifests import apply
+from holdfast_sre.repair.layouts import changed_files
 from holdfast_sre.repair.propose import Proposal, propose
+from holdfast_sre.repair.renderers import Programs
+from holdfast_sre.repair.wishes import as_wished
 
 SAID_CHARS_MAX = 4_000
 """How much of what a reviewer said is kept."""
@@ -49,6 +52,7 @@ class Repair:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._programs = Programs()
 
     # -- the patch ----------------------------------------------------------------------------------------------
 
@@ -57,7 +61,8 @@ class Repair:
         proposal: Proposal = await ctx.step("propose", self._propose, incident)
         if proposal.action == "escalate":
             raise WorkflowError(proposal.reason, error_type=ErrorType.PERMANENT, severity=ErrorSeverity.HIGH)
-        incident.changes = tuple(_as_wished(change, incident.wishes) for change in proposal.changes)
+        incident.changes = proposal.changes
+        incident.proof, incident.blast, incident.tests = proposal.proof, proposal.blast.told, dict(proposal.tests)
         incident.reason = proposal.reason + _answers(incident.wishes, {change.path for change in proposal.changes})
 
     async def code_validation(self, ctx: RunContext) -> None:
@@ -71,6 +76,7 @@ class Repair:
             f"the deployment of the merged revision is synced and healthy ({rule.proof})",
             f"{cause.rule} does not hold on {cause.object} any more",
             "no rule finds anything that did not hold before",
+            *(f"in the manifests' own CI: {path}" for path in ctx.data.tests),
         )
 
     async def pr_creation(self, ctx: RunContext) -> None:
@@ -149,7 +155,8 @@ class Repair:
         snapshot = await self._world.cluster.capture(incident.namespace)
         assert incident.cause is not None
         diagnosis = Diagnosis((incident.cause,), (), (), ())
-        return propose(snapshot, diagnosis, last_good=await self._last_good(incident))
+        proposal = propose(snapshot, diagnosis, last_good=await self._last_good(incident))
+        return as_wished(proposal, incident.wishes, snapshot)
 
     async def _last_good(self, incident: Incident) -> Mapping[Ref, Manifest] | None:
         """The manifests before the edit that is blamed, else those that were given as known to work."""
@@ -160,7 +167,10 @@ class Repair:
     async def _patched(self, incident: Incident) -> dict[str, str | None]:
         head = await self._world.repository.head(self._world.base_branch)
         files = await self._world.repository.files(head)
-        return apply(files, incident.changes, namespace=incident.namespace)
+        changed = await in_thread(
+            changed_files, files, incident.changes, namespace=incident.namespace, renderer=self._programs
+        )
+        return {**changed, **incident.tests}
 
     async def _commit(self, incident: Incident, branch: str, *, key: str) -> str:
         assert incident.cause is not None
@@ -183,7 +193,7 @@ class Repair:
             branch=branch,
             base=self._world.base_branch,
             title=f"{incident.ticket_id}: {incident.title}",
-            body="\n".join([incident.reason, "", "After deployment:", *(f"- {check}" for check in incident.checks)]),
+            body=_body(incident),
         )
         pull = await self._world.reviews.offer(request, key=key)
         return Offer(pull.number, branch, pull.diff.text, pull.diff.digest, pull.round)
@@ -255,6 +265,13 @@ class Repair:
         await self._finish(incident.ticket_id, "escalated", text, key=key)
 
 
+def _body(incident: Incident) -> str:
+    """The pull request's text: the reason, whom it touches, what was proven and what will be."""
+    lines = [incident.reason, "", f"Blast radius: {incident.blast}", "", "Proven on the patched manifests:"]
+    lines += [*(f"- {proof}" for proof in incident.proof), "", "After deployment:"]
+    return "\n".join([*lines, *(f"- {check}" for check in incident.checks)])
+
+
 def _identity(finding: Finding) -> tuple[str, Ref]:
     return finding.rule, finding.object
 
@@ -294,8 +311,3 @@ def _answers(wishes: Mapping[str, str], paths: Collection[str]) -> str:
     return (f". As reviewers asked: {', '.join(taken)}" if taken else "") + (
         f". Asked for, but no part of this repair: {', '.join(other)}" if other else ""
     )
-
-
-def _as_wished(change: Change, wished: Mapping[str, str]) -> Change:
-    """A change with the reviewer's value, where one was named for its very path."""
-    return msgspec.structs.replace(change, after=wished[change.path]) if change.path in wished else change

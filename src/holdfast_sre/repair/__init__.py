@@ -1,3 +1,5 @@
-"""From a cause to a patch that changes nothing else: `propose` decides, `manifests` and the `yaml_*` modules write the
-leaves into the files, `changelog` asks history who changed what, `rollout` says who recovers.
+"""From a cause to a patch that changes nothing else. `propose` decides: values from the last known good, `revisions` or
+`siblings`, within `policy`, without `drift`, held to the `schema`. `history` and `changelog` ask who changed what,
+`blast_radius` says whom it touches, `regression_test` keeps it mended. `manifests` and the `yaml_*` modules write into
+files, `layouts` finds the place where a program builds them, `offer` puts it together; `rollout` says who recovers.
 """

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from holdfast import InvalidInput
+from holdfast_sre.evidence.manifest_files import BROKEN_YAML
 from holdfast_sre.evidence.snapshot import Ref
 
 # Tables whose keys are free, so that a dot in a path below them belongs to the key.
@@ -55,13 +56,20 @@ def object_nodes(text: str, *, source: str) -> list[ObjectNode]:
     return found
 
 
+def document_nodes(text: str, *, source: str) -> list[Node]:
+    """The documents of a text as nodes, whatever they hold. Raises InvalidInput, with the line, for no YAML."""
+    return _documents(text, source)
+
+
 def _documents(text: str, source: str) -> list[Node]:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.composer.warn_double_anchors = False  # the later one counts, as YAML has it; nobody is there to be warned
     try:
-        return list(YAML(typ="rt", pure=True).compose_all(text))
+        return list(yaml.compose_all(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise InvalidInput(f"{source}, line {line}: expected YAML, found {error.problem}", source=source) from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except BROKEN_YAML as error:
         raise InvalidInput(f"{source}: expected YAML, found {str(error)[:200]}", source=source) from error
 
 

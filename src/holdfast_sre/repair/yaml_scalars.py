@@ -53,6 +53,16 @@ def rendered(path: str, text: str, *, old: str | None = None) -> str:
     return quoted(text, quote=quote)
 
 
+def value_as_written(path: str, text: str) -> str | int | float | bool:
+    """What a reader of YAML sees in the leaf `path` after `rendered` wrote it as a new one."""
+    literal = None if is_text_field(path) else _literal(text)
+    if literal is None:
+        return text
+    if literal in ("true", "false"):
+        return literal == "true"
+    return float(literal) if "." in literal else int(literal)
+
+
 def _literal(text: str) -> str | None:
     if text in _BOOLEAN:
         return _BOOLEAN[text]

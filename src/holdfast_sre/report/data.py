@@ -50,13 +50,18 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """The repair: where it was offered, its diff with the hash that an approval names, and the checks it passed."""
+    """The repair: where it was offered, its diff with the hash that an approval names, and the checks it passed.
+
+    `blast` says whom it touches, `proof` what was checked before it was offered.
+    """
 
     diff: str
     diff_hash: str
     where: str = ""
     reason: str = ""
     checks: tuple[str, ...] = ()
+    blast: str = ""
+    proof: tuple[str, ...] = ()
 
 
 class Said(msgspec.Struct, frozen=True):

@@ -180,6 +180,11 @@ def _change(report: RunReport) -> Html | None:
     parts.append(
         tag("p", "sha256 of this diff, which the approval names: ", tag("code", change.diff_hash), class_="quiet")
     )
+    if change.blast:
+        parts.append(tag("p", tag("b", "Blast radius: "), change.blast))
+    if change.proof:
+        parts.append(tag("p", "Proven before it was offered:", class_="quiet"))
+        parts.append(tag("ul", *(tag("li", proof) for proof in change.proof), class_="checks"))
     if change.checks:
         parts.append(tag("ul", *(tag("li", check) for check in change.checks), class_="checks"))
     return join(parts)

@@ -11,6 +11,7 @@ from holdfast import RunHandle, Workflow, to_svg
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.flow.chart import VERDICTS
 from holdfast_sre.flow.incident import Incident
+from holdfast_sre.repair.secret_values import hidden_values
 from holdfast_sre.report import data as told
 
 TRANSITION = "transition"
@@ -253,7 +254,10 @@ def _origin(incident: Incident) -> told.Origin | None:
     if incident.culprit is None:
         return None
     commit = incident.culprit.commit
-    changes = tuple(f"{each.object} {each.path}: {each.before} -> {each.after}" for each in incident.culprit.changes)
+    hidden = hidden_values(incident.culprit.changes)
+    changes = tuple(
+        hidden.masked(f"{each.object} {each.path}: {each.before} -> {each.after}") for each in incident.culprit.changes
+    )
     return told.Origin(commit.revision, commit.author, commit.at_s, commit.subject, changes)
 
 
@@ -261,7 +265,15 @@ def _change(incident: Incident) -> told.Change | None:
     if not incident.diff:
         return None
     where = f"pull request #{incident.pull} from {incident.branch}"
-    return told.Change(incident.diff, incident.diff_hash, where, incident.reason, incident.checks)
+    return told.Change(
+        diff=hidden_values(incident.changes).masked(incident.diff),
+        diff_hash=incident.diff_hash,
+        where=where,
+        reason=incident.reason,
+        checks=incident.checks,
+        blast=incident.blast,
+        proof=incident.proof,
+    )
 
 
 def _said(lines: Sequence[Line], incident: Incident) -> Iterable[told.Said]:

@@ -1,0 +1,148 @@
+"""The manifests that somebody names on the command line: a folder of YAML files, and its history if git keeps it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from holdfast import InvalidInput, Rejected, Unavailable
+from holdfast_sre.diagnosis.findings import Finding
+from holdfast_sre.evidence.manifest_files import FILE_BYTES_MAX, FILES_MAX
+from holdfast_sre.evidence.manifest_shapes import shape_fault
+from holdfast_sre.evidence.snapshot import Manifest, Ref
+from holdfast_sre.files import read_text
+from holdfast_sre.local.git import Git, Identity
+from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.ports import Commit, Revision
+from holdfast_sre.repair.changelog import COMMITS_MAX, HistoryPort
+from holdfast_sre.repair.history import LookBack, look_back
+from holdfast_sre.repair.layouts import Renderer, declared_in, roots_of
+
+_READER = Identity("holdfast-sre", "holdfast-sre@localhost")
+"""Git wants to know who asks; nothing is written in this name."""
+
+
+_NO_REVISION = Revision("")
+COMMITS_BUILT_MAX = 15
+"""How many commits are looked at where each has to be built twice."""
+
+
+@dataclass
+class GivenManifests:
+    """The files below `folder` (path to text); `repository` is None where git does not keep them."""
+
+    folder: Path
+    files: Mapping[str, str]
+    renderer: Renderer
+    repository: HistoryPort | None = None
+    revision: Revision = _NO_REVISION
+    faults: list[str] = field(default_factory=list)
+
+    def declared(self, namespace: str) -> dict[Ref, Manifest]:
+        """What they declare in a namespace, without objects of another shape than the API's; `faults` names those."""
+        found = {}
+        try:
+            declared = declared_in(self.files, namespace, self.renderer)
+        except (Rejected, Unavailable) as error:
+            raise InvalidInput(f"{self.folder}: expected manifests, saw: {error.message}") from error
+        for ref, manifest in declared.items():
+            fault = shape_fault(ref, manifest)
+            if fault:
+                self.faults.append(fault)
+            else:
+                found[ref] = manifest
+        return found
+
+    def look_back(self, finding: Finding, *, namespace: str, healthy_at_s: float | None) -> LookBack | None:
+        """What history knows about a finding; None without a history."""
+        if self.repository is None or not finding.blames:
+            return None
+        is_built = bool(roots_of(self.files))
+        work = look_back(
+            self.repository,
+            self.revision,
+            finding,
+            namespace=namespace,
+            healthy_at_s=healthy_at_s,
+            commits_max=COMMITS_BUILT_MAX if is_built else COMMITS_MAX,
+            declare=self._built if is_built else None,
+        )
+        return asyncio.run(work)
+
+    def _built(self, files: Mapping[str, str], namespace: str) -> dict[Ref, Manifest]:
+        return declared_in(files, namespace, self.renderer)
+
+
+def open_manifests(path: Path, renderer: Renderer) -> GivenManifests:
+    """The manifests at a path: what its git repository has committed, or the files of a folder.
+
+    Raises InvalidInput where there are none.
+    """
+    if not path.is_dir():
+        raise InvalidInput(f"{path}: expected a folder or a git repository of manifests, saw none", path=str(path))
+    root = _root_of(path)
+    if root is None:
+        return GivenManifests(path, _files_below(path), renderer)
+    prefix = path.resolve().relative_to(root.resolve()).as_posix()
+    repository = Below(GitRepository(root, identity=_READER), "" if prefix == "." else f"{prefix}/")
+    revision, files = asyncio.run(_head(root, repository))
+    if not files:
+        raise InvalidInput(f"{path}: expected committed manifests (.yaml, .yml), saw none at {revision[:10]}")
+    return GivenManifests(path, files, renderer, repository, revision)
+
+
+def _root_of(path: Path) -> Path | None:
+    if (path / "HEAD").is_file() and (path / "objects").is_dir():
+        return path  # a bare repository
+    here = path.resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+
+
+async def _head(root: Path, repository: HistoryPort) -> tuple[Revision, dict[str, str]]:
+    revision = Revision(await Git(root, identity=_READER).text("rev-parse", "--verify", "HEAD^{commit}"))
+    return revision, await repository.files(revision)
+
+
+def _files_below(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    wanted = [path for path in paths if path.suffix in (".yaml", ".yml", ".tpl", ".json")][:FILES_MAX]
+    files = {path.relative_to(folder).as_posix(): read_text(path, bytes_max=FILE_BYTES_MAX) for path in wanted}
+    if not files:
+        raise InvalidInput(f"{folder}: expected manifests in .yaml files, saw none", path=str(folder))
+    return files
+
+
+class Below:
+    """A repository of which only one folder is looked at; paths are as seen from there."""
+
+    def __init__(self, repository: HistoryPort, prefix: str) -> None:
+        self._repository = repository
+        self._prefix = prefix
+
+    async def files(self, revision: Revision) -> dict[str, str]:
+        """The YAML files below the folder."""
+        files = await self._repository.files(revision)
+        return {self._inside(path): text for path, text in files.items() if path.startswith(self._prefix)}
+
+    async def history(
+        self, revision: Revision, *, paths: tuple[str, ...] = (), commits_max: int = 50
+    ) -> tuple[Commit, ...]:
+        """The commits that touched the folder."""
+        wanted = tuple(self._prefix + path for path in paths) or ((self._prefix.rstrip("/"),) if self._prefix else ())
+        found = await self._repository.history(revision, paths=wanted, commits_max=commits_max)
+        return tuple(
+            Commit(
+                commit.revision,
+                commit.parents,
+                commit.author,
+                commit.at_s,
+                commit.subject,
+                tuple(self._inside(path) for path in commit.paths if path.startswith(self._prefix)),
+            )
+            for commit in found
+        )
+
+    def _inside(self, path: str) -> str:
+        return path.removeprefix(self._prefix)
