@@ -2,6 +2,7 @@
 
     tool_cache.json   {"GetResources:{...}": "text of kubectl get", "DescribeResource:{...}": "...", ...}
     alert.json        anomalies of metrics, or failed requests (optional)
+    metrics.csv       metrics over time (optional)
     metadata.json or incident.json   namespace and one-line query
 
 Labels that such a folder may hold are not read here. The vocabulary of the labels is in `opsbench_labels`.
@@ -22,6 +23,7 @@ from holdfast_sre.evidence.kubectl_objects import endpoints, named, parse_descri
 from holdfast_sre.evidence.kubectl_text import described_events, listed_events, table
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.manifest_shapes import shape_fault
+from holdfast_sre.evidence.opsbench_metrics import read_measures
 from holdfast_sre.evidence.opsbench_signals import failures_in, lines_in, signals_in
 from holdfast_sre.evidence.snapshot import Event, LogLine, Manifest, NodeAgent, Probe, Ref, Snapshot
 
@@ -98,6 +100,12 @@ def read_incident(folder: Path) -> Incident:
         if name in _READERS:
             _READERS[name](parts, arguments, value)
     alerts = _read_optional(folder / "alert.json") or cache.get("GetAlerts:{}") or {}
+    nodes = frozenset(ref.name for ref in parts.live if ref.kind == "Node")
+    try:
+        measures = read_measures(folder, alerts, nodes)
+    except InvalidInput as error:
+        measures = ()
+        parts.missing.append(error.message)
     missing = parts.missing + [f"kubectl get {kind}" for kind in _EXPECTED if kind not in parts.seen]
     if not parts.declared:
         missing.append("manifests of the applications")
@@ -111,6 +119,7 @@ def read_incident(folder: Path) -> Incident:
         probes=tuple(parts.probes),
         agents=tuple(parts.agents),
         signals=tuple(signals_in(alerts)),
+        measures=measures,
         failures=tuple(failures_in(alerts)),
         calls=parts.calls,
         missing=tuple(missing),

@@ -1,6 +1,6 @@
 """A snapshot as one JSON file, in the shapes of the Kubernetes API: the neutral form of an incident.
 
-    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, failures, calls
+    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, measures, failures, calls
     incident/tickets/         who asked for help
     incident/manifests.git    the repository of manifests, with its history
 
@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from holdfast import InvalidInput
-from holdfast_sre.evidence.snapshot import Event, Failure, LogLine, Manifest, NodeAgent, Probe, Ref, Signal, Snapshot
+from holdfast_sre.evidence.snapshot import Event, Failure, LogLine, Manifest, Measure, NodeAgent, Probe, Ref, Signal, Snapshot
 from holdfast_sre.files import read_text, replace_text
 
 CLUSTER_FILE = "cluster.json"
@@ -36,6 +36,7 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
     probes: tuple[Probe, ...] = ()
     agents: tuple[NodeAgent, ...] = ()
     signals: tuple[Signal, ...] = ()
+    measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: dict[str, tuple[str, ...]] = {}
     missing: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ def load(folder: Path, declared: Mapping[Ref, Manifest]) -> Snapshot:
         probes=recording.probes,
         agents=recording.agents,
         signals=recording.signals,
+        measures=recording.measures,
         failures=recording.failures,
         calls=recording.calls,
         missing=recording.missing,
@@ -85,6 +87,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         probes=snapshot.probes,
         agents=snapshot.agents,
         signals=snapshot.signals,
+        measures=snapshot.measures,
         failures=snapshot.failures,
         calls=dict(snapshot.calls),
         missing=snapshot.missing,

@@ -97,6 +97,25 @@ class Signal(msgspec.Struct, frozen=True):
         return self.current / self.normal if self.normal else float("inf")
 
 
+MeasureKind = Literal[
+    "latency_ms", "requests", "successes", "packets_in", "packets_out", "cpu", "throttled_s", "retransmissions"
+]
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """A metric of a service or node, deviant or not: before the incident and during it, a latency its median, else the mean.
+
+    `successes` is a share of 1, `requests`, `packets_in`, `packets_out` and `retransmissions` are per second, `cpu` is in
+    cores. `percentile` tells of which a latency is; 0 for everything else.
+    """
+
+    subject: Ref
+    kind: MeasureKind
+    normal: float
+    current: float
+    percentile: int = 0
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Requests from outside that failed: the URL's path, the service it is meant for, the HTTP status, how often."""
 
@@ -120,6 +139,7 @@ class Snapshot:
     probes: tuple[Probe, ...] = ()
     agents: tuple[NodeAgent, ...] = ()
     signals: tuple[Signal, ...] = ()
+    measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -158,14 +178,38 @@ class Snapshot:
         while True:
             owners = dig(self.live.get(ref, {}), "metadata.ownerReferences") or ()
             above = next((Ref(owner["kind"], owner["name"]) for owner in owners), None)
+            if above is None and ref not in self.live:
+                above = self._namesake(ref)
             if above is None or above in seen:
                 return ref
             seen.add(above)
             ref = above
 
+    def _namesake(self, ref: Ref) -> Ref | None:
+        """The workload that an object which was not recorded is named after: `till` of `till-5d8f` and `till-5d8f-x2x`."""
+        name = ref.name
+        for _ in range({"ReplicaSet": 1, "Pod": 2}.get(ref.kind, 0)):
+            name = name.rpartition("-")[0]
+            for kind in WORKLOAD_KINDS:
+                named = Ref(kind, name)
+                if named in self.live or named in self.declared:
+                    return named
+        return None
+
     def signals_of(self, kind: SignalKind) -> list[Signal]:
         """Deviations of one kind."""
         return [signal for signal in self.signals if signal.kind == kind]
+
+    @cached_property
+    def _measures_by_kind(self) -> dict[MeasureKind, list[Measure]]:
+        found: dict[MeasureKind, list[Measure]] = {}
+        for measure in self.measures:
+            found.setdefault(measure.kind, []).append(measure)
+        return found
+
+    def measures_of(self, kind: MeasureKind) -> list[Measure]:
+        """Metrics of one kind."""
+        return self._measures_by_kind.get(kind, [])
 
     @cached_property
     def _pods_by_owner(self) -> dict[Ref, list[Ref]]:
@@ -193,8 +237,9 @@ class Snapshot:
     @cached_property
     def _events_by_owner(self) -> dict[Ref, list[Event]]:
         found: dict[Ref, list[Event]] = {}
+        recorded = {ref.kind for ref in self.live}
         for about, events in self._events_by_object.items():
-            if about in self.live:
+            if about in self.live or about.kind not in recorded:
                 found.setdefault(self.owner_of(about), []).extend(events)
         return found
 
