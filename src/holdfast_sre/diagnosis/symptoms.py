@@ -83,6 +83,15 @@ def events_by_reason(snapshot: Snapshot, workload: Ref, *reasons: str) -> list[E
     return sorted(found, key=lambda event: float("inf") if event.age_s is None else event.age_s)
 
 
+def unplaced(snapshot: Snapshot) -> Iterator[tuple[Ref, Ref, str]]:
+    """Workloads with a pod that waits for a node, the pod, and the scheduler's latest message about it."""
+    for workload in snapshot.workloads:
+        pods = {ref for ref, _ in pending_pods(snapshot, workload)}
+        told = [event for event in events_by_reason(snapshot, workload, "FailedScheduling") if event.about in pods]
+        if told:
+            yield workload, told[0].about, told[0].message
+
+
 def is_recent(event: Event) -> bool:
     """Whether an event was seen in the last RECENT_S seconds; one of unknown age counts."""
     return event.age_s is None or event.age_s <= RECENT_S
