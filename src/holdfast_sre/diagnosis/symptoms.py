@@ -113,6 +113,11 @@ def unreached(snapshot: Snapshot, service: str) -> bool:
     return any(probe.service == service and not probe.reached for probe in snapshot.probes)
 
 
+def was_tried(snapshot: Snapshot, service: str) -> bool:
+    """Whether a connection to the service was tried at all."""
+    return any(probe.service == service for probe in snapshot.probes)
+
+
 def nearest(name: str, candidates: list[str], *, at_least: float = 0.75) -> str | None:
     """The one candidate that looks most like a misspelt name; None where none or several do."""
     scored = sorted(((SequenceMatcher(None, name, other).ratio(), other) for other in candidates), reverse=True)
