@@ -14,9 +14,16 @@ from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Ru
 from holdfast_sre.diagnosis.symptoms import is_short, restarts
 from holdfast_sre.evidence.snapshot import LogLine, Ref, Snapshot, containers_of, dig
 
-_DENIED = re.compile(r"Access denied for user|password authentication failed|WRONGPASS|Authentication failed")
+_DENIED = re.compile(
+    r"Access denied for user|password authentication failed|role \S+ does not exist|WRONGPASS|NOAUTH|Authentication failed",
+    re.IGNORECASE,
+)
 _REFUSED = re.compile(r"Communications link failure|Connection refused|could not connect to server|ECONNREFUSED")
-_FULL = re.compile(r"Too many connections|too many clients|max number of clients reached|remaining connection slots")
+_FULL = re.compile(
+    r"Too many connections|too many clients|max number of clients reached|remaining connection slots|"
+    r"max_user_connections|max_connections|connection limit exceeded",
+    re.IGNORECASE,
+)
 _READ_ONLY = re.compile(
     r"--(?:super-)?read-only option|read-only transaction|READONLY You can't write|is in read.?only mode", re.IGNORECASE
 )
@@ -85,6 +92,7 @@ def _find_credentials(snapshot: Snapshot) -> Iterator[Finding]:
             if password is None:
                 continue
             usual = _others_value(snapshot, ref, secret, _PASSWORD, _HOST, _USER)
+            usual = usual or _others_value(snapshot, ref, secret, _PASSWORD, _HOST) if not lines else usual
             if usual == password[1] or not (lines or usual):
                 continue
             seen = (

@@ -25,7 +25,7 @@ _WRONG_PROTOCOL = (
 HASTY_S = 5
 """A liveness probe that may kill within so many seconds of the start gives an ordinary program no time to listen."""
 
-Probe = Literal["liveness", "readiness"]
+Probe = Literal["liveness", "readiness", "startup"]
 Fault = Literal["port", "protocol", "timing"]
 
 
@@ -42,8 +42,8 @@ class _Failing(msgspec.Struct, frozen=True):
 
     @property
     def other(self) -> Manifest:
-        sibling = "readiness" if self.probe == "liveness" else "liveness"
-        return dict(self.container.get(f"{sibling}Probe") or {})
+        names = [name for name in ("readiness", "liveness", "startup") if name != self.probe]
+        return next((dict(body) for name in names if (body := self.container.get(f"{name}Probe"))), {})
 
     @property
     def path(self) -> str:
@@ -72,7 +72,7 @@ def _failing(snapshot: Snapshot, probe: Probe) -> Iterator[_Failing]:
 def _harm(snapshot: Snapshot, workload: Ref, container: str, probe: Probe) -> Evidence | None:
     for ref, pod in snapshot.pods_of(workload):
         count = restarts(pod, container)
-        if probe == "liveness" and count:
+        if probe != "readiness" and count:
             return quote(ref, f"container {container} restarted {count} times")
         if probe == "readiness" and is_short(snapshot, workload):
             for status in statuses(pod):
@@ -106,14 +106,25 @@ def _fault(found: _Failing) -> Fault | None:
         return "port"
     if _handler(found.other) not in (None, handler) and found.other and not _is_hasty(found.body):
         return "protocol"
-    return "timing" if found.probe == "liveness" and _is_hasty(found.body) else None
+    is_impatient = _is_hasty(found.body) or _patience_s(found.body) < _patience_s({})
+    return "timing" if found.probe == "liveness" and is_impatient else None
 
 
 def _is_hasty(probe: Manifest) -> bool:
     """Whether the first kill may come sooner than HASTY_S seconds after the start."""
-    delay = int(probe.get("initialDelaySeconds") or 0)
-    period, timeout = int(probe.get("periodSeconds") or 10), int(probe.get("timeoutSeconds") or 1)
-    return delay + period * (int(probe.get("failureThreshold") or 3) - 1) + timeout < HASTY_S
+    return _patience_s(probe) < HASTY_S
+
+
+def _patience_s(probe: Manifest) -> int:
+    """Seconds after the start in which a probe may fail all the time before it does harm; a default where none is set."""
+    delay = _seconds(probe, "initialDelaySeconds", 0)
+    period, timeout = _seconds(probe, "periodSeconds", 10), _seconds(probe, "timeoutSeconds", 1)
+    return delay + period * (_seconds(probe, "failureThreshold", 3) - 1) + timeout
+
+
+def _seconds(probe: Manifest, key: str, default: int) -> int:
+    value = probe.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
 
 
 def _blames(found: _Failing, fault: Fault) -> tuple[Field, ...]:
@@ -151,7 +162,9 @@ def _find(snapshot: Snapshot, probe: Probe, fault: Fault) -> Iterator[Finding]:
             ports = [entry.get("containerPort") for entry in found.container.get("ports") or ()]
             evidence = (*found.evidence, quote(found.workload, f"{probe}Probe: {written}; container ports: {ports}"))
             rule = f"{probe}-probe-{fault}"
-            yield Finding(rule, found.workload, 0.95, evidence, _blames(found, fault), _remedy(found, fault))
+            is_sure = fault != "timing" or _is_hasty(found.body)
+            confidence = 0.95 if is_sure else 0.7
+            yield Finding(rule, found.workload, confidence, evidence, _blames(found, fault), _remedy(found, fault))
 
 
 _HOLDS: dict[Fault, str] = {
@@ -162,7 +175,7 @@ _HOLDS: dict[Fault, str] = {
 
 
 def _rule(probe: Probe, fault: Fault) -> Rule:
-    harm = "the container is restarted" if probe == "liveness" else "the container runs and is not ready"
+    harm = "the container runs and is not ready" if probe == "readiness" else "the container is restarted"
     return Rule(
         id=f"{probe}-probe-{fault}",
         title=f"The {probe} probe {_HOLDS[fault]}",
@@ -180,4 +193,6 @@ RULES = (
     _rule("liveness", "timing"),
     _rule("readiness", "port"),
     _rule("readiness", "protocol"),
+    _rule("startup", "port"),
+    _rule("startup", "protocol"),
 )

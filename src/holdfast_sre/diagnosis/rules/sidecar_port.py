@@ -23,7 +23,8 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
             str(port.get("containerPort")) for item in containers_of(manifest) for port in item.get("ports") or ()
         }
         for key, value in (dig(manifest, _ANNOTATIONS) or {}).items():
-            taken = opened & set(_PORT_SETTING.findall(str(value)))
+            told = set(_PORT_SETTING.findall(str(value))) | ({str(value).strip()} if "port" in key.lower() else set())
+            taken = opened & told
             lines = [line for line in snapshot.logs_of(workload.name) if _IN_USE.search(line.text)]
             if not taken or not (lines or is_short(snapshot, workload)):
                 continue
