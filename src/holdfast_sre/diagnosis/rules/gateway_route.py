@@ -85,7 +85,9 @@ def _settings(snapshot: Snapshot, config: Ref) -> dict[str, str]:
         for container in containers_of(manifest):
             sources = [dig(source, "configMapRef.name") for source in container.get("envFrom") or ()]
             if is_mounted or config.name in sources:
-                found |= {str(item["name"]): str(item["value"]) for item in container.get("env") or () if "value" in item}
+                found |= {
+                    str(item["name"]): str(item["value"]) for item in container.get("env") or () if "value" in item
+                }
     return found
 
 
@@ -130,7 +132,9 @@ def _failing(snapshot: Snapshot, routes: list[Route], services: set[str]) -> Ite
         own = [route for route in routes if route.host == failure.service]
         if taken is None and (own or failure.status == 404):
             told = ", ".join(path for route in own for path in route.paths) or "none"
-            yield Fault(failure.service, f"no route takes {failure.url}; those to the service take {told}", 0.9, failure)
+            yield Fault(
+                failure.service, f"no route takes {failure.url}; those to the service take {told}", 0.9, failure
+            )
         elif taken is not None and taken.host != failure.service and _fits_better(taken, own, failure):
             why = f"route {taken.id} takes {failure.url} and leads to {taken.uri}"
             yield Fault(failure.service, why, 0.9, failure)
@@ -148,7 +152,9 @@ def _unserved(snapshot: Snapshot, routes: list[Route], services: set[str]) -> It
             continue
         ports = {item.get("port") for item in dig(snapshot.manifest(Ref("Service", route.host)), "spec.ports") or ()}
         if ports and route.port not in ports:
-            yield Fault(route.host, f"route {route.id} leads to port {route.port}; the service offers {sorted(ports)}", 0.9)
+            yield Fault(
+                route.host, f"route {route.id} leads to port {route.port}; the service offers {sorted(ports)}", 0.9
+            )
 
 
 def _shadowed(routes: list[Route], services: set[str]) -> Iterator[Fault]:

@@ -22,7 +22,11 @@ def _killed(snapshot: Snapshot, workload: Ref) -> Iterator[tuple[str, Evidence, 
                 if dig(status, f"{state}.terminated.reason") == "OOMKilled":
                     yield status["name"], quote(ref, f"container {status['name']} {state}: OOMKilled"), 0.96
                 elif _is_killed_unexplained(snapshot, ref, dig(status, f"{state}.terminated")):
-                    yield status["name"], quote(ref, f"container {status['name']} {state}: killed, exit code {_KILLED}"), 0.6
+                    yield (
+                        status["name"],
+                        quote(ref, f"container {status['name']} {state}: killed, exit code {_KILLED}"),
+                        0.6,
+                    )
         for event in snapshot.events_of(ref):
             if event.reason == "FailedCreatePodSandBox" and "OOM-killed" in event.message:
                 container = _smallest_limit(pod)

@@ -38,9 +38,7 @@ def _retransmitting(snapshot: Snapshot, kind: str) -> Signal | None:
         if item.subject.kind == kind
     ]
     notable = [
-        signal
-        for signal in found
-        if signal.current >= RETRANSMISSIONS_MIN and signal.factor >= RETRANSMISSIONS_FACTOR
+        signal for signal in found if signal.current >= RETRANSMISSIONS_MIN and signal.factor >= RETRANSMISSIONS_FACTOR
     ]
     return max(notable, key=lambda signal: (signal.current, signal.subject), default=None)
 
