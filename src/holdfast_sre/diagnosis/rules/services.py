@@ -209,15 +209,37 @@ def _find_protocol(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding("service-protocol", ref, confidence, evidence, (Field(ref, path),), (remedy,))
 
 
+def _find_stranger(snapshot: Snapshot) -> Iterator[Finding]:
+    """Services that select the pods of another service, while the workload of their own name has no service."""
+    for ref, _, selector in _routes(snapshot):
+        own = next((item for item in snapshot.workloads if item.name == ref.name), None)
+        if own is None or _matches(selector, _labels(snapshot, own)) or not _is_ready(snapshot, own):
+            continue
+        taken = [item for item in snapshot.workloads if _matches(selector, _labels(snapshot, item))]
+        others = {
+            other.name for other, _, wanted in _routes(snapshot) if taken and _matches(wanted, _labels(snapshot, taken[0]))
+        }
+        orphaned = not any(_matches(wanted, _labels(snapshot, own)) for _, _, wanted in _routes(snapshot))
+        if taken and orphaned and others - {ref.name}:
+            labels = _labels(snapshot, own)
+            evidence = (
+                quote(ref, f"selects {', '.join(map(str, taken[:3]))} by {_text(selector)}"),
+                quote(own, f"is ready, no service selects it, and its pods have the labels {_text(labels)}"),
+                *_unreached(snapshot, ref),
+            )
+            remedy = _selector_remedy(ref, selector, labels)
+            yield Finding("service-selector", ref, 0.9, evidence, (Field(ref, "spec.selector"),), remedy)
+
+
 RULES = (
     Rule(
         id="service-selector",
-        title="The service's selector matches no pod",
-        holds="no endpoints, no workload's pods match the selector, and the workload that is meant is ready",
+        title="The service's selector does not match its pods",
+        holds="no endpoints or another service's, and the workload that is meant is ready and has no service",
         mending="put back the selector, or correct it to the labels of the pods",
         proof="the endpoints are the ready pods",
         repair="patch",
-        find=_find_selector,
+        find=lambda snapshot: (*_find_selector(snapshot), *_find_stranger(snapshot)),
     ),
     Rule(
         id="service-target-port",
