@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast_sre.evidence.snapshot import Ref, Snapshot
+from holdfast_sre.evidence.snapshot import Ref, SignalKind, Snapshot
 
 USE_FACTOR = 2.0
 THROTTLED_MIN_S = 0.2
 """Seconds per second that a container had to wait for its quota; less is the everyday business of a tight limit."""
 THROTTLED_FACTOR = 2.0
+
+
+_KINDS: tuple[SignalKind, ...] = ("cpu", "cpu_throttled")
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -31,11 +34,9 @@ class Load(msgspec.Struct, frozen=True):
 
 def loads(snapshot: Snapshot) -> list[Load]:
     """The services with a CPU measure or alert, by name."""
-    names = {
-        item.subject.name
-        for item in (*snapshot.signals_of("cpu"), *snapshot.signals_of("cpu_throttled"), *snapshot.measures_of("cpu"))
-        if item.subject.kind == "Service"
-    }
+    subjects = {signal.subject for kind in _KINDS for signal in snapshot.signals_of(kind)}
+    subjects |= {measure.subject for measure in snapshot.measures_of("cpu")}
+    names = {subject.name for subject in subjects if subject.kind == "Service"}
     return [_load(snapshot, name) for name in sorted(names)]
 
 

@@ -65,18 +65,20 @@ def blamed(snapshot: Snapshot, workload: Ref, verdicts: Iterable[Verdict], messa
     """The constraint that keeps the pods from all nodes: as the nodes tell it where the message does not contradict,
     else as the message's counts do. None where neither tells.
     """
-    found = culprit(verdicts)
-    if found is not None and (not message or SIGNS[found] in message):
+    judged = list(verdicts)
+    found = culprit(judged)
+    if not message or (found is not None and SIGNS[found] in message):
         return found
-    return from_counts(message, pod_spec_of(snapshot.manifest(workload))) if message else found
+    is_settled = bool(judged) and found is None  # What is asked for now fits: the message is of what was asked before.
+    return None if is_settled else from_counts(message, pod_spec_of(snapshot.manifest(workload)))
 
 
 def culprit(verdicts: Iterable[Verdict]) -> Obstacle | None:
     """The constraint that excludes the last nodes, or None where some node would fit.
 
-    Nodes are sifted by selector, affinity, closure and size; the sieve that lets none through is the culprit. Where some
-    of the closed nodes are cordoned and others tainted, it is what closes most of them. Of the sizes one that no node
-    could ever give comes before one for which there is merely no room.
+    Nodes are sifted by selector, affinity, closure and size; the sieve that lets none through is the culprit. Where
+    some of the closed nodes are cordoned and others tainted, it is what closes most of them. Of the sizes one that no
+    node could ever give comes before one for which there is merely no room.
     """
     left = list(verdicts)
     wishes: tuple[Obstacle, ...] = ("node-selector", "node-affinity")
@@ -115,8 +117,8 @@ def reasons(message: str) -> dict[str, int]:
 def from_counts(message: str, spec: Manifest) -> Obstacle | None:
     """The constraint at fault by the message alone, None where it is none of ours.
 
-    The scheduler counts a node under the first filter that it fails: cordon, taint, selector, then room, then volumes and
-    other pods. So a node short of room passed what comes before, and a node that is tainted may be the one selected. One
+    The scheduler counts a node under the first filter that it fails: cordon, taint, selector, then room, then volumes
+    and other pods. So a node short of room passed what comes before, and a tainted node may be the one selected. One
     closed node beside others is taken for a control plane.
     """
     counts = reasons(message)

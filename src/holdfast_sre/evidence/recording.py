@@ -1,6 +1,7 @@
 """A snapshot as one JSON file, in the shapes of the Kubernetes API: the neutral form of an incident.
 
-    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, measures, failures, calls
+    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, measures, failures,
+                              calls
     incident/tickets/         who asked for help
     incident/manifests.git    the repository of manifests, with its history
 
@@ -16,7 +17,18 @@ from typing import Any
 import msgspec
 
 from holdfast import InvalidInput
-from holdfast_sre.evidence.snapshot import Event, Failure, LogLine, Manifest, Measure, NodeAgent, Probe, Ref, Signal, Snapshot
+from holdfast_sre.evidence.snapshot import (
+    Event,
+    Failure,
+    LogLine,
+    Manifest,
+    Measure,
+    NodeAgent,
+    Probe,
+    Ref,
+    Signal,
+    Snapshot,
+)
 from holdfast_sre.files import read_text, replace_text
 
 CLUSTER_FILE = "cluster.json"

@@ -103,10 +103,11 @@ MeasureKind = Literal[
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """A metric of a service or node, deviant or not: before the incident and during it, a latency its median, else the mean.
+    """A metric of a service or node, deviant or not, before the incident and during it: of a latency the median, else
+    the mean.
 
-    `successes` is a share of 1, `requests`, `packets_in`, `packets_out` and `retransmissions` are per second, `cpu` is in
-    cores. `percentile` tells of which a latency is; 0 for everything else.
+    `successes` is a share of 1; `requests`, `packets_in`, `packets_out` and `retransmissions` are per second, `cpu` is
+    in cores. `percentile` tells of which a latency is; 0 for everything else.
     """
 
     subject: Ref
@@ -186,7 +187,7 @@ class Snapshot:
             ref = above
 
     def _namesake(self, ref: Ref) -> Ref | None:
-        """The workload that an object which was not recorded is named after: `till` of `till-5d8f` and `till-5d8f-x2x`."""
+        """The workload that an unrecorded object is named after: `till` of `till-5d8f` and `till-5d8f-x2x`."""
         name = ref.name
         for _ in range({"ReplicaSet": 1, "Pod": 2}.get(ref.kind, 0)):
             name = name.rpartition("-")[0]
@@ -268,8 +269,12 @@ class Snapshot:
         selector = dig(self.manifest(Ref("Service", service)), "spec.selector") or {}
         found = []
         for workload in self.workloads:
-            labels = dig(self.manifest(workload), "spec.template.metadata.labels") or {}
-            is_selected = bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+            labelled = [dig(self.manifest(workload), "spec.template.metadata.labels")]
+            # Operators label pods of their own accord.
+            labelled += [dig(pod, "metadata.labels") for _, pod in self.pods_of(workload)]
+            is_selected = bool(selector) and any(
+                all((labels or {}).get(key) == value for key, value in selector.items()) for labels in labelled
+            )
             if is_selected or any(dig(pod, "status.podIP") in hosts for _, pod in self.pods_of(workload)):
                 found.append(workload)
         return found

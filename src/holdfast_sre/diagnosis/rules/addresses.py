@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from holdfast_sre.diagnosis.findings import Change, Field, Finding, Rule, quote
 from holdfast_sre.diagnosis.latency import callees
 from holdfast_sre.diagnosis.symptoms import unreached
-from holdfast_sre.evidence.snapshot import Ref, Snapshot, containers_of, dig
+from holdfast_sre.evidence.snapshot import Snapshot, containers_of, dig
 
-_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+]*://)?(?P<host>[a-z0-9][a-z0-9-]*)(?:\.[a-z0-9.-]+)?:(?P<port>[0-9]{1,5})(?:/.*)?")
+_ADDRESS = re.compile(
+    r"(?:[a-z][a-z0-9+]*://)?(?P<host>[a-z0-9][a-z0-9-]*)(?:\.[a-z0-9.-]+)?:(?P<port>[0-9]{1,5})(?:/.*)?"
+)
 AGREEING_MIN = 2
 
 

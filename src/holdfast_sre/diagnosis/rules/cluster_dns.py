@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from holdfast_sre.diagnosis.findings import Finding, Rule, quote, quote_line
+from holdfast_sre.diagnosis.findings import Finding, Rule, quote_line
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, pod_spec_of
 
 _UNRESOLVED = re.compile(

@@ -1,4 +1,4 @@
-"""Containers that end at once because of what they are told to run: no such program, a wrong argument, a variable missing."""
+"""Containers that end at once for what they are told to run: no such program, a wrong argument, a variable missing."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Kind = Literal["program", "argument", "variable", "platform"]
 _NOT_FOUND = (126, 127, 128)
 """Exit codes of a shell or runtime that cannot run the program."""
 _PROGRAM = re.compile(
-    r"executable file not found|no such file or directory.{0,40}(?:exec|unknown)|exec:? .{0,200}(?:no such file|not found)|"
-    r"command not found|stat .{0,200}: no such file",
+    r"executable file not found|no such file or directory.{0,40}(?:exec|unknown)|"
+    r"exec:? .{0,200}(?:no such file|not found)|command not found|stat .{0,200}: no such file",
     re.IGNORECASE,
 )
 _PLATFORM = re.compile(r"exec format error|cannot execute binary file", re.IGNORECASE)
 _ARGUMENT = re.compile(
-    r"unknown (?:shorthand )?flag|unrecognized (?:option|argument)|flag provided but not defined|invalid (?:option|argument)|"
-    r"unknown option|unexpected argument|unknown command",
+    r"unknown (?:shorthand )?flag|unrecognized (?:option|argument)|flag provided but not defined|"
+    r"invalid (?:option|argument)|unknown option|unexpected argument|unknown command",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(

@@ -42,7 +42,7 @@ RULES = (
     Rule(
         id="cpu-overload",
         title="The pods are starved of CPU",
-        holds="a service is throttled, uses more than twice the CPU for a request that it used before, or answers later",
+        holds="two of: a service is throttled, uses more than twice the CPU for a request, answers later than before",
         mending="find what burns the CPU (profile, recent change, load) before limits are raised",
         proof="no throttling, latencies back at their normal values",
         repair="escalate",

@@ -15,7 +15,8 @@ from holdfast_sre.diagnosis.symptoms import is_short, nearest, restarts
 from holdfast_sre.evidence.snapshot import LogLine, Ref, Snapshot, containers_of, dig
 
 _DENIED = re.compile(
-    r"Access denied for user|password authentication failed|role \S+ does not exist|WRONGPASS|NOAUTH|Authentication failed",
+    r"Access denied for user|password authentication failed|role \S+ does not exist|WRONGPASS|NOAUTH|"
+    r"Authentication failed",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(r"Communications link failure|Connection refused|could not connect to server|ECONNREFUSED")
@@ -176,14 +177,16 @@ def _find_host(snapshot: Snapshot) -> Iterator[Finding]:
                 _quoted(workload, lines, _REFUSED),
                 *((quote("settings", f"others of the same port name {meant}"),) if usual else ()),
             )
-            yield Finding("database-host", workload, 0.93 if lines else 0.75, evidence, (Field(ref, f"stringData.{host[0]}"),))
+            yield Finding(
+                "database-host", workload, 0.93 if lines else 0.75, evidence, (Field(ref, f"stringData.{host[0]}"),)
+            )
 
 
 RULES = (
     Rule(
         id="database-host",
         title="The database's host name in the settings leads to no service",
-        holds="a workload is short or restarts, and the host of its settings is no service, as its log or its peers tell",
+        holds="a workload is short or restarts, and the host of its settings is no service, as log or peers tell",
         mending="put back the host name",
         proof="the connection pool starts and the pod is ready",
         repair="patch",

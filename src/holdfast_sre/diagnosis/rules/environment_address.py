@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote
-from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, restarts
 from holdfast_sre.diagnosis.rules.addresses import AGREEING_MIN, expected_ports
+from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, restarts
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, containers_of, dig
 
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+]*://)?(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?):(?P<port>[0-9]{1,5})(?:/.*)?")

@@ -191,7 +191,7 @@ RULES = (
     Rule(
         id="gateway-route",
         title="The gateway sends a path to the wrong service",
-        holds="a route leads to another service or port than the one its id, its path or its failing requests are meant for",
+        holds="a route leads to another service or port than its id, its path or its failing requests are meant for",
         mending="put back the route; a route table without a last known good is for a person to mend",
         proof="requests to the path succeed",
         repair="escalate",

@@ -25,15 +25,15 @@ def _listed(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _of_ingress(ingress: Manifest) -> Iterator[Backend]:
-    entries = [(dig(ingress, "spec.defaultBackend"), "spec.defaultBackend")]
+    entries: list[tuple[Any, str]] = [(dig(ingress, "spec.defaultBackend"), "spec.defaultBackend")]
     for index, rule in enumerate(_listed(dig(ingress, "spec.rules"))):
         for number, path in enumerate(_listed(dig(rule, "http.paths"))):
             entries.append((path.get("backend"), f"spec.rules[{index}].http.paths[{number}].backend"))
-    for backend, path in entries:
+    for backend, place in entries:
         name = dig(backend, "service.name") or dig(backend, "serviceName")
         port = dig(backend, "service.port.number") or dig(backend, "service.port.name") or dig(backend, "servicePort")
         if name:
-            yield Backend(str(name), port if isinstance(port, int | str) else None, path)
+            yield Backend(str(name), port if isinstance(port, int | str) else None, place)
 
 
 def _of_route(route: Manifest) -> Iterator[Backend]:
@@ -56,7 +56,12 @@ def _of_virtual_service(service: Manifest) -> Iterator[Backend]:
                     yield Backend(host, port if isinstance(port, int) else None, path)
 
 
-_READERS = {"Ingress": _of_ingress, "HTTPRoute": _of_route, "GRPCRoute": _of_route, "VirtualService": _of_virtual_service}
+_READERS = {
+    "Ingress": _of_ingress,
+    "HTTPRoute": _of_route,
+    "GRPCRoute": _of_route,
+    "VirtualService": _of_virtual_service,
+}
 
 
 def _ways(snapshot: Snapshot) -> Iterator[tuple[Ref, Manifest, Backend]]:
@@ -117,7 +122,7 @@ RULES = (
     Rule(
         id="ingress-port",
         title="A way in leads to a port that its service does not offer",
-        holds="an ingress, HTTP route or virtual service names a port that is neither a number nor a name of the service's",
+        holds="an ingress, HTTP route or virtual service names a port that its service does not offer",
         mending="put back the port",
         proof="a request from outside is answered",
         repair="patch",

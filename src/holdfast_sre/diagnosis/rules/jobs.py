@@ -63,8 +63,8 @@ def _find_cron(snapshot: Snapshot, fault: str) -> Iterator[Finding]:
     for ref, cron in snapshot.of_kind("CronJob"):
         schedule, deadline = str(dig(cron, "spec.schedule") or ""), dig(cron, "spec.startingDeadlineSeconds")
         if fault == "schedule" and not is_schedule(schedule):
-            evidence = (quote(ref, f"schedule {schedule!r} is none"),)
-            yield Finding("cron-schedule", ref, 0.93, evidence, (Field(ref, "spec.schedule"),))
+            told = (quote(ref, f"schedule {schedule!r} is none"),)
+            yield Finding("cron-schedule", ref, 0.93, told, (Field(ref, "spec.schedule"),))
         if fault == "deadline" and isinstance(deadline, int) and deadline < 10 and _missed(snapshot, ref):
             evidence = (quote(ref, f"startingDeadlineSeconds {deadline}"), quote(ref, _missed(snapshot, ref)))
             yield Finding("cron-deadline", ref, 0.9, evidence, (Field(ref, "spec.startingDeadlineSeconds"),))
@@ -87,7 +87,7 @@ RULES = (
         id="job-failed",
         title="A job gave up",
         holds="the job's condition Failed is True, and no later job of the same cron job succeeded",
-        mending="read the log of its last pod; put back the last job that succeeded; whether to run it again is a decision",
+        mending="read the log of its last pod; put back the last job that succeeded; a new run is a decision",
         proof="a run succeeds",
         repair="escalate",
         find=_find_job,

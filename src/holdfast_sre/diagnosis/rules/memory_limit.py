@@ -9,7 +9,6 @@ from holdfast_sre.diagnosis.symptoms import container_path, declared_container, 
 from holdfast_sre.evidence.quantities import quantity
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 
-
 _KILLED = 137
 """The exit code of a process that SIGKILL ended: 128 + 9."""
 

@@ -90,7 +90,7 @@ RULES = (
     _rule(
         "pod-anti-affinity",
         "Pods keep apart from each other on more nodes than there are",
-        "a pod waits, its anti-affinity is required, and the scheduler names it or a pod to avoid is on every open node",
+        "a pod waits, its anti-affinity is required, and the scheduler or the pods on every open node tell of it",
         "put back the last anti-affinity and number of replicas that were placed",
         _find_apart,
     ),

@@ -162,7 +162,7 @@ RULES = (
     Rule(
         id="network-loss-pod",
         title="The network of one service's pods loses packets",
-        holds="the pods of one service send TCP segments again, many for the latency they show, and their node does not",
+        holds="the pods of one service send TCP segments again, many for their latency, and their node does not",
         mending="look at the pods' interface and at policies that drop; start the pods on another node",
         proof="no more retransmissions than normal",
         repair="escalate",

@@ -34,6 +34,7 @@ def _symptoms(snapshot: Snapshot, agent: NodeAgent) -> Iterator[Evidence]:
 _STOPPED = re.compile(r"stopped posting node status|NodeStatusUnknown", re.IGNORECASE)
 _RUNTIME = re.compile(r"container runtime|PLEG is not healthy|containerd|runtime network not ready", re.IGNORECASE)
 
+
 def _by_conditions(snapshot: Snapshot, part: str) -> Iterator[Finding]:
     """What the cluster itself tells of a node's programs, where nothing was recorded about them."""
     watched = {agent.node for agent in snapshot.agents}
@@ -45,7 +46,9 @@ def _by_conditions(snapshot: Snapshot, part: str) -> Iterator[Finding]:
                 continue
             at_fault = "container-runtime" if _RUNTIME.search(told) else "kubelet" if _STOPPED.search(told) else None
             if at_fault == part:
-                yield Finding(f"node-{part}-down", ref, 0.85, (quote(ref, f"Ready is {condition.get('status')}: {told}"),))
+                yield Finding(
+                    f"node-{part}-down", ref, 0.85, (quote(ref, f"Ready is {condition.get('status')}: {told}"),)
+                )
 
 
 def _by_silence(snapshot: Snapshot) -> Iterator[Finding]:

@@ -53,16 +53,18 @@ def _closes(policy: Manifest) -> bool:
 
 
 def _symptom(snapshot: Snapshot, workload: Ref, callers: list[str]) -> list[Evidence]:
-    """What tells that packets are dropped: a connection that fails without being refused, a caller that waits in vain."""
+    """What tells that packets are dropped: connections that fail without being refused, callers that wait in vain."""
     services = [ref.name for ref, _ in snapshot.services_of(workload)]
     found = [
         quote(f"connection to {probe.service}:{probe.port}", probe.text)
         for probe in snapshot.probes
         if probe.service in services and not probe.reached and not _REFUSED.search(probe.text)
     ]
-    for line in snapshot.logs:
-        if line.workload in callers and _TIMED_OUT.search(line.text) and any(name in line.text for name in services):
-            found.append(quote_line(f"log of {line.workload}", line.text, _TIMED_OUT))
+    found += [
+        quote_line(f"log of {line.workload}", line.text, _TIMED_OUT)
+        for line in snapshot.logs
+        if line.workload in callers and _TIMED_OUT.search(line.text) and any(name in line.text for name in services)
+    ]
     return found[:2]
 
 
@@ -77,8 +79,7 @@ def _find_policy(snapshot: Snapshot) -> Iterator[Finding]:
         shut = [
             caller
             for caller in callers
-            if closing
-            and not any(_admits(body, _labels(snapshot, Ref(workload.kind, caller))) for _, body in closing)
+            if closing and not any(_admits(body, _labels(snapshot, Ref(workload.kind, caller))) for _, body in closing)
         ]
         if is_short(snapshot, workload) or not shut:
             continue

@@ -59,8 +59,8 @@ def _failing(snapshot: Snapshot, probe: Probe) -> Iterator[_Failing]:
             for event in events_by_reason(snapshot, workload, "Unhealthy")
             if event.message.startswith(word) and is_recent(event)
         ]
-        if not told:
-            continue
+        if not told and events_by_reason(snapshot, workload, "Unhealthy"):
+            continue  # Probes failed, but not this one, or not lately.
         for container in containers_of(snapshot.manifest(workload)):
             harm = _harm(snapshot, workload, str(container.get("name")), probe)
             if harm is not None and container.get(f"{probe}Probe"):
@@ -100,6 +100,8 @@ def _fault(found: _Failing) -> Fault | None:
     if handler is None:
         return None
     opened = {entry.get("containerPort") for entry in found.container.get("ports") or ()}
+    if not found.text and port is not None and (not opened or port in opened):
+        return None  # Where no event tells that the probe fails, only what cannot work is blamed.
     if handler == "httpGet" and any(sign in found.text for sign in _WRONG_PROTOCOL):
         return "protocol"
     if port is None or (opened and port not in opened):
@@ -116,7 +118,7 @@ def _is_hasty(probe: Manifest) -> bool:
 
 
 def _patience_s(probe: Manifest) -> int:
-    """Seconds after the start in which a probe may fail all the time before it does harm; a default where none is set."""
+    """Seconds after the start that a probe may fail all the time before it does harm."""
     delay = _seconds(probe, "initialDelaySeconds", 0)
     period, timeout = _seconds(probe, "periodSeconds", 10), _seconds(probe, "timeoutSeconds", 1)
     return delay + period * (_seconds(probe, "failureThreshold", 3) - 1) + timeout
@@ -163,7 +165,7 @@ def _find(snapshot: Snapshot, probe: Probe, fault: Fault) -> Iterator[Finding]:
             evidence = (*found.evidence, quote(found.workload, f"{probe}Probe: {written}; container ports: {ports}"))
             rule = f"{probe}-probe-{fault}"
             is_sure = fault != "timing" or _is_hasty(found.body)
-            confidence = 0.95 if is_sure else 0.7
+            confidence = (0.95 if is_sure else 0.7) if found.text else 0.75
             yield Finding(rule, found.workload, confidence, evidence, _blames(found, fault), _remedy(found, fault))
 
 

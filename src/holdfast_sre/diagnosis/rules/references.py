@@ -63,7 +63,9 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
         evidence.append(quote(workload, f"{paths[0]} names {missing}, which is absent"))
         orphan = _misnamed(snapshot, missing)
         if orphan:
-            evidence.append(quote(orphan, "is declared, nobody uses it, and its name is nearly the one that is missing"))
+            evidence.append(
+                quote(orphan, "is declared, nobody uses it, and its name is nearly the one that is missing")
+            )
         blames = [Field(workload, path) for path in paths] + [Field(missing, "")]
         blames += [Field(orphan, "")] if orphan else []
         yield Finding("reference-missing", workload, confidence, tuple(evidence), tuple(blames))

@@ -50,7 +50,7 @@ RULES = (
     Rule(
         id="resolver",
         title="The pod asks name servers of its own, in vain",
-        holds="the pod's name resolution is its own; it is short, unreachable, restarted, or its log complains of names",
+        holds="the pod has a name resolution of its own, and is short, unreachable, restarted or complains of names",
         mending="put back the cluster's name resolution",
         proof="look-ups succeed and the pod is ready",
         repair="patch",

@@ -22,7 +22,16 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
             continue  # A failure while the account was being created is over.
         if len(snapshot.pods_of(workload)) >= desired(snapshot.live[workload]):
             continue  # So it is where the pods were created after all, and accounts were not recorded.
-        for event in events_by_reason(snapshot, workload, "FailedCreate"):
+        told = events_by_reason(snapshot, workload, "FailedCreate")
+        if not told and account != "default" and any(ref.kind == "ServiceAccount" for ref in snapshot.live):
+            absent = (
+                quote(workload, f"has fewer pods than desired and asks for account {account}, which is absent"),
+            )
+            blames = (Field(workload, _PATH), Field(Ref("ServiceAccount", account), ""))
+            yield Finding(
+                "service-account-missing", workload, 0.85, absent, blames, _remedy(snapshot, workload, account)
+            )
+        for event in told:
             match = _MISSING.search(event.message)
             if match and match[1] == account:
                 evidence = (

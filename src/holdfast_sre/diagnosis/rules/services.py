@@ -8,12 +8,12 @@ from typing import Any
 
 from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, ready, was_tried, unreached
+from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, ready, unreached, was_tried
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 
-
 _FAILED = re.compile(
-    r"connection refused|i/o timeout|connect timed out|no route to host|ECONNREFUSED|ETIMEDOUT|connect error|Unavailable",
+    r"connection refused|i/o timeout|connect timed out|no route to host|ECONNREFUSED|ETIMEDOUT|"
+    r"connect error|Unavailable",
     re.IGNORECASE,
 )
 
@@ -124,7 +124,7 @@ def _open_ports(snapshot: Snapshot, selector: dict[str, str]) -> tuple[list[Ref]
 
 
 def _certainty(snapshot: Snapshot, service: Ref, tried: float) -> float:
-    """How sure a mismatch is: `tried` where a connection failed, less where a caller's log complains, 0 where neither."""
+    """How sure a mismatch is: `tried` where a connection failed, less where a caller complains, 0 where neither."""
     if was_tried(snapshot, service.name):
         return tried if unreached(snapshot, service.name) else 0.0
     return 0.85 if _complaints(snapshot, service) else 0.0
@@ -217,7 +217,9 @@ def _find_stranger(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         taken = [item for item in snapshot.workloads if _matches(selector, _labels(snapshot, item))]
         others = {
-            other.name for other, _, wanted in _routes(snapshot) if taken and _matches(wanted, _labels(snapshot, taken[0]))
+            other.name
+            for other, _, wanted in _routes(snapshot)
+            if taken and _matches(wanted, _labels(snapshot, taken[0]))
         }
         orphaned = not any(_matches(wanted, _labels(snapshot, own)) for _, _, wanted in _routes(snapshot))
         if taken and orphaned and others - {ref.name}:
@@ -244,7 +246,7 @@ RULES = (
     Rule(
         id="service-target-port",
         title="The service leads to a port that the container does not open",
-        holds="pods behind the service are ready, none opens the target port, and a connection fails or callers complain",
+        holds="pods behind the service are ready, none opens the target port, connections fail or callers complain",
         mending="put back the target port, or take the only port that the container opens",
         proof="the connection succeeds",
         repair="patch",

@@ -11,7 +11,9 @@ from holdfast_sre.diagnosis.symptoms import events_by_reason, is_short, nearest
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, dig, pod_spec_of
 
 _CLAIM, _CLASS = "PersistentVolumeClaim", "StorageClass"
-_HELD = re.compile(r"Multi-Attach error|is already (?:used|exclusively attached)|volume is already attached", re.IGNORECASE)
+_HELD = re.compile(
+    r"Multi-Attach error|is already (?:used|exclusively attached)|volume is already attached", re.IGNORECASE
+)
 _NO_CLASS = re.compile(r'storageclass\S* "(?P<name>[^"]{1,253})" not found', re.IGNORECASE)
 _FAR = "volume node affinity conflict"
 
@@ -55,7 +57,9 @@ def _find_class(snapshot: Snapshot) -> Iterator[Finding]:
                 match = _NO_CLASS.search(event.message)
                 if match and not snapshot.exists(Ref(_CLASS, match["name"])):
                     evidence = (quote(claim, event.message),)
-                    yield Finding("claim-class-missing", workload, 0.93, evidence, (Field(claim, "spec.storageClassName"),))
+                    yield Finding(
+                        "claim-class-missing", workload, 0.93, evidence, (Field(claim, "spec.storageClassName"),)
+                    )
                     break
 
 
@@ -65,9 +69,16 @@ def _find_held(snapshot: Snapshot) -> Iterator[Finding]:
             continue
         for event in events_by_reason(snapshot, workload, "FailedAttachVolume", "FailedMount"):
             if _HELD.search(event.message):
-                others = [ref for ref in snapshot.workloads if set(claims_of(snapshot, ref)) & set(claims_of(snapshot, workload))]
+                others = [
+                    ref
+                    for ref in snapshot.workloads
+                    if set(claims_of(snapshot, ref)) & set(claims_of(snapshot, workload))
+                ]
                 shared = ", ".join(str(ref) for ref in others)
-                evidence = (quote(event.about, event.message), quote("the volume's claims are mounted by", shared or "it alone"))
+                evidence = (
+                    quote(event.about, event.message),
+                    quote("the volume's claims are mounted by", shared or "it alone"),
+                )
                 yield Finding("volume-held", workload, 0.9, evidence)
                 break
 
@@ -102,7 +113,7 @@ RULES = (
         id="volume-held",
         title="The volume is held by a pod on another node",
         holds="a short workload's pod cannot attach its volume because it is attached elsewhere",
-        mending="see which pod holds it; let that pod go, or wait until its node is told to be gone; never force it blindly",
+        mending="see which pod holds it; let that pod go, or wait until its node is declared gone",
         proof="the volume is attached and the pod is ready",
         repair="escalate",
         find=_find_held,
