@@ -15,11 +15,17 @@ from rich.console import Console
 
 from holdfast import InvalidInput
 from holdfast_sre.diagnosis.diagnose import Diagnosis, diagnose
-from holdfast_sre.diagnosis.findings import Change, Evidence
+from holdfast_sre.diagnosis.explain import Explanation, chosen, explain
+from holdfast_sre.diagnosis.findings import Change, Evidence, Moment
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_proposal, show_repairs, show_report
+from holdfast_sre.evaluation.diagnosis_view import (
+    show_diagnosis,
+    show_explanation,
+    show_proposal,
+    show_repairs,
+    show_report,
+)
 from holdfast_sre.evaluation.evaluate import (
-    Judged,
     JudgedRepair,
     Repair,
     RepairReport,
@@ -28,6 +34,7 @@ from holdfast_sre.evaluation.evaluate import (
     report,
     report_repairs,
 )
+from holdfast_sre.evaluation.judged import Judged
 from holdfast_sre.evaluation.opsbench_labels import Answer, answer, read_label
 from holdfast_sre.evidence.incident_folders import Case, find_cases
 from holdfast_sre.evidence.manifest_files import load_folder
@@ -35,6 +42,7 @@ from holdfast_sre.evidence.manifest_shapes import shape_fault
 from holdfast_sre.evidence.opsbench import Incident, read_incident
 from holdfast_sre.repair.propose import Manifests, propose
 
+EXIT_REFUSED = 1
 EXIT_BAD_INPUT = 2
 
 Paths = Annotated[list[Path], typer.Argument(help="An incident's folder, or a folder to walk for incidents.")]
@@ -52,8 +60,12 @@ class RankedLine(msgspec.Struct, frozen=True):
 
     root_cause: str
     fault_object: str
+    rule: str
+    object: str
     confidence: float
     evidence: tuple[Evidence, ...]
+    victims: tuple[str, ...]
+    timeline: tuple[Moment, ...]
 
 
 class DiagnosisLine(msgspec.Struct, frozen=True):
@@ -62,6 +74,16 @@ class DiagnosisLine(msgspec.Struct, frozen=True):
     case: str
     seconds: float
     ranked: tuple[RankedLine, ...]
+    unexplained: tuple[str, ...]
+    looked_at: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class ExplanationLine(msgspec.Struct, frozen=True):
+    """The output of `explain --json`."""
+
+    case: str
+    explanation: Explanation
 
 
 class ProposalLine(msgspec.Struct, frozen=True):
@@ -118,6 +140,7 @@ class Examination:
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command("diagnose")(diagnose_command)
+    app.command("explain")(explain_command)
     app.command("propose")(propose_command)
     app.command("eval")(eval_command)
 
@@ -134,12 +157,60 @@ def diagnose_command(paths: Paths, as_json: AsJson = False) -> None:
             show_diagnosis(console, found.case.name, found.diagnosis, found.answers, seconds=found.seconds)
             return
         ranked = tuple(
-            RankedLine(said.root_cause, said.fault_object, finding.confidence, finding.evidence)
+            RankedLine(
+                said.root_cause,
+                said.fault_object,
+                finding.rule,
+                str(finding.object),
+                finding.confidence,
+                finding.evidence,
+                tuple(map(str, finding.victims)),
+                finding.timeline,
+            )
             for said, finding in zip(found.answers, found.diagnosis.ranked, strict=True)
         )
-        _print_json(DiagnosisLine(found.case.name, found.seconds, ranked))
+        unexplained = tuple(map(str, found.diagnosis.unexplained))
+        known = (unexplained, found.diagnosis.looked_at, found.diagnosis.missing)
+        _print_json(DiagnosisLine(found.case.name, found.seconds, ranked, *known))
 
     _examine(paths, tell)
+
+
+def explain_command(
+    path: Annotated[Path, typer.Argument(help="An incident's folder.")],
+    finding: Annotated[
+        str,
+        typer.Argument(help="Its place in the ranking, its rule, or RULE@Kind/name as `diagnose --json` tells them."),
+    ] = "1",
+    as_json: AsJson = False,
+) -> None:
+    """Explain a finding: its evidence, what it rests on, what would refute it, and what was looked at.
+
+    Exit code 0, 1 where the incident has no such finding, or 2 where the path holds no incident or several.
+    """
+    told: list[bool] = []
+
+    def tell(found: Examined) -> None:
+        wanted = chosen(found.diagnosis, finding)
+        told.append(wanted is not None)
+        if wanted is None:
+            known = ", ".join(f"{item.rule}@{item.object}" for item in found.diagnosis.ranked) or "none"
+            seen = ", ".join(found.diagnosis.looked_at) or "nothing"
+            _complain(
+                InvalidInput(
+                    f"{found.case.name}: expected one of the findings {known}, saw {finding}; looked at {seen}"
+                )
+            )
+            return
+        explanation = explain(found.incident.snapshot, found.diagnosis, wanted)
+        if as_json:
+            _print_json(ExplanationLine(found.case.name, explanation))
+        else:
+            show_explanation(Console(), found.case.name, explanation)
+
+    _examine([path], tell, cases_max=1)
+    if not all(told):
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def propose_command(paths: Paths, as_json: AsJson = False, baseline: Baseline = None) -> None:
@@ -177,9 +248,10 @@ def eval_command(
 
     def weigh(found: Examined) -> None:
         name, truth = found.case.name, read_label(found.case.folder)
-        confidence = found.diagnosis.ranked[0].confidence if found.diagnosis.ranked else 0.0
         if truth is not None:
-            judged.append(Judged(name, truth, found.answers, confidence, found.seconds))
+            rules = tuple(finding.rule for finding in found.diagnosis.ranked)
+            confidences = tuple(finding.confidence for finding in found.diagnosis.ranked)
+            judged.append(Judged(name, truth, found.answers, rules, confidences, found.seconds))
         if repairs is not None:
             proposal = propose(found.incident.snapshot, found.diagnosis, last_good=last_good)
             mended.append(judge_repair(name, proposal.changes, repairs.get(name), good_leaves))
@@ -196,11 +268,13 @@ def eval_command(
         show_repairs(Console(), output.repair)
 
 
-def _examine(paths: list[Path], tell: Callable[[Examined], None]) -> None:
+def _examine(paths: list[Path], tell: Callable[[Examined], None], *, cases_max: int | None = None) -> None:
     try:
         cases = find_cases(paths)
     except InvalidInput as error:
         _fail(error)
+    if cases_max is not None and len(cases) > cases_max:
+        _fail(InvalidInput(f"{paths[0]}: expected {cases_max} incident, saw {len(cases)}; name the folder of one"))
     with closing(asyncio.new_event_loop()) as loop:  # Durations come from a loop's clock, here as everywhere.
         examination = Examination(cases, loop.time)
         for found in examination:

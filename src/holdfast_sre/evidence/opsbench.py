@@ -58,6 +58,7 @@ _DESCRIBED = (
     "Node",
     "ResourceQuota",
 )
+_TAKEN_AT_CHARS = 40
 _EXPECTED = ("pods", "services", "deployments", "nodes", "events")
 
 
@@ -122,9 +123,14 @@ def read_incident(folder: Path) -> Incident:
         measures=measures,
         failures=tuple(failures_in(alerts)),
         calls=parts.calls,
+        taken_at=_taken_at(cache.get("collection_timestamp")),
         missing=tuple(missing),
     )
     return Incident(snapshot, parts.apps)
+
+
+def _taken_at(value: Any) -> str:
+    return value[:_TAKEN_AT_CHARS] if isinstance(value, str) else ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A snapshot as one JSON file, in the shapes of the Kubernetes API: the neutral form of an incident.
 
     incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, measures, failures,
-                              calls
+                              calls, taken_at
     incident/tickets/         who asked for help
     incident/manifests.git    the repository of manifests, with its history
 
@@ -51,6 +51,7 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
     measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: dict[str, tuple[str, ...]] = {}
+    taken_at: str = ""
     missing: tuple[str, ...] = ()
 
 
@@ -84,6 +85,7 @@ def load(folder: Path, declared: Mapping[Ref, Manifest]) -> Snapshot:
         measures=recording.measures,
         failures=recording.failures,
         calls=recording.calls,
+        taken_at=recording.taken_at,
         missing=recording.missing,
     )
 
@@ -102,6 +104,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         measures=snapshot.measures,
         failures=snapshot.failures,
         calls=dict(snapshot.calls),
+        taken_at=snapshot.taken_at,
         missing=snapshot.missing,
     )
     replace_text(folder / CLUSTER_FILE, msgspec.json.format(msgspec.json.encode(recording)).decode() + "\n")

@@ -1,7 +1,8 @@
 """One namespace of a cluster at one moment, in the shapes of the Kubernetes API, whatever tool wrote it down.
 
 `live` is what the cluster runs, `declared` what the repository of manifests asks for. Readers (one per layout of
-files) fill both; rules read them and nothing else. What a reader could not find it names in `missing`.
+files) fill both; rules read them and nothing else. What a reader could not find it names in `missing`. `taken_at` is
+the moment as the recording wrote it (ISO 8601, its own clock), empty where it did not.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ class Snapshot:
     measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    taken_at: str = ""
     missing: tuple[str, ...] = ()
 
     def with_declared(self, declared: Mapping[Ref, Manifest]) -> Snapshot:

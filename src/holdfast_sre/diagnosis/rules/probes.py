@@ -25,6 +25,9 @@ _WRONG_PROTOCOL = (
 HASTY_S = 5
 """A liveness probe that may kill within so many seconds of the start gives an ordinary program no time to listen."""
 
+IMPATIENT_S = 10
+"""One that kills within so many seconds is suspect where nothing else is wrong with it."""
+
 Probe = Literal["liveness", "readiness", "startup"]
 Fault = Literal["port", "protocol", "timing"]
 
@@ -108,7 +111,7 @@ def _fault(found: _Failing) -> Fault | None:
         return "port"
     if _handler(found.other) not in (None, handler) and found.other and not _is_hasty(found.body):
         return "protocol"
-    is_impatient = _is_hasty(found.body) or _patience_s(found.body) < _patience_s({})
+    is_impatient = _patience_s(found.body) < IMPATIENT_S
     return "timing" if found.probe == "liveness" and is_impatient else None
 
 

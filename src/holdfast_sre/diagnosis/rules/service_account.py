@@ -24,9 +24,7 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
             continue  # So it is where the pods were created after all, and accounts were not recorded.
         told = events_by_reason(snapshot, workload, "FailedCreate")
         if not told and account != "default" and any(ref.kind == "ServiceAccount" for ref in snapshot.live):
-            absent = (
-                quote(workload, f"has fewer pods than desired and asks for account {account}, which is absent"),
-            )
+            absent = (quote(workload, f"has fewer pods than desired and asks for account {account}, which is absent"),)
             blames = (Field(workload, _PATH), Field(Ref("ServiceAccount", account), ""))
             yield Finding(
                 "service-account-missing", workload, 0.85, absent, blames, _remedy(snapshot, workload, account)
