@@ -265,21 +265,30 @@ class Snapshot:
                 found.append((ref, service))
         return found
 
+    @cached_property
+    def _faces(self) -> list[tuple[Ref, list[Mapping[str, str]], set[str]]]:
+        """For each workload the labels that its template and its pods have, and its pods' addresses.
+
+        Operators label pods of their own accord.
+        """
+        found = []
+        for workload in self.workloads:
+            pods = [pod for _, pod in self.pods_of(workload)]
+            labelled = [dig(self.manifest(workload), "spec.template.metadata.labels")]
+            labelled += [dig(pod, "metadata.labels") for pod in pods]
+            labels = [labels for labels in labelled if isinstance(labels, Mapping)]
+            found.append((workload, labels, {str(dig(pod, "status.podIP")) for pod in pods}))
+        return found
+
     def workloads_behind(self, service: str) -> list[Ref]:
         """The workloads that a service leads to: by the addresses of its endpoints, or by its selector."""
         hosts = {address.rpartition(":")[0] for address in self.addresses_of(service) or ()}
         selector = dig(self.manifest(Ref("Service", service)), "spec.selector") or {}
-        found = []
-        for workload in self.workloads:
-            labelled = [dig(self.manifest(workload), "spec.template.metadata.labels")]
-            # Operators label pods of their own accord.
-            labelled += [dig(pod, "metadata.labels") for _, pod in self.pods_of(workload)]
-            is_selected = bool(selector) and any(
-                all((labels or {}).get(key) == value for key, value in selector.items()) for labels in labelled
-            )
-            if is_selected or any(dig(pod, "status.podIP") in hosts for _, pod in self.pods_of(workload)):
-                found.append(workload)
-        return found
+        return [
+            workload
+            for workload, labelled, addresses in self._faces
+            if hosts & addresses or (selector and any(selector.items() <= labels.items() for labels in labelled))
+        ]
 
     def addresses_of(self, service: str) -> list[str] | None:
         """The ready addresses behind a service, as host:port; None where the endpoints were not recorded."""

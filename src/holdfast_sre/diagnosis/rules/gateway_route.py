@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -66,13 +67,18 @@ def _tables(snapshot: Snapshot) -> Iterator[tuple[Ref, str, list[Route]]]:
         for key, text in (dig(manifest, "data") or {}).items():
             if "uri:" not in str(text) or "predicates" not in str(text) or len(str(text)) > TABLE_CHARS_MAX:
                 continue
-            try:
-                value = YAML(typ="safe", pure=True).load(str(text))
-            except (YAMLError, ValueError, RecursionError):
-                continue  # A config map may hold any text; one that is no YAML holds no route table.
-            routes = list(_routes_in(value, _settings(snapshot, ref)))
+            routes = list(_routes_in(_parsed(str(text)), _settings(snapshot, ref)))
             if len(routes) > 1:
                 yield ref, f"data.{key}", routes
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """A config map's text as YAML; None where it is none, for it may hold any text."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError):
+        return None
 
 
 def _settings(snapshot: Snapshot, config: Ref) -> dict[str, str]:

@@ -118,20 +118,22 @@ def _holders(found: Mapping[str, str], kind: str, key: str) -> list[Ref]:
     return [Ref(kind, text) for path, text in found.items() if path.rpartition(".")[0] in prefixes]
 
 
-def _is_used(snapshot: Snapshot, ref: Ref) -> bool:
+def _used(snapshot: Snapshot) -> set[str]:
+    """Names of secrets and config maps that workloads name."""
     ends = ("Ref.name", "secretName", "configMap.name")
-    return any(
-        text == ref.name and path.endswith(ends)
+    return {
+        text
         for workload in snapshot.workloads
         for path, text in leaves(snapshot.manifest(workload)).items()
-    )
+        if path.endswith(ends)
+    }
 
 
 def _misnamed(snapshot: Snapshot, missing: Ref) -> Ref | None:
     """A declared object that nobody uses and whose name is nearly the missing one: the same object, misspelt."""
     candidates = {ref.name: ref for ref in snapshot.declared if ref.kind == missing.kind and ref != missing}
-    unused = [name for name, ref in candidates.items() if not _is_used(snapshot, ref)]
-    name = nearest(missing.name, unused, at_least=0.85)
+    used = _used(snapshot)
+    name = nearest(missing.name, [name for name in candidates if name not in used], at_least=0.85)
     return candidates[name] if name else None
 
 

@@ -123,8 +123,12 @@ def _open_ports(snapshot: Snapshot, selector: dict[str, str]) -> tuple[list[Ref]
     return behind, ports
 
 
-def _certainty(snapshot: Snapshot, service: Ref, tried: float) -> float:
-    """How sure a mismatch is: `tried` where a connection failed, less where a caller complains, 0 where neither."""
+def _certainty(snapshot: Snapshot, service: Ref, behind: list[Ref], tried: float) -> float:
+    """How sure a mismatch is: `tried` where a connection failed, less where a caller complains, 0 where neither, or
+    where no pod behind the service is ready.
+    """
+    if not any(_is_ready(snapshot, workload) for workload in behind):
+        return 0.0
     if was_tried(snapshot, service.name):
         return tried if unreached(snapshot, service.name) else 0.0
     return 0.85 if _complaints(snapshot, service) else 0.0
@@ -146,14 +150,14 @@ def _complaints(snapshot: Snapshot, service: Ref) -> list[Evidence]:
 def _find_target_port(snapshot: Snapshot) -> Iterator[Finding]:
     for ref, service, selector in _routes(snapshot):
         behind, opened = _open_ports(snapshot, selector)
-        confidence = _certainty(snapshot, ref, 0.96)
-        if not opened or not any(_is_ready(snapshot, workload) for workload in behind) or not confidence:
-            continue
         numbers = {port.get("containerPort") for port in opened}
         names = {port.get("name") for port in opened if port.get("name")}
         for index, port in enumerate(dig(service, "spec.ports") or ()):
             target = port.get("targetPort", port.get("port"))
-            if target in numbers or target in names:
+            if not opened or target in numbers or target in names:
+                continue
+            confidence = _certainty(snapshot, ref, behind, 0.96)
+            if not confidence:
                 continue
             label = port.get("name") or index
             path = f"spec.ports[{label}].targetPort"
@@ -191,12 +195,12 @@ def _find_protocol(snapshot: Snapshot) -> Iterator[Finding]:
     for ref, service, selector in _routes(snapshot):
         behind, opened = _open_ports(snapshot, selector)
         spoken = {str(port.get("protocol", "TCP")) for port in opened}
-        confidence = _certainty(snapshot, ref, 0.97)
-        if not any(_is_ready(snapshot, workload) for workload in behind) or not confidence:
-            continue
         for index, port in enumerate(dig(service, "spec.ports") or ()):
             protocol = str(port.get("protocol", "TCP"))
             if protocol in spoken or not spoken:
+                continue
+            confidence = _certainty(snapshot, ref, behind, 0.97)
+            if not confidence:
                 continue
             path = f"spec.ports[{port.get('name') or index}].protocol"
             written = min(spoken)
