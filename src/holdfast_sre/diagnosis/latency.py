@@ -15,8 +15,8 @@ from holdfast_sre.evidence.snapshot import Ref, Snapshot
 SLOW_MS = 100.0
 """A rise of the latency that is worth a thought."""
 SLOW_FACTOR = 1.25
-FAINT_MS = 20.0
-FAINT_FACTOR = 2.0
+FAINT_MS = 30.0
+FAINT_FACTOR = 3.0
 """What counts where no service is slow by SLOW_MS: small, but a multiple of what was normal."""
 LATE_MS = 1000.0
 """A latency beyond what a busy CPU brings about."""

@@ -60,7 +60,8 @@ def _find_node(snapshot: Snapshot, *, is_loss: bool) -> Iterator[Finding]:
     evidence = [quote(node.subject, node.text)]
     evidence += [quote(worst[1], worst[2])] if worst else []
     evidence.append(quote(node.subject, f"runs {', '.join(pods[:8]) or 'no pod of this namespace'}"))
-    yield Finding("network-loss-node" if is_loss else "network-delay-node", node.subject, 0.85, tuple(evidence))
+    confidence = 0.85 if worst else 0.5
+    yield Finding("network-loss-node" if is_loss else "network-delay-node", node.subject, confidence, tuple(evidence))
 
 
 def _find_pod(snapshot: Snapshot) -> Iterator[Finding]:
