@@ -78,9 +78,13 @@ def pending_pods(snapshot: Snapshot, workload: Ref) -> list[tuple[Ref, Manifest]
 
 
 def events_by_reason(snapshot: Snapshot, workload: Ref, *reasons: str) -> list[Event]:
-    """Events of the given reasons under a workload, latest first; those of unknown age last."""
+    """Events of the given reasons under a workload, latest first; those of unknown age last, equals by object and text."""
     found = [event for event in snapshot.events_under(workload) if event.reason in reasons]
-    return sorted(found, key=lambda event: float("inf") if event.age_s is None else event.age_s)
+    return sorted(found, key=_lateness)
+
+
+def _lateness(event: Event) -> tuple[float, Ref, str]:
+    return float("inf") if event.age_s is None else event.age_s, event.about, event.message
 
 
 def unplaced(snapshot: Snapshot) -> Iterator[tuple[Ref, Ref, str]]:

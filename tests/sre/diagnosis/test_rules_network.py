@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def chain(*rows: tuple[str, float, float]) -> World:
         world.deployment(name)
         world.measure(name, "latency_ms", normal, current, pct=90)
     names = [name for name, _, _ in rows]
-    world.calls = {caller: (callee,) for caller, callee in zip(names, names[1:], strict=False)}
+    world.calls = {caller: (callee,) for caller, callee in pairwise(names)}
     return world
 
 
