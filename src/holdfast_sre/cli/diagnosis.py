@@ -14,10 +14,12 @@ import typer
 from rich.console import Console
 
 from holdfast import InvalidInput
+from holdfast_sre.diagnosis.catalogue_page import page
 from holdfast_sre.diagnosis.diagnose import Diagnosis, diagnose
 from holdfast_sre.diagnosis.explain import Explanation, chosen, explain
 from holdfast_sre.diagnosis.findings import Change, Evidence, Moment
 from holdfast_sre.diagnosis.manifest_paths import leaves
+from holdfast_sre.diagnosis.rules import CATALOGUE, FAMILIES
 from holdfast_sre.evaluation.diagnosis_view import (
     show_diagnosis,
     show_explanation,
@@ -95,6 +97,17 @@ class ProposalLine(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
+class RuleLine(msgspec.Struct, frozen=True):
+    """One rule in the output of `catalogue --json`."""
+
+    rule: str
+    title: str
+    holds: str
+    repair: str
+    mending: str
+    proof: str
+
+
 class EvalOutput(msgspec.Struct, frozen=True):
     """The output of `eval --json`."""
 
@@ -143,6 +156,7 @@ def register(app: typer.Typer) -> None:
     app.command("explain")(explain_command)
     app.command("propose")(propose_command)
     app.command("eval")(eval_command)
+    app.command("catalogue")(catalogue_command)
 
 
 def diagnose_command(paths: Paths, as_json: AsJson = False) -> None:
@@ -266,6 +280,21 @@ def eval_command(
     show_report(Console(), output.diagnosis)
     if output.repair is not None:
         show_repairs(Console(), output.repair)
+
+
+def catalogue_command(
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The page of the documentation.")] = False,
+) -> None:
+    """List the rules: what must hold for each, how it is mended, and what proves the repair."""
+    if as_markdown:
+        sys.stdout.write(page(FAMILIES))
+        return
+    for rule in CATALOGUE:
+        if as_json:
+            _print_json(RuleLine(rule.id, rule.title, rule.holds, rule.repair, rule.mending, rule.proof))
+        else:
+            sys.stdout.write(f"{rule.id:30} {rule.repair:9} {rule.title}\n")
 
 
 def _examine(paths: list[Path], tell: Callable[[Examined], None], *, cases_max: int | None = None) -> None:

@@ -78,7 +78,7 @@ def pending_pods(snapshot: Snapshot, workload: Ref) -> list[tuple[Ref, Manifest]
 
 
 def events_by_reason(snapshot: Snapshot, workload: Ref, *reasons: str) -> list[Event]:
-    """Events of the given reasons under a workload, latest first; those of unknown age last, equals by object and text."""
+    """Events of the given reasons under a workload, latest first, those of unknown age last."""
     found = [event for event in snapshot.events_under(workload) if event.reason in reasons]
     return sorted(found, key=_lateness)
 
