@@ -9,8 +9,8 @@ from holdfast_sre.diagnosis.findings import Rule
 INTRODUCTION = """# The catalogue of the bot's rules
 
 {rules} rules, {patches} of which the manifests can mend. A rule finds nothing unless all that is told under *holds* is
-so at the moment of the recording: an event of half an hour ago is history. What a rule cannot look at because it was not
-recorded, it does not guess; the diagnosis names it as missing.
+so at the moment of the recording: an event of half an hour ago is history. What a rule cannot look at because it was
+not recorded, it does not guess; the diagnosis names it as missing.
 
 *Patch* means that the bot proposes a change of the manifests where a last known good or the cluster's own objects prove
 it, and escalates where neither does. *Escalate* means that no manifest can mend it: the bot never patches, and a person

@@ -33,7 +33,9 @@ FLOORS = {
     "secrets": 1.0,
     "accounts": 1.0,
 }
-EVERY = 4
+TIMEOUT_S = 600
+"""For all incidents on a machine that has much else to do."""
+EVERY = 6
 """Of the incidents whose names are changed one in so many is taken: parsing their manifests anew takes long."""
 
 
@@ -63,6 +65,7 @@ def is_right(case: Known, snapshot: Snapshot) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
 @pytest.mark.parametrize("part", WITHOUT)
 def test_a_missing_part_of_the_evidence_costs_little(known: list[Known], part: str) -> None:
     missed = [case.name for case in known if not is_right(case, WITHOUT[part](case.incident.snapshot))]
@@ -70,6 +73,7 @@ def test_a_missing_part_of_the_evidence_costs_little(known: list[Known], part: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
 def test_the_order_of_the_evidence_costs_nothing(known: list[Known]) -> None:
     for seed, case in enumerate(known):
         mixed, told = (
@@ -81,8 +85,9 @@ def test_the_order_of_the_evidence_costs_nothing(known: list[Known]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIMEOUT_S)
 def test_other_names_cost_nothing(known: list[Known], tmp_path: Path) -> None:
-    assert sum(case.truth.fault_object.startswith("app/") for case in known[::EVERY]) > 30
+    assert sum(case.truth.fault_object.startswith("app/") for case in known[::EVERY]) > 20
     for case in known[::EVERY]:
         folder = renamed(case.folder, tmp_path / case.name, case.name)
         incident, truth = read_incident(folder), read_label(folder)
