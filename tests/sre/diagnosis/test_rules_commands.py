@@ -117,6 +117,19 @@ def test_a_readiness_probe_that_speaks_http_to_what_does_not() -> None:
     assert not found(world.snapshot(), "readiness-probe-port")
 
 
+def test_a_probe_that_runs_a_program_which_is_not_there() -> None:
+    world = World()
+    box = container(livenessProbe={"exec": {"command": ["health"]}}, readinessProbe={"grpc": {"port": 8000}})
+    world.deployment("till", restarts=3, containers=[box])
+    assert not found(world.snapshot(), "liveness-probe-protocol")
+    world.event(world.pod("till"), "Unhealthy", "Liveness probe errored: executable file not found")
+    remedy = found(world.snapshot(), "liveness-probe-protocol")[0].remedy
+    assert {change.path.rpartition("livenessProbe.")[2]: change.after for change in remedy} == {
+        "exec.command[0]": None,
+        "grpc.port": "8000",
+    }
+
+
 def test_a_probe_that_cannot_work_is_blamed_where_no_event_tells_of_it() -> None:
     world = World()
     world.deployment("till", ready=0, restarts=2, containers=[container(livenessProbe={"tcpSocket": {"port": 9}})])

@@ -96,8 +96,10 @@ def test_who_calls_whom_is_read_from_settings_where_it_was_not_recorded() -> Non
         ((0.03, 0.16), (0.0, 0.8), (10.0, 55.0), False),
         ((0.44, 0.36), (1.4, 0.7), (3.0, 5.0), False),
         ((0.03, 0.16), (0.7, 0.8), (10.0, 10.0), False),
+        ((0.14, 0.19), (0.02, 0.8), (10.0, 10.0), True),
+        ((0.14, 0.19), (0.1, 0.3), (10.0, 10.0), False),
     ],
-    ids=["starved", "asked more", "always throttled", "throttled as before"],
+    ids=["starved", "asked more", "always throttled", "throttled as before", "at its limit", "a little throttled"],
 )
 def test_who_works_more_for_a_request_and_waits_for_cpu_is_starved(
     use: tuple[float, float], waits: tuple[float, float], requests: tuple[float, float], is_starved: bool

@@ -15,7 +15,7 @@ from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.diagnosis.symptoms import container_path, events_by_reason, is_recent, is_short, restarts, statuses
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 
-_HANDLERS = ("grpc", "httpGet", "tcpSocket")
+_HANDLERS = ("grpc", "httpGet", "tcpSocket", "exec")
 _TIMINGS = ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold")
 _WRONG_PROTOCOL = (
     "malformed HTTP",
@@ -102,6 +102,8 @@ def _fault(found: _Failing) -> Fault | None:
     handler, port = _port(found.container, found.body)
     if handler is None:
         return None
+    if handler == "exec":
+        return "protocol" if found.text and _handler(found.other) not in (None, "exec") else None
     opened = {entry.get("containerPort") for entry in found.container.get("ports") or ()}
     if not found.text and port is not None and (not opened or port in opened):
         return None  # Where no event tells that the probe fails, only what cannot work is blamed.
