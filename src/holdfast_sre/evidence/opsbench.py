@@ -24,7 +24,7 @@ from holdfast_sre.evidence.kubectl_text import described_events, listed_events, 
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.manifest_shapes import shape_fault
 from holdfast_sre.evidence.opsbench_metrics import read_measures
-from holdfast_sre.evidence.opsbench_signals import failures_in, lines_in, signals_in
+from holdfast_sre.evidence.opsbench_signals import TEXT_CHARS_MAX, failures_in, lines_in, signals_in
 from holdfast_sre.evidence.snapshot import Event, LogLine, Manifest, NodeAgent, Probe, Ref, Snapshot
 
 CACHE_FILE = "tool_cache.json"
@@ -59,6 +59,8 @@ _DESCRIBED = (
     "ResourceQuota",
 )
 _TAKEN_AT_CHARS = 40
+JSON_BYTES_MAX = 256 << 20
+EVENTS_MAX = 100_000
 _EXPECTED = ("pods", "services", "deployments", "nodes", "events")
 
 
@@ -115,7 +117,7 @@ def read_incident(folder: Path) -> Incident:
         summary=about["query"],
         live=parts.live,
         declared=parts.declared,
-        events=tuple(dict.fromkeys(parts.events)),
+        events=tuple(dict.fromkeys(map(_bounded, parts.events[:EVENTS_MAX]))),
         logs=tuple(parts.logs),
         probes=tuple(parts.probes),
         agents=tuple(parts.agents),
@@ -129,12 +131,21 @@ def read_incident(folder: Path) -> Incident:
     return Incident(snapshot, parts.apps)
 
 
+def _bounded(event: Event) -> Event:
+    if len(event.message) <= TEXT_CHARS_MAX:
+        return event
+    return msgspec.structs.replace(event, message=event.message[:TEXT_CHARS_MAX])
+
+
 def _taken_at(value: Any) -> str:
     return value[:_TAKEN_AT_CHARS] if isinstance(value, str) else ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        size = path.stat().st_size
+        if size > JSON_BYTES_MAX:
+            raise InvalidInput(f"{path}: expected at most {JSON_BYTES_MAX} bytes, saw {size}", path=str(path))
         value = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError as error:
         seen = sorted(item.name for item in path.parent.iterdir())[:8] if path.parent.is_dir() else "no such folder"
@@ -252,7 +263,7 @@ def _read_connectivity(parts: _Parts, arguments: dict[str, Any], value: Any) -> 
         port = arguments.get("port")
         reached = "Connection Succeeded" in value
         service = str(arguments.get("service_name", ""))
-        parts.probes.append(Probe(service, port if isinstance(port, int) else 0, reached, value))
+        parts.probes.append(Probe(service, port if isinstance(port, int) else 0, reached, value[:TEXT_CHARS_MAX]))
 
 
 def _read_agent(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:

@@ -28,6 +28,7 @@ WITHOUT: Mapping[str, Callable[[Snapshot], Snapshot]] = {
     "failed requests": lambda snapshot: replace(snapshot, failures=()),
     "connection attempts": lambda snapshot: replace(snapshot, probes=()),
     "node services": lambda snapshot: replace(snapshot, agents=()),
+    "recorded calls": lambda snapshot: replace(snapshot, calls={}),
     "logs": lambda snapshot: replace(snapshot, logs=()),
     "events": lambda snapshot: replace(snapshot, events=()),
     "nodes": without_kind("Node"),

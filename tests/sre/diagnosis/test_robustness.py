@@ -25,6 +25,7 @@ FLOORS = {
     "failed requests": 1.0,
     "connection attempts": 0.98,
     "node services": 0.98,
+    "recorded calls": 0.98,
     "logs": 0.96,
     "events": 0.85,
     "nodes": 1.0,

@@ -73,6 +73,15 @@ def test_packets_sent_again_are_told_as_evidence() -> None:
     assert "3.0 times the packets" in texts
 
 
+def test_where_nobody_tells_who_calls_whom_late_packets_do() -> None:
+    world = chain(("shop", 20, 9000), ("till", 20, 4000))
+    world.calls = {}
+    for name, packets in (("shop", 40.0), ("till", 90.0)):
+        world.measure(name, "requests", 4.0, 4.0)
+        world.measure(name, "packets_in", 40.0, packets)
+    assert blamed(world) == ["till", "shop"]
+
+
 def test_alerts_tell_where_nothing_was_measured() -> None:
     world = World()
     world.deployment("till")

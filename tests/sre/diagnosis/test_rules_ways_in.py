@@ -131,10 +131,16 @@ def test_a_declared_service_that_is_gone_and_called() -> None:
     world = World()
     world.deployment("till")
     world.service("other")
-    world.service("till", live=False)
+    world.service("till", live=False, addresses=())
     assert not found(world.snapshot(), "service-missing")
     world.calls["shop"] = ("till",)
-    assert found(world.snapshot(), "service-missing")[0].object == Ref("Service", "till")
+    assert found(world.snapshot(), "service-missing")[0].confidence == 0.4
+    world.connect("till", reached=False)
+    finding = found(world.snapshot(), "service-missing")[0]
+    assert (finding.object, finding.confidence) == (Ref("Service", "till"), 0.9)
+    world.probes.clear()
+    world.connect("till", reached=True)
+    assert not found(world.snapshot(), "service-missing")
 
 
 def test_a_selector_that_takes_another_services_pods() -> None:

@@ -71,14 +71,21 @@ def _find_pod(snapshot: Snapshot) -> Iterator[Finding]:
         return
     busy, edges = starved(snapshot), callees(snapshot)
     causes = [rise for rise in unexplained(snapshot, slow) if not busy & {rise.name, *reach(edges, rise.name)}]
+    if not snapshot.calls:  # Nobody told who calls whom: whose own packets are late comes first.
+        causes.sort(key=lambda rise: not _is_resending(snapshot, rise.name))
     for position, rise in enumerate(causes):
-        share = max(rise.rise_ms / causes[0].rise_ms, 0.3) if position else 1.0
+        share = min(max(rise.rise_ms / causes[0].rise_ms, 0.3), 0.9) if position else 1.0
         workload, why = _cause(snapshot, edges, rise)
         victims = sorted(caller for caller in slow if workload.name in reach(edges, caller))
         if victims:
             why.append(quote(workload, f"explains the latency of {', '.join(victims[:6])}"))
         evidence = (quote(Ref("Service", rise.name), rise.text), *why)
         yield Finding("network-delay-pod", workload, round(_certainty(snapshot, rise) * share, 4), evidence)
+
+
+def _is_resending(snapshot: Snapshot, name: str) -> bool:
+    ratio = packets_per_request(snapshot, name)
+    return ratio is not None and ratio >= RESENDING_FACTOR
 
 
 def _certainty(snapshot: Snapshot, rise: Rise) -> float:
@@ -90,14 +97,14 @@ def _certainty(snapshot: Snapshot, rise: Rise) -> float:
 
 def _cause(snapshot: Snapshot, edges: Edges, rise: Rise) -> tuple[Ref, list[Evidence]]:
     """The slow service itself, or the one that it calls and that gets no request through any more."""
-    ratio = packets_per_request(snapshot, rise.name)
-    is_resending = ratio is not None and ratio >= RESENDING_FACTOR
+    is_resending = _is_resending(snapshot, rise.name)
     mute = [name for name in silent(snapshot) if name in reach(edges, rise.name)]
     if len(mute) == 1 and not is_resending:
         why = quote(Ref("Service", mute[0]), f"is called by {rise.name} and gets hardly any request now")
         return _workload(snapshot, mute[0]), [why]
     told = [quote(Ref("Service", rise.name), "no service that it calls is as slow")]
     if is_resending:
+        ratio = packets_per_request(snapshot, rise.name) or 0.0
         told.append(quote(Ref("Service", rise.name), f"a request takes {ratio:.1f} times the packets of before"))
     return _workload(snapshot, rise.name), told
 
