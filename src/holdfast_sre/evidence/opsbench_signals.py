@@ -15,7 +15,7 @@ _VALUE = re.compile(r"Val: ([0-9.]+)")
 _STATUS = re.compile(r"\b([45][0-9]{2})\b")
 LINES_PER_WORKLOAD_MAX = 400
 TEXT_CHARS_MAX = 4_000
-"""Of a line or message so much is kept: what decides stands at its beginning, and nobody must wait for a line of 100 MB."""
+"""Of a line or message so much is kept: what decides stands early in it, and nobody waits for a line of 100 MB."""
 
 _PREFIXES: tuple[tuple[str, SignalKind], ...] = (
     ("LATENCY_DEGRADATION", "latency"),

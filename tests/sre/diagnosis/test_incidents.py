@@ -100,8 +100,10 @@ def test_the_command_prints_one_line_per_incident(dev: Path, app: typer.Typer) -
     found = lines(result.stdout)
     assert result.exit_code == 0
     assert [line["case"] for line in found[:3]] == ["2", "4", "10"]
-    assert set(found[0]) == {"case", "seconds", "ranked"}
-    assert set(found[0]["ranked"][0]) == {"root_cause", "fault_object", "confidence", "evidence"}
+    assert set(found[0]) == {"case", "seconds", "ranked", "unexplained", "looked_at", "missing"}
+    named = {"root_cause", "fault_object", "rule", "object", "confidence", "evidence", "victims", "timeline"}
+    assert set(found[0]["ranked"][0]) == named
+    assert found[0]["ranked"][0]["timeline"]
     single = CliRunner().invoke(app, ["diagnose", str(dev / "boutique" / "runtime" / "10"), "--json"])
     assert lines(single.stdout)[0]["case"] == "boutique/runtime/10"
 
