@@ -172,6 +172,17 @@ def test_a_quota_that_is_full_tells_where_no_event_does() -> None:
     assert not found(world.snapshot(), "quota-pods")
 
 
+def test_a_quota_of_one_storage_class_that_is_used_up() -> None:
+    world = World()
+    claim = {"spec": {"resources": {"requests": {"storage": "5Gi"}}}}
+    world.add("PersistentVolumeClaim", "till-data", claim, live=False)
+    key = "fast.storageclass.storage.k8s.io/requests.storage"
+    world.add("ResourceQuota", "all", {"status": {"used": {key: "6Gi"}, "hard": {key: "10Gi"}}})
+    assert found(world.snapshot(), "quota-storage")
+    world.add("ResourceQuota", "all", {"status": {"used": {key: "5Gi"}, "hard": {key: "10Gi"}}})
+    assert not found(world.snapshot(), "quota-storage")
+
+
 def test_an_absent_account_tells_where_no_event_does() -> None:
     world = World()
     world.deployment("till", ready=0, pods=0, serviceAccountName="till-reader")

@@ -63,14 +63,14 @@ def _failures(snapshot: Snapshot) -> Iterator[tuple[str, Ref, Waiting, str, list
 
 
 def _is_open(snapshot: Snapshot, workload: Ref, image: str) -> bool:
-    """Whether other workloads run images from the same part of the registry, and nobody here names a pull secret."""
-    place = image.rpartition("/")[0]
+    """Whether other workloads run images from the same registry, and nobody here names a pull secret."""
+    place = image.partition("/")[0]
     running = [ref for ref in snapshot.workloads if ref != workload and not is_short(snapshot, ref)]
     siblings = [
         ref
         for ref in running
         for item in containers_of(snapshot.manifest(ref))
-        if place and str(item.get("image", "")).rpartition("/")[0] == place
+        if str(item.get("image", "")).startswith(f"{place}/")
     ]
     return bool(siblings) and not any(
         pod_spec_of(snapshot.manifest(ref)).get("imagePullSecrets") for ref in (workload, *siblings)

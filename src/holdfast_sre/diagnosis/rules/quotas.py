@@ -18,6 +18,10 @@ _RESOURCES: dict[str, tuple[str, ...]] = {
 }
 
 
+_BY_CLASS = ".storageclass.storage.k8s.io/"
+"""What stands between a storage class and what a quota allows of it."""
+
+
 def _refused_pods(snapshot: Snapshot, names: tuple[str, ...]) -> Iterator[Evidence]:
     for workload in snapshot.workloads:
         if not is_short(snapshot, workload):
@@ -82,8 +86,10 @@ def _full(snapshot: Snapshot, names: tuple[str, ...], kind: str) -> Iterator[Evi
         return
     for ref, quota in snapshot.of_kind("ResourceQuota"):
         used, hard = dig(quota, "status.used") or {}, dig(quota, "status.hard") or {}
-        for name in names:
-            if name in hard and _is_exceeded(snapshot, used.get(name, "0"), hard[name], name, absent):
+        for name in (
+            key for key in hard if key in names or key.endswith(tuple(f"{_BY_CLASS}{part}" for part in names))
+        ):
+            if _is_exceeded(snapshot, used.get(name, "0"), hard[name], name, absent):
                 yield quote(ref, f"{name}: {used.get(name)} of {hard[name]} used")
                 yield quote(absent[0], "declared, but the cluster does not have it")
 

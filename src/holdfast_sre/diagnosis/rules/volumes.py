@@ -37,7 +37,10 @@ def _find_claim(snapshot: Snapshot) -> Iterator[Finding]:
             evidence += [quote(Ref(_CLAIM, meant), "has nearly the name of it")] if meant else []
             index = _index(snapshot, workload, claim)
             path = f"spec.template.spec.volumes[{index}].persistentVolumeClaim.claimName"
-            yield Finding("claim-missing", workload, 0.9, tuple(evidence), (Field(workload, path), Field(claim, "")))
+            # One that is declared was kept from being created, and what kept it is the cause.
+            confidence = 0.6 if claim in snapshot.declared else 0.9
+            blames = (Field(workload, path), Field(claim, ""))
+            yield Finding("claim-missing", workload, confidence, tuple(evidence), blames)
 
 
 def _index(snapshot: Snapshot, workload: Ref, claim: Ref) -> str:
