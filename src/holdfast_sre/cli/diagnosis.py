@@ -1,7 +1,8 @@
-"""The commands `diagnose`, `propose` and `eval`, for the bot's command line to register."""
+"""The commands `diagnose`, `explain`, `propose`, `eval` and `catalogue`, for the bot's command line to register."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from holdfast_sre.cli.examine import (
     Examined,
     Namespace,
     Paths,
+    complain,
     examine,
     fail_input,
     load_baseline,
@@ -23,11 +25,13 @@ from holdfast_sre.cli.examine import (
 )
 from holdfast_sre.cli.proposals import propose_command
 from holdfast_sre.cli.repair_trials import eval_repairs
-from holdfast_sre.diagnosis.findings import Evidence
+from holdfast_sre.diagnosis.catalogue_page import page
+from holdfast_sre.diagnosis.explain import Explanation, chosen, explain
+from holdfast_sre.diagnosis.findings import Evidence, Moment
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_repairs, show_report
+from holdfast_sre.diagnosis.rules import CATALOGUE, FAMILIES
+from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_explanation, show_repairs, show_report
 from holdfast_sre.evaluation.evaluate import (
-    Judged,
     JudgedRepair,
     Repair,
     RepairReport,
@@ -36,8 +40,11 @@ from holdfast_sre.evaluation.evaluate import (
     report,
     report_repairs,
 )
+from holdfast_sre.evaluation.judged import Judged
 from holdfast_sre.evaluation.opsbench_labels import read_label
 from holdfast_sre.repair.propose import Manifests, propose
+
+EXIT_REFUSED = 1
 
 Oracle = Annotated[
     Path | None, typer.Option("--oracle", help="JSON file of known repairs, to score proposals against.")
@@ -53,8 +60,12 @@ class RankedLine(msgspec.Struct, frozen=True):
 
     root_cause: str
     fault_object: str
+    rule: str
+    object: str
     confidence: float
     evidence: tuple[Evidence, ...]
+    victims: tuple[str, ...]
+    timeline: tuple[Moment, ...]
 
 
 class DiagnosisLine(msgspec.Struct, frozen=True):
@@ -63,8 +74,27 @@ class DiagnosisLine(msgspec.Struct, frozen=True):
     case: str
     seconds: float
     ranked: tuple[RankedLine, ...]
-    looked_at: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
+    unexplained: tuple[str, ...]
+    looked_at: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class ExplanationLine(msgspec.Struct, frozen=True):
+    """The output of `explain --json`."""
+
+    case: str
+    explanation: Explanation
+
+
+class RuleLine(msgspec.Struct, frozen=True):
+    """One rule in the output of `catalogue --json`."""
+
+    rule: str
+    title: str
+    holds: str
+    repair: str
+    mending: str
+    proof: str
 
 
 class EvalOutput(msgspec.Struct, frozen=True):
@@ -77,8 +107,10 @@ class EvalOutput(msgspec.Struct, frozen=True):
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command("diagnose")(diagnose_command)
+    app.command("explain")(explain_command)
     app.command("propose")(propose_command)
     app.command("eval")(eval_command)
+    app.command("catalogue")(catalogue_command)
 
 
 def diagnose_command(paths: Paths, as_json: AsJson = False, namespace: Namespace = None) -> None:
@@ -93,13 +125,60 @@ def diagnose_command(paths: Paths, as_json: AsJson = False, namespace: Namespace
             show_diagnosis(console, found.case.name, found.diagnosis, found.answers, seconds=found.seconds)
             return
         ranked = tuple(
-            RankedLine(said.root_cause, said.fault_object, finding.confidence, finding.evidence)
+            RankedLine(
+                said.root_cause,
+                said.fault_object,
+                finding.rule,
+                str(finding.object),
+                finding.confidence,
+                finding.evidence,
+                tuple(map(str, finding.victims)),
+                finding.timeline,
+            )
             for said, finding in zip(found.answers, found.diagnosis.ranked, strict=True)
         )
-        looked_at, missing = found.diagnosis.looked_at, found.diagnosis.missing
-        print_json(DiagnosisLine(found.case.name, found.seconds, ranked, looked_at, missing))
+        unexplained = tuple(map(str, found.diagnosis.unexplained))
+        known = (unexplained, found.diagnosis.looked_at, found.diagnosis.missing)
+        print_json(DiagnosisLine(found.case.name, found.seconds, ranked, *known))
 
     examine(paths, tell, namespace=namespace)
+
+
+def explain_command(
+    path: Annotated[Path, typer.Argument(help="An incident's folder.")],
+    finding: Annotated[
+        str,
+        typer.Argument(help="Its place in the ranking, its rule, or RULE@Kind/name as `diagnose --json` tells them."),
+    ] = "1",
+    as_json: AsJson = False,
+) -> None:
+    """Explain a finding: its evidence, what it rests on, what would refute it, and what was looked at.
+
+    Exit code 0, 1 where the incident has no such finding, or 2 where the path holds no incident or several.
+    """
+    told: list[bool] = []
+
+    def tell(found: Examined) -> None:
+        wanted = chosen(found.diagnosis, finding)
+        told.append(wanted is not None)
+        if wanted is None:
+            known = ", ".join(f"{item.rule}@{item.object}" for item in found.diagnosis.ranked) or "none"
+            seen = ", ".join(found.diagnosis.looked_at) or "nothing"
+            complain(
+                InvalidInput(
+                    f"{found.case.name}: expected one of the findings {known}, saw {finding}; looked at {seen}"
+                )
+            )
+            return
+        explanation = explain(found.incident.snapshot, found.diagnosis, wanted)
+        if as_json:
+            print_json(ExplanationLine(found.case.name, explanation))
+        else:
+            show_explanation(Console(), found.case.name, explanation)
+
+    examine([path], tell, cases_max=1)
+    if not all(told):
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def eval_command(
@@ -127,9 +206,10 @@ def eval_command(
 
     def weigh(found: Examined) -> None:
         name, truth = found.case.name, read_label(found.case.folder)
-        confidence = found.diagnosis.ranked[0].confidence if found.diagnosis.ranked else 0.0
         if truth is not None:
-            judged.append(Judged(name, truth, found.answers, confidence, found.seconds))
+            rules = tuple(finding.rule for finding in found.diagnosis.ranked)
+            confidences = tuple(finding.confidence for finding in found.diagnosis.ranked)
+            judged.append(Judged(name, truth, found.answers, rules, confidences, found.seconds))
         if known is not None:
             proposal = propose(found.incident.snapshot, found.diagnosis, last_good=last_good)
             mended.append(judge_repair(name, proposal.changes, known.get(name), good_leaves))
@@ -144,6 +224,21 @@ def eval_command(
     show_report(Console(), output.diagnosis)
     if output.repair is not None:
         show_repairs(Console(), output.repair)
+
+
+def catalogue_command(
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The page of the documentation.")] = False,
+) -> None:
+    """List the rules: what must hold for each, how it is mended, and what proves the repair."""
+    if as_markdown:
+        sys.stdout.write(page(FAMILIES))
+        return
+    for rule in CATALOGUE:
+        if as_json:
+            print_json(RuleLine(rule.id, rule.title, rule.holds, rule.repair, rule.mending, rule.proof))
+        else:
+            sys.stdout.write(f"{rule.id:30} {rule.repair:9} {rule.title}\n")
 
 
 def _load_oracle(path: Path | None) -> dict[str, Repair] | None:

@@ -15,6 +15,7 @@ from holdfast_sre.diagnosis.causes import weighed
 from holdfast_sre.diagnosis.findings import Finding, Rule
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.diagnosis.symptoms import short_workloads
+from holdfast_sre.diagnosis.timeline import timeline
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
 
 RANKED_MAX = 5
@@ -35,7 +36,10 @@ class Diagnosis(msgspec.Struct, frozen=True):
 def diagnose(snapshot: Snapshot, rules: Sequence[Rule] = CATALOGUE) -> Diagnosis:
     """At most RANKED_MAX findings. Same snapshot, same answer."""
     found = rank([finding for rule in rules for finding in rule.find(snapshot)])
-    ranked = tuple(rank(weighed(snapshot, found))[:RANKED_MAX])
+    ranked = tuple(
+        msgspec.structs.replace(finding, timeline=timeline(snapshot, finding))
+        for finding in rank(weighed(snapshot, found))[:RANKED_MAX]
+    )
     explained = {ref for finding in ranked for ref in (finding.object, *finding.victims)}
     unexplained = tuple(ref for ref in short_workloads(snapshot) if ref not in explained)
     looked_at = tuple(f"{count} {what}" for what, count in _counts(snapshot).items() if count)
@@ -61,5 +65,6 @@ def _counts(snapshot: Snapshot) -> dict[str, int]:
         "connection attempts": len(snapshot.probes),
         "node services": len(snapshot.agents),
         "measured deviations": len(snapshot.signals),
+        "metrics": len(snapshot.measures),
         "failed request groups": len(snapshot.failures),
     }

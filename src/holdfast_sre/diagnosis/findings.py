@@ -58,12 +58,25 @@ class Change(msgspec.Struct, frozen=True):
     after: str | None = msgspec.field(name="to")
 
 
+MomentKind = Literal["event", "log", "change"]
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """Something that happened `age_s` seconds before the snapshot: an event, a line of a log, a change."""
+
+    age_s: float
+    kind: MomentKind
+    source: str
+    text: str
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One judgement of one rule about one object.
 
     `confidence` lies in (0, 1). `blames` names the fields that hold the cause, empty where it is not in the manifests.
     `remedy` is a patch that is safe without a last known good, empty where there is none. `victims` are objects in
-    trouble now that the finding explains; the diagnosis fills them in.
+    trouble now that the finding explains, `timeline` is what happened to it and them, oldest first; the diagnosis fills
+    them in.
     """
 
     rule: str
@@ -73,6 +86,7 @@ class Finding(msgspec.Struct, frozen=True):
     blames: tuple[Field, ...] = ()
     remedy: tuple[Change, ...] = ()
     victims: tuple[Ref, ...] = ()
+    timeline: tuple[Moment, ...] = ()
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from holdfast_sre.diagnosis.findings import Change, Field
 from holdfast_sre.evidence.snapshot import Manifest, Ref
 
+LEAVES_MAX = 100_000
+
 
 def leaves(manifest: Any) -> dict[str, str]:
-    """Every scalar of a manifest by its path, as text."""
-    return dict(_walk(manifest, ""))
+    """Every scalar of a manifest by its path, as text; of one that unfolds without end the first LEAVES_MAX."""
+    return dict(islice(_walk(manifest, ""), LEAVES_MAX))
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -78,9 +78,22 @@ def pending_pods(snapshot: Snapshot, workload: Ref) -> list[tuple[Ref, Manifest]
 
 
 def events_by_reason(snapshot: Snapshot, workload: Ref, *reasons: str) -> list[Event]:
-    """Events of the given reasons under a workload, latest first; those of unknown age last."""
+    """Events of the given reasons under a workload, latest first, those of unknown age last."""
     found = [event for event in snapshot.events_under(workload) if event.reason in reasons]
-    return sorted(found, key=lambda event: float("inf") if event.age_s is None else event.age_s)
+    return sorted(found, key=_lateness)
+
+
+def _lateness(event: Event) -> tuple[float, Ref, str]:
+    return float("inf") if event.age_s is None else event.age_s, event.about, event.message
+
+
+def unplaced(snapshot: Snapshot) -> Iterator[tuple[Ref, Ref, str]]:
+    """Workloads with a pod that waits for a node, the pod, and the scheduler's latest message about it."""
+    for workload in snapshot.workloads:
+        pods = {ref for ref, _ in pending_pods(snapshot, workload)}
+        told = [event for event in events_by_reason(snapshot, workload, "FailedScheduling") if event.about in pods]
+        if told:
+            yield workload, told[0].about, told[0].message
 
 
 def is_recent(event: Event) -> bool:
@@ -102,6 +115,11 @@ def container_path(name: str) -> str:
 def unreached(snapshot: Snapshot, service: str) -> bool:
     """Whether a connection to the service was tried and failed; False where none was tried."""
     return any(probe.service == service and not probe.reached for probe in snapshot.probes)
+
+
+def was_tried(snapshot: Snapshot, service: str) -> bool:
+    """Whether a connection to the service was tried at all."""
+    return any(probe.service == service for probe in snapshot.probes)
 
 
 def nearest(name: str, candidates: list[str], *, at_least: float = 0.75) -> str | None:

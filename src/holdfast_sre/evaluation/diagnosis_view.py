@@ -9,7 +9,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from holdfast_sre.diagnosis.diagnose import Diagnosis
-from holdfast_sre.evaluation.evaluate import RepairReport, Report, Score
+from holdfast_sre.diagnosis.explain import Explanation
+from holdfast_sre.diagnosis.timeline import told
+from holdfast_sre.evaluation.evaluate import RepairReport, Report
+from holdfast_sre.evaluation.judged import Score
 from holdfast_sre.evaluation.opsbench_labels import Answer
 from holdfast_sre.repair.propose import Proposal
 
@@ -38,6 +41,30 @@ def show_diagnosis(
         console.print(f"  short of replicas, unexplained: {escape(', '.join(map(str, diagnosis.unexplained)))}")
     if diagnosis.missing:
         console.print(f"  missing from the record: {escape(', '.join(diagnosis.missing))}")
+
+
+def show_explanation(console: Console, case: str, found: Explanation) -> None:
+    """A finding with its evidence, its line of time, what it rests on and what would refute it."""
+    finding = found.finding
+    heading = f"[bold]{escape(found.title)}[/]  {escape(str(finding.object))}  {finding.confidence:.2f} sure"
+    console.print(f"{heading}  [dim]{escape(case)}[/]")
+    parts: list[tuple[str, Iterable[str]]] = [
+        ("rule", [f"{finding.rule}: {found.holds}"]),
+        ("evidence", [f"{item.source}: {item.text}" for item in finding.evidence]),
+        ("explains", [", ".join(str(ref) for ref in finding.victims[:8])] if finding.victims else []),
+        ("line of time", told(finding.timeline)),
+        ("rests on", found.rests_on),
+        ("less sure without", [f"{kind}: {left:.2f}" for kind, left in found.holds_without.items()]),
+        ("would refute it", found.refuted_by),
+        ("rivals", found.rivals),
+        ("next", [found.next_step]),
+        ("proof", [found.proof]),
+        ("looked at", [", ".join(found.looked_at)]),
+        ("missing", found.missing[:ROWS_MAX]),
+    ]
+    for name, lines in parts:
+        for line in lines:
+            console.print(f"  [dim]{name}:[/] {escape(line)}", highlight=False)
 
 
 def show_proposal(console: Console, case: str, proposal: Proposal) -> None:
@@ -73,6 +100,13 @@ def show_report(console: Console, found: Report) -> None:
         cells = (*(f"{share:.2f}" for share in shares), *(f"{time:.2f}" for time in times))
         table.add_row(escape(name), str(value.cases), *cells, style=style)
     console.print(table)
+    for item in found.calibration:
+        console.print(
+            f"  sure up to {item.upto:.1f}: {item.cases} cases, {item.confidence:.2f} sure, {item.right:.2f} right"
+        )
+    for name, out in found.left_out.items():
+        told_of = f"A@1 {out.score.first:.2f}, A@3 {out.score.first_three:.2f}, Brier {out.score.brier:.3f}"
+        console.print(f"  {escape(name)} with what was fitted on the others: {told_of}, lost {out.lost:.2f}")
     for miss in found.misses[:ROWS_MAX]:
         got = "; ".join(f"{answer.root_cause} {answer.fault_object}" for answer in miss.answers) or "nothing"
         truth = f"{miss.truth.root_cause} {miss.truth.fault_object}"

@@ -1,8 +1,4 @@
-"""How good the diagnoses and the proposals are, against labels and against repairs that are known to be right.
-
-A@1 and A@3: the first answer, or one of the first three, has the exact root cause and object. object@1: the first
-answer has the object. Brier: mean squared distance of the first answer's confidence from 1 if right, 0 if not.
-"""
+"""How good the diagnoses and the proposals are, against labels and against repairs that are known to be right."""
 
 from __future__ import annotations
 
@@ -13,34 +9,9 @@ from typing import Literal
 import msgspec
 
 from holdfast_sre.diagnosis.findings import Change
+from holdfast_sre.evaluation.calibration import Bin, LeftOut, bins, left_out
+from holdfast_sre.evaluation.judged import Judged, Score, score, share
 from holdfast_sre.evaluation.opsbench_labels import Answer
-
-
-class Judged(msgspec.Struct, frozen=True):
-    """One case: the truth, the ranked answers with the confidence of the first, and how long it took."""
-
-    case: str
-    truth: Answer
-    answers: tuple[Answer, ...]
-    confidence: float
-    seconds: float
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the first answer is the truth."""
-        return self.answers[:1] == (self.truth,)
-
-
-class Score(msgspec.Struct, frozen=True):
-    """Shares of 1 over `cases`."""
-
-    cases: int
-    first: float = msgspec.field(name="A@1")
-    first_three: float = msgspec.field(name="A@3")
-    object_first: float = msgspec.field(name="object@1")
-    brier: float
-    seconds_mean: float
-    seconds_max: float
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -52,33 +23,16 @@ class Miss(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """Everything together, by the first part of the case's name, and by class of truth."""
+    """Everything together, by the first part of the case's name, and by class of truth; how honest confidence is; and
+    each system with what was fitted on the others.
+    """
 
     overall: Score
     systems: dict[str, Score]
     classes: dict[str, Score]
     misses: tuple[Miss, ...]
-
-
-def score(judged: Sequence[Judged]) -> Score:
-    """The shares over some cases; at least one."""
-    count = len(judged)
-    return Score(
-        cases=count,
-        first=_share(sum(case.is_right for case in judged), count),
-        first_three=_share(sum(case.truth in case.answers[:3] for case in judged), count),
-        object_first=_share(
-            sum(bool(case.answers) and case.answers[0].fault_object == case.truth.fault_object for case in judged),
-            count,
-        ),
-        brier=round(sum((case.confidence - case.is_right) ** 2 for case in judged) / count, 4),
-        seconds_mean=round(sum(case.seconds for case in judged) / count, 4),
-        seconds_max=round(max(case.seconds for case in judged), 4),
-    )
-
-
-def _share(part: int, whole: int) -> float:
-    return round(part / whole, 4)
+    calibration: tuple[Bin, ...]
+    left_out: dict[str, LeftOut]
 
 
 def report(judged: Sequence[Judged]) -> Report:
@@ -86,13 +40,15 @@ def report(judged: Sequence[Judged]) -> Report:
     systems: dict[str, list[Judged]] = defaultdict(list)
     classes: dict[str, list[Judged]] = defaultdict(list)
     for case in judged:
-        systems[case.case.split("/")[0]].append(case)
+        systems[case.system].append(case)
         classes[case.truth.root_cause].append(case)
     return Report(
         overall=score(judged),
         systems={name: score(cases) for name, cases in sorted(systems.items())},
         classes={name: score(cases) for name, cases in sorted(classes.items())},
         misses=tuple(Miss(case.case, case.truth, case.answers[:3]) for case in judged if not case.is_right),
+        calibration=bins(judged),
+        left_out=left_out(judged),
     )
 
 
@@ -159,9 +115,9 @@ def report_repairs(judged: Sequence[JudgedRepair]) -> RepairReport:
     right = ("restored", "rightly escalated")
     return RepairReport(
         mendable=len(mendable),
-        restored=_share(sum(case.verdict == "restored" for case in mendable), len(mendable) or 1),
+        restored=share(sum(case.verdict == "restored" for case in mendable), len(mendable) or 1),
         collateral_leaves=sum(len(case.collateral) for case in judged),
         others=len(others),
-        rightly_escalated=_share(sum(case.verdict == "rightly escalated" for case in others), len(others) or 1),
+        rightly_escalated=share(sum(case.verdict == "rightly escalated" for case in others), len(others) or 1),
         misses=tuple(case for case in judged if case.verdict not in right or case.collateral),
     )

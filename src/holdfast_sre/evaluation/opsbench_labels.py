@@ -9,10 +9,11 @@ import msgspec
 from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.evidence.opsbench import Incident
 
-ROOT_CAUSES = {
+ROOT_CAUSES: dict[str, str] = {
     "claim-access-mode": "pvc_access_mode_mismatch",
     "claim-capacity": "pvc_capacity_mismatch",
     "claim-class": "pvc_storage_class_mismatch",
+    "claim-class-missing": "pvc_storage_class_mismatch",
     "claim-occupied": "pv_binding_occupied",
     "claim-selector": "pvc_selector_mismatch",
     "cpu-overload": "pod_cpu_overload",
@@ -26,6 +27,7 @@ ROOT_CAUSES = {
     "image-not-found": "incorrect_image_reference",
     "image-pull-forbidden": "missing_image_pull_secret",
     "image-registry-unknown": "image_registry_dns_failure",
+    "image-registry-unreachable": "image_registry_dns_failure",
     "liveness-probe-port": "liveness_probe_incorrect_port",
     "liveness-probe-protocol": "liveness_probe_incorrect_protocol",
     "liveness-probe-timing": "liveness_probe_incorrect_timing",
@@ -53,6 +55,7 @@ ROOT_CAUSES = {
     "reference-missing": "missing_secret_binding",
     "resolver": "service_dns_resolution_failure",
     "service-account-missing": "missing_service_account",
+    "service-port": "service_port_mapping_mismatch",
     "service-protocol": "service_protocol_mismatch",
     "service-selector": "service_selector_mismatch",
     "service-target-port": "service_port_mapping_mismatch",

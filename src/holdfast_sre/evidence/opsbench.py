@@ -2,6 +2,7 @@
 
     tool_cache.json   {"GetResources:{...}": "text of kubectl get", "DescribeResource:{...}": "...", ...}
     alert.json        anomalies of metrics, or failed requests (optional)
+    metrics.csv       metrics over time (optional)
     metadata.json or incident.json   namespace and one-line query
 
 Labels that such a folder may hold are not read here. The vocabulary of the labels is in `opsbench_labels`.
@@ -22,7 +23,8 @@ from holdfast_sre.evidence.kubectl_objects import endpoints, named, parse_descri
 from holdfast_sre.evidence.kubectl_text import described_events, listed_events, table
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.manifest_shapes import shape_fault
-from holdfast_sre.evidence.opsbench_signals import failures_in, lines_in, signals_in
+from holdfast_sre.evidence.opsbench_metrics import read_measures
+from holdfast_sre.evidence.opsbench_signals import TEXT_CHARS_MAX, failures_in, lines_in, signals_in
 from holdfast_sre.evidence.snapshot import Event, LogLine, Manifest, NodeAgent, Probe, Ref, Snapshot
 
 CACHE_FILE = "tool_cache.json"
@@ -56,6 +58,9 @@ _DESCRIBED = (
     "Node",
     "ResourceQuota",
 )
+_TAKEN_AT_CHARS = 40
+JSON_BYTES_MAX = 256 << 20
+EVENTS_MAX = 100_000
 _EXPECTED = ("pods", "services", "deployments", "nodes", "events")
 
 
@@ -98,6 +103,12 @@ def read_incident(folder: Path) -> Incident:
         if name in _READERS:
             _READERS[name](parts, arguments, value)
     alerts = _read_optional(folder / "alert.json") or cache.get("GetAlerts:{}") or {}
+    nodes = frozenset(ref.name for ref in parts.live if ref.kind == "Node")
+    try:
+        measures = read_measures(folder, alerts, nodes)
+    except InvalidInput as error:
+        measures = ()
+        parts.missing.append(error.message)
     missing = parts.missing + [f"kubectl get {kind}" for kind in _EXPECTED if kind not in parts.seen]
     if not parts.declared:
         missing.append("manifests of the applications")
@@ -106,20 +117,35 @@ def read_incident(folder: Path) -> Incident:
         summary=about["query"],
         live=parts.live,
         declared=parts.declared,
-        events=tuple(dict.fromkeys(parts.events)),
+        events=tuple(dict.fromkeys(map(_bounded, parts.events[:EVENTS_MAX]))),
         logs=tuple(parts.logs),
         probes=tuple(parts.probes),
         agents=tuple(parts.agents),
         signals=tuple(signals_in(alerts)),
+        measures=measures,
         failures=tuple(failures_in(alerts)),
         calls=parts.calls,
+        taken_at=_taken_at(cache.get("collection_timestamp")),
         missing=tuple(missing),
     )
     return Incident(snapshot, parts.apps)
 
 
+def _bounded(event: Event) -> Event:
+    if len(event.message) <= TEXT_CHARS_MAX:
+        return event
+    return msgspec.structs.replace(event, message=event.message[:TEXT_CHARS_MAX])
+
+
+def _taken_at(value: Any) -> str:
+    return value[:_TAKEN_AT_CHARS] if isinstance(value, str) else ""
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        size = path.stat().st_size
+        if size > JSON_BYTES_MAX:
+            raise InvalidInput(f"{path}: expected at most {JSON_BYTES_MAX} bytes, saw {size}", path=str(path))
         value = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError as error:
         seen = sorted(item.name for item in path.parent.iterdir())[:8] if path.parent.is_dir() else "no such folder"
@@ -237,7 +263,7 @@ def _read_connectivity(parts: _Parts, arguments: dict[str, Any], value: Any) -> 
         port = arguments.get("port")
         reached = "Connection Succeeded" in value
         service = str(arguments.get("service_name", ""))
-        parts.probes.append(Probe(service, port if isinstance(port, int) else 0, reached, value))
+        parts.probes.append(Probe(service, port if isinstance(port, int) else 0, reached, value[:TEXT_CHARS_MAX]))
 
 
 def _read_agent(parts: _Parts, arguments: dict[str, Any], value: Any) -> None:

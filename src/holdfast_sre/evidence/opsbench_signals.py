@@ -14,6 +14,8 @@ _LATENCY = re.compile(r"p([0-9]+)latency: Normal=([0-9.]+)ms -> Current=([0-9.]+
 _VALUE = re.compile(r"Val: ([0-9.]+)")
 _STATUS = re.compile(r"\b([45][0-9]{2})\b")
 LINES_PER_WORKLOAD_MAX = 400
+TEXT_CHARS_MAX = 4_000
+"""Of a line or message so much is kept: what decides stands early in it, and nobody waits for a line of 100 MB."""
 
 _PREFIXES: tuple[tuple[str, SignalKind], ...] = (
     ("LATENCY_DEGRADATION", "latency"),
@@ -43,7 +45,7 @@ def signals_in(report: Any) -> Iterator[Signal]:
         kind = "Node" if alert.get("type") == "Node" else "Service"
         subject = Ref(kind, str(alert.get("name", "")))
         for text in _listed(alert.get("evidence")):
-            yield from _signals(subject, str(text))
+            yield from _signals(subject, str(text)[:TEXT_CHARS_MAX])
 
 
 def _signals(subject: Ref, text: str) -> Iterator[Signal]:
@@ -68,15 +70,15 @@ def failures_in(report: Any) -> Iterator[Failure]:
     for alert in _alerts(report):
         if "entry_service" not in alert:
             continue
-        error = str(alert.get("raw_error", ""))
+        error = str(alert.get("raw_error", ""))[:TEXT_CHARS_MAX]
         status = _STATUS.search(error)
         count = alert.get("occurrences")
         yield Failure(
             service=str(alert["entry_service"]),
-            url=str(alert.get("url", "")),
+            url=str(alert.get("url", ""))[:TEXT_CHARS_MAX],
             status=int(status[1]) if status else 0,
             count=count if isinstance(count, int) else 1,
-            text=f"{alert.get('request_method', '')} {alert.get('url', '')}: {error} ({count} times)",
+            text=f"{alert.get('request_method', '')} {alert.get('url', '')}: {error} ({count} times)"[:TEXT_CHARS_MAX],
         )
 
 
@@ -88,14 +90,16 @@ def lines_in(workload: str, value: Any) -> Iterator[LogLine]:
         for pattern in value["patterns"][:LINES_PER_WORKLOAD_MAX]:
             if isinstance(pattern, Mapping):
                 count = pattern.get("count")
-                yield LogLine(workload, str(pattern.get("sample", "")), count if isinstance(count, int) else 1)
+                yield LogLine(
+                    workload, str(pattern.get("sample", ""))[:TEXT_CHARS_MAX], count if isinstance(count, int) else 1
+                )
         return
     groups = value.values() if isinstance(value, Mapping) else [value]
     for group in groups:
         lines = group if isinstance(group, list) else [group]
         for line in lines[:LINES_PER_WORKLOAD_MAX]:
             if isinstance(line, str) and line.strip():
-                yield LogLine(workload, line)
+                yield LogLine(workload, line[:TEXT_CHARS_MAX])
 
 
 def _decoded(text: str) -> Any:

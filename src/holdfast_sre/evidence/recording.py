@@ -1,6 +1,7 @@
 """A snapshot as one JSON file, in the shapes of the Kubernetes API: the neutral form of an incident.
 
-    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, failures, calls
+    incident/cluster.json     namespace, summary, items, events, logs, probes, agents, signals, measures, failures,
+                              calls, taken_at
     incident/tickets/         who asked for help
     incident/manifests.git    the repository of manifests, with its history
 
@@ -16,7 +17,18 @@ from typing import Any
 import msgspec
 
 from holdfast import InvalidInput
-from holdfast_sre.evidence.snapshot import Event, Failure, LogLine, Manifest, NodeAgent, Probe, Ref, Signal, Snapshot
+from holdfast_sre.evidence.snapshot import (
+    Event,
+    Failure,
+    LogLine,
+    Manifest,
+    Measure,
+    NodeAgent,
+    Probe,
+    Ref,
+    Signal,
+    Snapshot,
+)
 from holdfast_sre.files import read_text, replace_text
 
 CLUSTER_FILE = "cluster.json"
@@ -36,8 +48,10 @@ class Recording(msgspec.Struct, frozen=True, omit_defaults=True):
     probes: tuple[Probe, ...] = ()
     agents: tuple[NodeAgent, ...] = ()
     signals: tuple[Signal, ...] = ()
+    measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: dict[str, tuple[str, ...]] = {}
+    taken_at: str = ""
     missing: tuple[str, ...] = ()
 
 
@@ -68,8 +82,10 @@ def load(folder: Path, declared: Mapping[Ref, Manifest]) -> Snapshot:
         probes=recording.probes,
         agents=recording.agents,
         signals=recording.signals,
+        measures=recording.measures,
         failures=recording.failures,
         calls=recording.calls,
+        taken_at=recording.taken_at,
         missing=recording.missing,
     )
 
@@ -85,8 +101,10 @@ def save(folder: Path, snapshot: Snapshot) -> None:
         probes=snapshot.probes,
         agents=snapshot.agents,
         signals=snapshot.signals,
+        measures=snapshot.measures,
         failures=snapshot.failures,
         calls=dict(snapshot.calls),
+        taken_at=snapshot.taken_at,
         missing=snapshot.missing,
     )
     replace_text(folder / CLUSTER_FILE, msgspec.json.format(msgspec.json.encode(recording)).decode() + "\n")

@@ -1,7 +1,8 @@
 """One namespace of a cluster at one moment, in the shapes of the Kubernetes API, whatever tool wrote it down.
 
 `live` is what the cluster runs, `declared` what the repository of manifests asks for. Readers (one per layout of
-files) fill both; rules read them and nothing else. What a reader could not find it names in `missing`.
+files) fill both; rules read them and nothing else. What a reader could not find it names in `missing`. `taken_at` is
+the moment as the recording wrote it (ISO 8601, its own clock), empty where it did not.
 """
 
 from __future__ import annotations
@@ -97,6 +98,26 @@ class Signal(msgspec.Struct, frozen=True):
         return self.current / self.normal if self.normal else float("inf")
 
 
+MeasureKind = Literal[
+    "latency_ms", "requests", "successes", "packets_in", "packets_out", "cpu", "throttled_s", "retransmissions"
+]
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """A metric of a service or node, deviant or not, before the incident and during it: of a latency the median, else
+    the mean.
+
+    `successes` is a share of 1; `requests`, `packets_in`, `packets_out` and `retransmissions` are per second, `cpu` is
+    in cores. `percentile` tells of which a latency is; 0 for everything else.
+    """
+
+    subject: Ref
+    kind: MeasureKind
+    normal: float
+    current: float
+    percentile: int = 0
+
+
 class Failure(msgspec.Struct, frozen=True):
     """Requests from outside that failed: the URL's path, the service it is meant for, the HTTP status, how often."""
 
@@ -120,8 +141,10 @@ class Snapshot:
     probes: tuple[Probe, ...] = ()
     agents: tuple[NodeAgent, ...] = ()
     signals: tuple[Signal, ...] = ()
+    measures: tuple[Measure, ...] = ()
     failures: tuple[Failure, ...] = ()
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    taken_at: str = ""
     missing: tuple[str, ...] = ()
 
     def with_declared(self, declared: Mapping[Ref, Manifest]) -> Snapshot:
@@ -158,14 +181,38 @@ class Snapshot:
         while True:
             owners = dig(self.live.get(ref, {}), "metadata.ownerReferences") or ()
             above = next((Ref(owner["kind"], owner["name"]) for owner in owners), None)
+            if above is None and ref not in self.live:
+                above = self._namesake(ref)
             if above is None or above in seen:
                 return ref
             seen.add(above)
             ref = above
 
+    def _namesake(self, ref: Ref) -> Ref | None:
+        """The workload that an unrecorded object is named after: `till` of `till-5d8f` and `till-5d8f-x2x`."""
+        name = ref.name
+        for _ in range({"ReplicaSet": 1, "Pod": 2}.get(ref.kind, 0)):
+            name = name.rpartition("-")[0]
+            for kind in WORKLOAD_KINDS:
+                named = Ref(kind, name)
+                if named in self.live or named in self.declared:
+                    return named
+        return None
+
     def signals_of(self, kind: SignalKind) -> list[Signal]:
         """Deviations of one kind."""
         return [signal for signal in self.signals if signal.kind == kind]
+
+    @cached_property
+    def _measures_by_kind(self) -> dict[MeasureKind, list[Measure]]:
+        found: dict[MeasureKind, list[Measure]] = {}
+        for measure in self.measures:
+            found.setdefault(measure.kind, []).append(measure)
+        return found
+
+    def measures_of(self, kind: MeasureKind) -> list[Measure]:
+        """Metrics of one kind."""
+        return self._measures_by_kind.get(kind, [])
 
     @cached_property
     def _pods_by_owner(self) -> dict[Ref, list[Ref]]:
@@ -193,8 +240,9 @@ class Snapshot:
     @cached_property
     def _events_by_owner(self) -> dict[Ref, list[Event]]:
         found: dict[Ref, list[Event]] = {}
+        recorded = {ref.kind for ref in self.live}
         for about, events in self._events_by_object.items():
-            if about in self.live:
+            if about in self.live or about.kind not in recorded:
                 found.setdefault(self.owner_of(about), []).extend(events)
         return found
 
@@ -217,17 +265,30 @@ class Snapshot:
                 found.append((ref, service))
         return found
 
+    @cached_property
+    def _faces(self) -> list[tuple[Ref, list[Mapping[str, str]], set[str]]]:
+        """For each workload the labels that its template and its pods have, and its pods' addresses.
+
+        Operators label pods of their own accord.
+        """
+        found = []
+        for workload in self.workloads:
+            pods = [pod for _, pod in self.pods_of(workload)]
+            labelled = [dig(self.manifest(workload), "spec.template.metadata.labels")]
+            labelled += [dig(pod, "metadata.labels") for pod in pods]
+            labels = [labels for labels in labelled if isinstance(labels, Mapping)]
+            found.append((workload, labels, {str(dig(pod, "status.podIP")) for pod in pods}))
+        return found
+
     def workloads_behind(self, service: str) -> list[Ref]:
         """The workloads that a service leads to: by the addresses of its endpoints, or by its selector."""
         hosts = {address.rpartition(":")[0] for address in self.addresses_of(service) or ()}
         selector = dig(self.manifest(Ref("Service", service)), "spec.selector") or {}
-        found = []
-        for workload in self.workloads:
-            labels = dig(self.manifest(workload), "spec.template.metadata.labels") or {}
-            is_selected = bool(selector) and all(labels.get(key) == value for key, value in selector.items())
-            if is_selected or any(dig(pod, "status.podIP") in hosts for _, pod in self.pods_of(workload)):
-                found.append(workload)
-        return found
+        return [
+            workload
+            for workload, labelled, addresses in self._faces
+            if hosts & addresses or (selector and any(selector.items() <= labels.items() for labels in labelled))
+        ]
 
     def addresses_of(self, service: str) -> list[str] | None:
         """The ready addresses behind a service, as host:port; None where the endpoints were not recorded."""

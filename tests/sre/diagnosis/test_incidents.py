@@ -21,8 +21,10 @@ from holdfast import InvalidInput
 from holdfast_sre.cli.diagnosis import register
 from holdfast_sre.diagnosis.diagnose import diagnose
 from holdfast_sre.evaluation.opsbench_labels import answer, read_label
+from holdfast_sre.evidence import opsbench
 from holdfast_sre.evidence.incident_folders import find_cases
 from holdfast_sre.evidence.opsbench import read_incident
+from holdfast_sre.evidence.opsbench_signals import TEXT_CHARS_MAX
 from holdfast_sre.evidence.snapshot import Ref, dig
 from holdfast_sre.repair.propose import propose
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
@@ -98,8 +100,10 @@ def test_the_command_prints_one_line_per_incident(dev: Path, app: typer.Typer) -
     found = lines(result.stdout)
     assert result.exit_code == 0
     assert [line["case"] for line in found[:3]] == ["2", "4", "10"]
-    assert set(found[0]) == {"case", "seconds", "ranked", "looked_at", "missing"}
-    assert set(found[0]["ranked"][0]) == {"root_cause", "fault_object", "confidence", "evidence"}
+    assert set(found[0]) == {"case", "seconds", "ranked", "unexplained", "looked_at", "missing"}
+    named = {"root_cause", "fault_object", "rule", "object", "confidence", "evidence", "victims", "timeline"}
+    assert set(found[0]["ranked"][0]) == named
+    assert found[0]["ranked"][0]["timeline"]
     single = CliRunner().invoke(app, ["diagnose", str(dev / "boutique" / "runtime" / "10"), "--json"])
     assert lines(single.stdout)[0]["case"] == "boutique/runtime/10"
 
@@ -178,6 +182,41 @@ def test_a_record_without_its_description_is_refused(tmp_path: Path) -> None:
         read_incident(folder)
     (folder / "tool_cache.json").write_text("{")
     with pytest.raises(InvalidInput, match=r"tool_cache.json: expected JSON"):
+        read_incident(folder)
+
+
+def test_texts_are_bounded_where_they_are_read(tmp_path: Path) -> None:
+    long = "x" * (TEXT_CHARS_MAX + 1)
+    described = f"Name: oven\nEvents:\n  Type  Reason  Age  From  Message\n  Warning  Failed  1s  kubelet  {long}\n"
+    cache = {
+        'GetErrorLogs:{"service_name":"oven"}': [long],
+        'DescribeResource:{"resource_type": "pods", "name": "oven"}': described,
+        'CheckServiceConnectivity:{"service_name": "oven", "port": 80}': long,
+    }
+    folder = write_incident(tmp_path / "x", cache)
+    alert = {
+        "name": "oven",
+        "entry_service": "oven",
+        "raw_error": long,
+        "url": long,
+        "evidence": [f"ERROR_SPIKE Val: 1 {long}"],
+    }
+    (folder / "alert.json").write_text(json.dumps({"alerts": [alert]}))
+    snapshot = read_incident(folder).snapshot
+    texts = [
+        *(line.text for line in snapshot.logs),
+        *(event.message for event in snapshot.events),
+        *(probe.text for probe in snapshot.probes),
+        *(signal.text for signal in snapshot.signals),
+        *(text for failure in snapshot.failures for text in (failure.text, failure.url)),
+    ]
+    assert [len(text) for text in texts] == [TEXT_CHARS_MAX] * 6
+
+
+def test_a_record_that_is_too_large_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_incident(tmp_path / "x", {})
+    monkeypatch.setattr(opsbench, "JSON_BYTES_MAX", 1)
+    with pytest.raises(InvalidInput, match=r"tool_cache.json: expected at most 1 bytes, saw 2"):
         read_incident(folder)
 
 

@@ -13,6 +13,8 @@ from holdfast_sre.evidence.snapshot import (
     Failure,
     LogLine,
     Manifest,
+    Measure,
+    MeasureKind,
     NodeAgent,
     Probe,
     Ref,
@@ -46,7 +48,9 @@ class World:
         self.probes: list[Probe] = []
         self.agents: list[NodeAgent] = []
         self.signals: list[Signal] = []
+        self.measures: list[Measure] = []
         self.failures: list[Failure] = []
+        self.taken_at = ""
         self.calls: dict[str, tuple[str, ...]] = {}
 
     def add(self, kind: str, name: str, body: Mapping[str, Any], *, live: bool = True, declared: bool = True) -> Ref:
@@ -170,6 +174,12 @@ class World:
         """A measured deviation."""
         self.signals.append(Signal(Ref(of, name), kind, current, normal, f"{name} {kind} {normal} to {current}", pct))
 
+    def measure(
+        self, name: str, kind: MeasureKind, normal: float, current: float, *, of: str = "Service", pct: int = 0
+    ) -> None:
+        """A metric, deviant or not."""
+        self.measures.append(Measure(Ref(of, name), kind, normal, current, pct))
+
     def snapshot(self) -> Snapshot:
         """All of it."""
         return Snapshot(
@@ -181,6 +191,8 @@ class World:
             probes=tuple(self.probes),
             agents=tuple(self.agents),
             signals=tuple(self.signals),
+            measures=tuple(self.measures),
             failures=tuple(self.failures),
             calls=self.calls,
+            taken_at=self.taken_at,
         )

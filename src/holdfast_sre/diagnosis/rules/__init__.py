@@ -11,10 +11,12 @@ import pkgutil
 from holdfast_sre.diagnosis.findings import Rule
 
 
-def _catalogue() -> tuple[Rule, ...]:
+def _families() -> dict[str, tuple[Rule, ...]]:
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return tuple(rule for module in modules for rule in module.RULES)
+    return {" ".join((module.__doc__ or "").partition("\n\n")[0].split()): module.RULES for module in modules}
 
 
-CATALOGUE: tuple[Rule, ...] = _catalogue()
+FAMILIES: dict[str, tuple[Rule, ...]] = _families()
+"""The rules by what their module says of itself."""
+CATALOGUE: tuple[Rule, ...] = tuple(rule for rules in FAMILIES.values() for rule in rules)

@@ -11,12 +11,20 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote, quote_line
-from holdfast_sre.diagnosis.symptoms import is_short, restarts
+from holdfast_sre.diagnosis.symptoms import is_short, nearest, restarts
 from holdfast_sre.evidence.snapshot import LogLine, Ref, Snapshot, containers_of, dig
 
-_DENIED = re.compile(r"Access denied for user|password authentication failed|WRONGPASS|Authentication failed")
+_DENIED = re.compile(
+    r"Access denied for user|password authentication failed|role \S+ does not exist|WRONGPASS|NOAUTH|"
+    r"Authentication failed",
+    re.IGNORECASE,
+)
 _REFUSED = re.compile(r"Communications link failure|Connection refused|could not connect to server|ECONNREFUSED")
-_FULL = re.compile(r"Too many connections|too many clients|max number of clients reached|remaining connection slots")
+_FULL = re.compile(
+    r"Too many connections|too many clients|max number of clients reached|remaining connection slots|"
+    r"max_user_connections|max_connections|connection limit exceeded",
+    re.IGNORECASE,
+)
 _READ_ONLY = re.compile(
     r"--(?:super-)?read-only option|read-only transaction|READONLY You can't write|is in read.?only mode", re.IGNORECASE
 )
@@ -85,6 +93,7 @@ def _find_credentials(snapshot: Snapshot) -> Iterator[Finding]:
             if password is None:
                 continue
             usual = _others_value(snapshot, ref, secret, _PASSWORD, _HOST, _USER)
+            usual = usual or _others_value(snapshot, ref, secret, _PASSWORD, _HOST) if not lines else usual
             if usual == password[1] or not (lines or usual):
                 continue
             seen = (
@@ -150,7 +159,39 @@ def _find_server(snapshot: Snapshot, rule: str, pattern: re.Pattern[str], confid
     yield Finding(rule, server, confidence, tuple(evidence))
 
 
+def _find_host(snapshot: Snapshot) -> Iterator[Finding]:
+    services = {ref.name for ref, _ in snapshot.of_kind("Service") if snapshot.exists(ref)}
+    for workload in snapshot.workloads if services else ():
+        for ref, secret in _secrets_of(snapshot, workload) if _is_troubled(snapshot, workload) else ():
+            host = _setting(secret, _HOST)
+            name = host[1].split(".")[0] if host else ""
+            if host is None or name in services:
+                continue
+            lines = [line for line in snapshot.logs_of(workload.name) if host[1] in line.text]
+            usual = _others_value(snapshot, ref, secret, _HOST, _PORT)
+            meant = usual or nearest(name, sorted(services))
+            if not (lines or meant):
+                continue
+            evidence = (
+                quote(ref, f"{host[0]}={host[1]}, and there is no such service"),
+                _quoted(workload, lines, _REFUSED),
+                *((quote("settings", f"others of the same port name {meant}"),) if usual else ()),
+            )
+            yield Finding(
+                "database-host", workload, 0.93 if lines else 0.75, evidence, (Field(ref, f"stringData.{host[0]}"),)
+            )
+
+
 RULES = (
+    Rule(
+        id="database-host",
+        title="The database's host name in the settings leads to no service",
+        holds="a workload is short or restarts, and the host of its settings is no service, as log or peers tell",
+        mending="put back the host name",
+        proof="the connection pool starts and the pod is ready",
+        repair="patch",
+        find=_find_host,
+    ),
     Rule(
         id="database-credentials",
         title="The database refuses the credentials",

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote
-from holdfast_sre.diagnosis.symptoms import container_path, nearest
+from holdfast_sre.diagnosis.rules.addresses import AGREEING_MIN, expected_ports
+from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, restarts
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, containers_of, dig
 
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+]*://)?(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?):(?P<port>[0-9]{1,5})(?:/.*)?")
@@ -27,8 +28,14 @@ def _complaints(snapshot: Snapshot, workload: str, host: str, port: str) -> list
     return [quote(f"log of {workload}", line.text) for line in lines[:2]]
 
 
+def _is_troubled(snapshot: Snapshot, workload: Ref, host: str, services: dict[str, set[int]]) -> bool:
+    """Whether a workload that names a host that is nearly a service's is short or restarts."""
+    is_down = is_short(snapshot, workload) or any(restarts(pod) for _, pod in snapshot.pods_of(workload))
+    return is_down and nearest(host, sorted(services), at_least=0.85) is not None
+
+
 def _find(snapshot: Snapshot) -> Iterator[Finding]:
-    services = _services(snapshot)
+    services, expected = _services(snapshot), expected_ports(snapshot)
     declared = {ref.name for ref, _ in snapshot.of_kind("Service")}
     for workload in snapshot.workloads:
         for container in containers_of(snapshot.manifest(workload)):
@@ -39,8 +46,11 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
                 host, port = match["host"].split(".")[0], match["port"]
                 if int(port) in services.get(host, ()) or (host not in services and host in declared):
                     continue  # Right, or the service itself is what is missing.
+                if host in services and len(expected.get(host, {}).get(int(port), ())) >= AGREEING_MIN:
+                    continue  # Several agree on it: the service is what changed.
                 complaints = _complaints(snapshot, workload.name, match["host"], port)
-                if complaints or host in services:
+                is_misspelt = host not in services and _is_troubled(snapshot, workload, host, services)
+                if complaints or host in services or is_misspelt:
                     yield _finding(workload, container["name"], entry, services, host, port, complaints)
 
 

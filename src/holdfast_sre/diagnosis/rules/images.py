@@ -9,20 +9,37 @@ import re
 from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Field, Finding, Rule, quote
-from holdfast_sre.diagnosis.symptoms import Waiting, container_path, declared_container, events_by_reason, waiting
-from holdfast_sre.evidence.snapshot import Event, Ref, Snapshot, dig, pod_spec_of
+from holdfast_sre.diagnosis.symptoms import (
+    Waiting,
+    container_path,
+    declared_container,
+    events_by_reason,
+    is_short,
+    waiting,
+)
+from holdfast_sre.evidence.snapshot import Event, Ref, Snapshot, containers_of, dig, pod_spec_of
 
 _PULLING = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError")
-_NO_HOST = re.compile(r"no such host|server misbehaving|Temporary failure in name resolution", re.IGNORECASE)
-_FORBIDDEN = re.compile(r"\b40[13]\b|unauthorized|forbidden|authentication required|pull access denied", re.IGNORECASE)
+_NO_HOST = re.compile(
+    r"no such host|server misbehaving|Temporary failure in name resolution|dial tcp: lookup ", re.IGNORECASE
+)
+_AWAY = re.compile(
+    r"i/o timeout|connection refused|no route to host|TLS handshake|x509|connection reset|Client.Timeout|\b50[0-9] ",
+    re.IGNORECASE,
+)
+_PERHAPS_ABSENT = re.compile(r"may not exist|does not exist", re.IGNORECASE)
+_FORBIDDEN = re.compile(
+    r"\b40[13]\b|unauthorized|forbidden|authentication required|authorization failed|access denied|: denied",
+    re.IGNORECASE,
+)
 _NOT_FOUND = re.compile(
     r"not found|manifest unknown|invalid reference format|name unknown|InvalidImageName", re.IGNORECASE
 )
 
 
 def _kind(text: str) -> str | None:
-    """Which of the three a kubelet's message means. A 404 from a registry never names a missing host."""
-    for kind, pattern in (("dns", _NO_HOST), ("access", _FORBIDDEN), ("image", _NOT_FOUND)):
+    """Which of the four a kubelet's message means. A 404 from a registry never names a missing host."""
+    for kind, pattern in (("dns", _NO_HOST), ("access", _FORBIDDEN), ("image", _NOT_FOUND), ("away", _AWAY)):
         if pattern.search(text):
             return kind
     return None
@@ -38,9 +55,26 @@ def _failures(snapshot: Snapshot) -> Iterator[tuple[str, Ref, Waiting, str, list
             told = [event for event in events if f'"{image}"' in event.message]
             text = " ".join([held.reason, held.message, *(event.message for event in told)])
             kind = _kind(text)
+            if kind == "access" and _PERHAPS_ABSENT.search(text) and _is_open(snapshot, workload, image):
+                kind = "image"  # A registry that does not tell absent from forbidden, and others pull there freely.
             if kind is not None and image and (told or image in held.message):
                 yield kind, workload, held, image, told
                 break
+
+
+def _is_open(snapshot: Snapshot, workload: Ref, image: str) -> bool:
+    """Whether other workloads run images from the same registry, and nobody here names a pull secret."""
+    place = image.partition("/")[0]
+    running = [ref for ref in snapshot.workloads if ref != workload and not is_short(snapshot, ref)]
+    siblings = [
+        ref
+        for ref in running
+        for item in containers_of(snapshot.manifest(ref))
+        if str(item.get("image", "")).startswith(f"{place}/")
+    ]
+    return bool(siblings) and not any(
+        pod_spec_of(snapshot.manifest(ref)).get("imagePullSecrets") for ref in (workload, *siblings)
+    )
 
 
 def _find(kind: str, rule: str, confidence: float, snapshot: Snapshot) -> Iterator[Finding]:
@@ -80,6 +114,15 @@ RULES = (
         proof="the pull succeeds",
         repair="patch",
         find=lambda snapshot: _find("dns", "image-registry-unknown", 0.95, snapshot),
+    ),
+    Rule(
+        id="image-registry-unreachable",
+        title="The image's registry does not answer",
+        holds="a container waits for its image, and the registry's host resolves but cannot be talked to",
+        mending="put back the last image that ran; where the registry is right, mend the way to it or use a mirror",
+        proof="the pull succeeds",
+        repair="patch",
+        find=lambda snapshot: _find("away", "image-registry-unreachable", 0.9, snapshot),
     ),
     Rule(
         id="image-pull-forbidden",

@@ -9,19 +9,35 @@ from holdfast_sre.diagnosis.symptoms import container_path, declared_container, 
 from holdfast_sre.evidence.quantities import quantity
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 
+_KILLED = 137
+"""The exit code of a process that SIGKILL ended: 128 + 9."""
 
-def _killed(snapshot: Snapshot, workload: Ref) -> Iterator[tuple[str, Evidence]]:
+
+def _killed(snapshot: Snapshot, workload: Ref) -> Iterator[tuple[str, Evidence, float]]:
     """Containers that ran out of memory, by their status or because the sandbox's first process was killed."""
     for ref, pod in snapshot.pods_of(workload):
         for status in statuses(pod):
             for state in ("lastState", "state"):
                 if dig(status, f"{state}.terminated.reason") == "OOMKilled":
-                    yield status["name"], quote(ref, f"container {status['name']} {state}: OOMKilled")
+                    yield status["name"], quote(ref, f"container {status['name']} {state}: OOMKilled"), 0.96
+                elif _is_killed_unexplained(snapshot, ref, dig(status, f"{state}.terminated")):
+                    yield (
+                        status["name"],
+                        quote(ref, f"container {status['name']} {state}: killed, exit code {_KILLED}"),
+                        0.6,
+                    )
         for event in snapshot.events_of(ref):
             if event.reason == "FailedCreatePodSandBox" and "OOM-killed" in event.message:
                 container = _smallest_limit(pod)
                 if container is not None:
-                    yield container, quote(ref, event.message)
+                    yield container, quote(ref, event.message), 0.96
+
+
+def _is_killed_unexplained(snapshot: Snapshot, pod: Ref, ended: Manifest | None) -> bool:
+    """Whether a container was killed by SIGKILL, and neither a probe nor a person asked for it."""
+    if not ended or ended.get("exitCode") != _KILLED:
+        return False
+    return not any(event.reason in ("Killing", "Unhealthy", "Evicted") for event in snapshot.events_of(pod))
 
 
 def _smallest_limit(pod: Manifest) -> str | None:
@@ -43,7 +59,7 @@ def _live_limit(snapshot: Snapshot, workload: Ref, name: str) -> float | None:
 
 def _find(snapshot: Snapshot) -> Iterator[Finding]:
     for workload in snapshot.workloads:
-        for container, evidence in _killed(snapshot, workload):
+        for container, evidence, confidence in _killed(snapshot, workload):
             limit = dig(declared_container(snapshot, workload, container), "resources.limits.memory")
             amount, killed_at = quantity(limit), _live_limit(snapshot, workload, container)
             if amount is None or (killed_at is not None and amount > killed_at):
@@ -52,7 +68,7 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
             yield Finding(
                 "memory-limit-too-low",
                 workload,
-                0.96,
+                confidence,
                 (evidence, quote(workload, f"container {container} may use {limit} of memory")),
                 (Field(workload, f"{prefix}.limits.memory"), Field(workload, f"{prefix}.requests.memory")),
             )

@@ -7,91 +7,106 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast_sre.diagnosis.causes import reach
-from holdfast_sre.diagnosis.findings import Finding, Rule, quote
+from holdfast_sre.diagnosis.causes import Edges, reach
+from holdfast_sre.diagnosis.findings import Evidence, Finding, Rule, quote
+from holdfast_sre.diagnosis.latency import SLOW_MS, Rise, callees, packets_per_request, rises, silent, unexplained
+from holdfast_sre.diagnosis.saturation import starved
 from holdfast_sre.evidence.snapshot import Ref, Signal, Snapshot, dig
 
-SLOW_FACTOR = 5.0
-SLOW_MS = 100.0
-EXPLAINED_SHARE = 0.25
-"""A callee explains its caller's latency from this share on: a caller may call it a few times in a row."""
 RETRANSMISSIONS_MIN = 0.3
+RETRANSMISSIONS_FACTOR = 3.0
+"""A node that always sends a little again is no news."""
 LOSS_PER_SECOND_OF_LATENCY = 1.0
 """Retransmissions/s per second of latency that tell loss from delay: lost segments are sent again, late ones rarely."""
 WIDE_DROP_MIN = 5
-
-Slowness = dict[str, list[Signal]]
-
-
-def _slow(snapshot: Snapshot) -> Slowness:
-    """Services that answer much later than before, with their deviations. CPU starvation is another fault."""
-    starved = {signal.subject for signal in snapshot.signals_of("cpu_throttled")} & {
-        signal.subject for signal in snapshot.signals_of("cpu")
-    }
-    found: Slowness = {}
-    for signal in snapshot.signals_of("latency"):
-        is_slower = signal.current >= SLOW_MS and signal.factor >= SLOW_FACTOR
-        if is_slower or signal.current >= 10 * SLOW_MS:
-            found.setdefault(signal.subject.name, []).append(signal)
-    return {name: signals for name, signals in found.items() if Ref("Service", name) not in starved}
+RESENDING_FACTOR = 1.4
+"""So many times more packets a request tell that a service's own packets are late."""
 
 
-def _worst(signals: list[Signal]) -> Signal:
-    return max(signals, key=lambda signal: signal.current)
-
-
-def _is_explained(snapshot: Snapshot, slow: Slowness, name: str) -> bool:
-    own = _worst(slow[name]).current
-    return any(
-        _worst(slow[callee]).current >= EXPLAINED_SHARE * own
-        for callee in reach(snapshot.calls, name)
-        if callee in slow
-    )
-
-
-def _retransmitting(snapshot: Snapshot) -> Signal | None:
-    """The node that sends again most, where any does so notably."""
-    found = [
-        signal
-        for signal in snapshot.signals_of("retransmissions")
-        if signal.subject.kind == "Node" and signal.current >= RETRANSMISSIONS_MIN
+def _retransmitting(snapshot: Snapshot, kind: str) -> Signal | None:
+    """The node or service that sends again most, where any does so notably and much more than before."""
+    found = [signal for signal in snapshot.signals_of("retransmissions") if signal.subject.kind == kind]
+    found += [
+        Signal(
+            item.subject,
+            "retransmissions",
+            item.current,
+            item.normal,
+            f"TCP segments sent again per second: {item.normal:.2f} before, {item.current:.2f} now",
+        )
+        for item in snapshot.measures_of("retransmissions")
+        if item.subject.kind == kind
     ]
-    return max(found, key=lambda signal: signal.current, default=None)
+    notable = [
+        signal for signal in found if signal.current >= RETRANSMISSIONS_MIN and signal.factor >= RETRANSMISSIONS_FACTOR
+    ]
+    return max(notable, key=lambda signal: (signal.current, signal.subject), default=None)
+
+
+def _is_loss(resent: Signal, worst_ms: float) -> bool:
+    return resent.current >= LOSS_PER_SECOND_OF_LATENCY * worst_ms / 1000.0
 
 
 def _find_node(snapshot: Snapshot, *, is_loss: bool) -> Iterator[Finding]:
-    node = _retransmitting(snapshot)
-    latencies = snapshot.signals_of("latency")
-    if node is None or not latencies:
+    node = _retransmitting(snapshot, "Node")
+    if node is None:
         return
-    worst = max(latencies, key=lambda signal: signal.current)
-    per_second = node.current / (worst.current / 1000.0)
-    if (per_second >= LOSS_PER_SECOND_OF_LATENCY) == is_loss:
-        pods = sorted(
-            ref.name for ref, pod in snapshot.of_kind("Pod") if dig(pod, "spec.nodeName") == node.subject.name
-        )
-        evidence = (
-            quote(node.subject, node.text),
-            quote(worst.subject, worst.text),
-            quote(node.subject, f"runs {', '.join(pods[:8])}"),
-        )
-        yield Finding("network-loss-node" if is_loss else "network-delay-node", node.subject, 0.85, evidence)
+    latencies = [(signal.current, signal.subject, signal.text) for signal in snapshot.signals_of("latency")]
+    latencies += [(rise.current_ms, Ref("Service", rise.name), rise.text) for rise in rises(snapshot).values()]
+    worst = max(latencies, default=None)
+    if _is_loss(node, worst[0] if worst else 0.0) != is_loss:
+        return
+    pods = sorted(ref.name for ref, pod in snapshot.of_kind("Pod") if dig(pod, "spec.nodeName") == node.subject.name)
+    evidence = [quote(node.subject, node.text)]
+    evidence += [quote(worst[1], worst[2])] if worst else []
+    evidence.append(quote(node.subject, f"runs {', '.join(pods[:8]) or 'no pod of this namespace'}"))
+    confidence = 0.85 if worst else 0.5
+    yield Finding("network-loss-node" if is_loss else "network-delay-node", node.subject, confidence, tuple(evidence))
 
 
 def _find_pod(snapshot: Snapshot) -> Iterator[Finding]:
-    slow = _slow(snapshot)
-    causes = [name for name in slow if not _is_explained(snapshot, slow, name)]
-    causes.sort(key=lambda name: (-_worst(slow[name]).current, name))
-    for position, name in enumerate(causes):
-        signal = _worst(slow[name])
-        victims = sorted(caller for caller in slow if name in reach(snapshot.calls, caller))
-        evidence = [quote(signal.subject, signal.text), quote(signal.subject, "no service that it calls is as slow")]
-        if victims:
-            evidence.append(quote(signal.subject, f"explains the latency of {', '.join(victims[:6])}"))
-        confidence = max((0.5 if _retransmitting(snapshot) else 0.9) - 0.1 * position, 0.1)
-        yield Finding("network-delay-pod", _workload(snapshot, name), confidence, tuple(evidence))
-    if not causes:
+    slow = rises(snapshot)
+    if not slow:
         yield from _find_silent(snapshot)
+        return
+    busy, edges = starved(snapshot), callees(snapshot)
+    causes = [rise for rise in unexplained(snapshot, slow) if not busy & {rise.name, *reach(edges, rise.name)}]
+    if not snapshot.calls:  # Nobody told who calls whom: whose own packets are late comes first.
+        causes.sort(key=lambda rise: not _is_resending(snapshot, rise.name))
+    for position, rise in enumerate(causes):
+        share = min(max(rise.rise_ms / causes[0].rise_ms, 0.3), 0.9) if position else 1.0
+        workload, why = _cause(snapshot, edges, rise)
+        victims = sorted(caller for caller in slow if workload.name in reach(edges, caller))
+        if victims:
+            why.append(quote(workload, f"explains the latency of {', '.join(victims[:6])}"))
+        evidence = (quote(Ref("Service", rise.name), rise.text), *why)
+        yield Finding("network-delay-pod", workload, round(_certainty(snapshot, rise) * share, 4), evidence)
+
+
+def _is_resending(snapshot: Snapshot, name: str) -> bool:
+    ratio = packets_per_request(snapshot, name)
+    return ratio is not None and ratio >= RESENDING_FACTOR
+
+
+def _certainty(snapshot: Snapshot, rise: Rise) -> float:
+    """Less where a whole node is in trouble, or where the rise is faint."""
+    if _retransmitting(snapshot, "Node") is not None:
+        return 0.5
+    return 0.9 if rise.rise_ms >= SLOW_MS else 0.6
+
+
+def _cause(snapshot: Snapshot, edges: Edges, rise: Rise) -> tuple[Ref, list[Evidence]]:
+    """The slow service itself, or the one that it calls and that gets no request through any more."""
+    is_resending = _is_resending(snapshot, rise.name)
+    mute = [name for name in silent(snapshot) if name in reach(edges, rise.name)]
+    if len(mute) == 1 and not is_resending:
+        why = quote(Ref("Service", mute[0]), f"is called by {rise.name} and gets hardly any request now")
+        return _workload(snapshot, mute[0]), [why]
+    told = [quote(Ref("Service", rise.name), "no service that it calls is as slow")]
+    if is_resending:
+        ratio = packets_per_request(snapshot, rise.name) or 0.0
+        told.append(quote(Ref("Service", rise.name), f"a request takes {ratio:.1f} times the packets of before"))
+    return _workload(snapshot, rise.name), told
 
 
 def _workload(snapshot: Snapshot, service: str) -> Ref:
@@ -111,6 +126,17 @@ def _find_silent(snapshot: Snapshot) -> Iterator[Finding]:
     for signal in chosen:
         evidence = (quote(signal.subject, signal.text), quote(signal.subject, why))
         yield Finding("network-delay-pod", _workload(snapshot, signal.subject.name), confidence, evidence)
+
+
+def _find_pod_loss(snapshot: Snapshot) -> Iterator[Finding]:
+    """Pods whose own segments are counted; without such a count loss and delay of one pod look alike."""
+    resent = _retransmitting(snapshot, "Service")
+    if resent is None or _retransmitting(snapshot, "Node") is not None:
+        return
+    worst = max((rise.current_ms for rise in rises(snapshot).values()), default=0.0)
+    if _is_loss(resent, worst):
+        evidence = (quote(resent.subject, resent.text), quote(resent.subject, "its node sends nothing again"))
+        yield Finding("network-loss-pod", _workload(snapshot, resent.subject.name), 0.92, evidence)
 
 
 RULES = (
@@ -140,5 +166,14 @@ RULES = (
         proof="latencies are back at their normal values",
         repair="escalate",
         find=_find_pod,
+    ),
+    Rule(
+        id="network-loss-pod",
+        title="The network of one service's pods loses packets",
+        holds="the pods of one service send TCP segments again, many for their latency, and their node does not",
+        mending="look at the pods' interface and at policies that drop; start the pods on another node",
+        proof="no more retransmissions than normal",
+        repair="escalate",
+        find=_find_pod_loss,
     ),
 )

@@ -1,4 +1,4 @@
-"""Pods that find no node: selector, affinity, cordon, taint, size, and pods that keep apart."""
+"""Pods that find no node: selector, affinity, cordon, taint, size."""
 
 from __future__ import annotations
 
@@ -6,45 +6,45 @@ from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Field, Finding, Rule, quote
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.diagnosis.scheduling import Obstacle, culprit, judge, requested
-from holdfast_sre.diagnosis.symptoms import container_path, events_by_reason, pending_pods
+from holdfast_sre.diagnosis.scheduling import CONDITION_TAINTS, Obstacle, blamed, judge, reasons, requested
+from holdfast_sre.diagnosis.symptoms import container_path, pending_pods, unplaced
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, containers_of, dig, pod_spec_of
 
 _SPEC = "spec.template.spec"
-_ANTI_AFFINITY = "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"
-_CONDITION_TAINT = "untolerated taint {node.kubernetes.io/"
-_SIGNS: dict[Obstacle, str] = {
-    "node-selector": "node affinity/selector",
-    "node-affinity": "node affinity/selector",
-    "cordon": "unschedulable",
-    "taint": "untolerated taint",
-    "cpu": "Insufficient cpu",
-    "memory": "Insufficient memory",
-}
-
-
-def _unplaced(snapshot: Snapshot) -> Iterator[tuple[Ref, Ref, str]]:
-    """Workloads with a pod that waits for a node, the pod, and the scheduler's latest message about it."""
-    for workload in snapshot.workloads:
-        pods = {ref for ref, _ in pending_pods(snapshot, workload)}
-        told = [event for event in events_by_reason(snapshot, workload, "FailedScheduling") if event.about in pods]
-        if told:
-            yield workload, told[0].about, told[0].message
+UNTOLD = 0.6
+"""How sure a finding is that rests on the nodes alone, because no event tells of the pod."""
 
 
 def _find(snapshot: Snapshot, obstacle: Obstacle, rule: str) -> Iterator[Finding]:
-    for workload, pod, message in _unplaced(snapshot):
-        if _SIGNS[obstacle] not in message:
-            continue
-        verdicts = judge(snapshot, workload)
-        if culprit(verdicts) != obstacle:
-            continue
-        wanted = _wanted(snapshot, workload, obstacle)
-        nodes = "; ".join(f"{verdict.node}: {', '.join(verdict.obstacles)}" for verdict in verdicts)
-        evidence = (quote(pod, message), quote(workload, wanted), quote("nodes", nodes))
-        # Taints of this prefix are the control plane's answer to a node in trouble: a symptom, not somebody's wish.
-        is_symptom = obstacle == "taint" and _CONDITION_TAINT in message
-        yield Finding(rule, workload, 0.4 if is_symptom else 0.95, evidence, _blames(snapshot, workload, obstacle))
+    for workload, pod, message in unplaced(snapshot):
+        yield from _judged(snapshot, obstacle, rule, workload, pod, message, 0.95)
+    told = {workload for workload, _, _ in unplaced(snapshot)}
+    for workload in snapshot.workloads:
+        waiting = pending_pods(snapshot, workload)
+        if waiting and workload not in told and not snapshot.events_of(waiting[0][0]):
+            yield from _judged(snapshot, obstacle, rule, workload, waiting[0][0], "", UNTOLD)
+
+
+def _judged(
+    snapshot: Snapshot, obstacle: Obstacle, rule: str, workload: Ref, pod: Ref, message: str, confidence: float
+) -> Iterator[Finding]:
+    verdicts = judge(snapshot, workload)
+    if blamed(snapshot, workload, verdicts, message) != obstacle:
+        return
+    nodes = "; ".join(f"{verdict.node}: {', '.join(verdict.obstacles)}" for verdict in verdicts)
+    evidence = (
+        quote(pod, message or "waits for a node, and no event tells why"),
+        quote(workload, _wanted(snapshot, workload, obstacle)),
+        quote("nodes", nodes or "none recorded"),
+    )
+    is_symptom = obstacle == "taint" and _is_condition(message)
+    yield Finding(rule, workload, 0.4 if is_symptom else confidence, evidence, _blames(snapshot, workload, obstacle))
+
+
+def _is_condition(message: str) -> bool:
+    """Whether all the taints that the scheduler names are the control plane's own."""
+    taints = [reason.partition("{")[2] for reason in reasons(message) if "untolerated taint" in reason]
+    return bool(taints) and all(taint.startswith(CONDITION_TAINTS) for taint in taints)
 
 
 def _wanted(snapshot: Snapshot, workload: Ref, obstacle: Obstacle) -> str:
@@ -75,17 +75,6 @@ def _blames(snapshot: Snapshot, workload: Ref, obstacle: Obstacle) -> tuple[Fiel
             )
         case _:
             return ()
-
-
-def _find_apart(snapshot: Snapshot) -> Iterator[Finding]:
-    for workload, pod, message in _unplaced(snapshot):
-        spec = pod_spec_of(snapshot.manifest(workload))
-        required = dig(spec, _ANTI_AFFINITY)
-        if required and "anti-affinity" in message:
-            blames = (Field(workload, f"{_SPEC}.affinity.podAntiAffinity"), Field(workload, "spec.replicas"))
-            rule_text = f"required anti-affinity: {leaves(required)}"
-            evidence = (quote(pod, message), quote(workload, rule_text))
-            yield Finding("pod-anti-affinity", workload, 0.95, evidence, blames)
 
 
 def _size_rule(resource: Obstacle, rule: str) -> Rule:
@@ -122,7 +111,7 @@ RULES = (
     Rule(
         id="node-cordoned",
         title="The nodes that would take the pod are cordoned",
-        holds="a pod waits, and every node that satisfies its selector and affinity is unschedulable",
+        holds="a pod waits, and the nodes that satisfy its selector and affinity are closed, most of them by a cordon",
         mending="find who cordoned the nodes and why; uncordon them when that work is done",
         proof="the pod is placed and becomes ready",
         repair="escalate",
@@ -131,7 +120,7 @@ RULES = (
     Rule(
         id="node-taint",
         title="The nodes that would take the pod have a taint it does not tolerate",
-        holds="a pod waits, and every open node that satisfies its selector and affinity has an untolerated taint",
+        holds="a pod waits, and the nodes that satisfy its selector and affinity are closed, most of them by a taint",
         mending="find who tainted the nodes and why; remove the taint, or decide that the pod may tolerate it",
         proof="the pod is placed and becomes ready",
         repair="escalate",
@@ -139,13 +128,4 @@ RULES = (
     ),
     _size_rule("cpu", "cpu-request-too-large"),
     _size_rule("memory", "memory-request-too-large"),
-    Rule(
-        id="pod-anti-affinity",
-        title="Pods keep apart from each other on more nodes than there are",
-        holds="a pod waits, the scheduler names its anti-affinity, and the rule is required",
-        mending="put back the last anti-affinity and number of replicas that were placed",
-        proof="all pods are placed and become ready",
-        repair="patch",
-        find=_find_apart,
-    ),
 )

@@ -15,7 +15,7 @@ from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.diagnosis.symptoms import container_path, events_by_reason, is_recent, is_short, restarts, statuses
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 
-_HANDLERS = ("grpc", "httpGet", "tcpSocket")
+_HANDLERS = ("grpc", "httpGet", "tcpSocket", "exec")
 _TIMINGS = ("initialDelaySeconds", "periodSeconds", "timeoutSeconds", "failureThreshold", "successThreshold")
 _WRONG_PROTOCOL = (
     "malformed HTTP",
@@ -25,7 +25,10 @@ _WRONG_PROTOCOL = (
 HASTY_S = 5
 """A liveness probe that may kill within so many seconds of the start gives an ordinary program no time to listen."""
 
-Probe = Literal["liveness", "readiness"]
+IMPATIENT_S = 10
+"""One that kills within so many seconds is suspect where nothing else is wrong with it."""
+
+Probe = Literal["liveness", "readiness", "startup"]
 Fault = Literal["port", "protocol", "timing"]
 
 
@@ -42,8 +45,8 @@ class _Failing(msgspec.Struct, frozen=True):
 
     @property
     def other(self) -> Manifest:
-        sibling = "readiness" if self.probe == "liveness" else "liveness"
-        return dict(self.container.get(f"{sibling}Probe") or {})
+        names = [name for name in ("readiness", "liveness", "startup") if name != self.probe]
+        return next((dict(body) for name in names if (body := self.container.get(f"{name}Probe"))), {})
 
     @property
     def path(self) -> str:
@@ -59,8 +62,8 @@ def _failing(snapshot: Snapshot, probe: Probe) -> Iterator[_Failing]:
             for event in events_by_reason(snapshot, workload, "Unhealthy")
             if event.message.startswith(word) and is_recent(event)
         ]
-        if not told:
-            continue
+        if not told and events_by_reason(snapshot, workload, "Unhealthy"):
+            continue  # Probes failed, but not this one, or not lately.
         for container in containers_of(snapshot.manifest(workload)):
             harm = _harm(snapshot, workload, str(container.get("name")), probe)
             if harm is not None and container.get(f"{probe}Probe"):
@@ -72,7 +75,7 @@ def _failing(snapshot: Snapshot, probe: Probe) -> Iterator[_Failing]:
 def _harm(snapshot: Snapshot, workload: Ref, container: str, probe: Probe) -> Evidence | None:
     for ref, pod in snapshot.pods_of(workload):
         count = restarts(pod, container)
-        if probe == "liveness" and count:
+        if probe != "readiness" and count:
             return quote(ref, f"container {container} restarted {count} times")
         if probe == "readiness" and is_short(snapshot, workload):
             for status in statuses(pod):
@@ -99,21 +102,36 @@ def _fault(found: _Failing) -> Fault | None:
     handler, port = _port(found.container, found.body)
     if handler is None:
         return None
+    if handler == "exec":
+        return "protocol" if found.text and _handler(found.other) not in (None, "exec") else None
     opened = {entry.get("containerPort") for entry in found.container.get("ports") or ()}
+    if not found.text and port is not None and (not opened or port in opened):
+        return None  # Where no event tells that the probe fails, only what cannot work is blamed.
     if handler == "httpGet" and any(sign in found.text for sign in _WRONG_PROTOCOL):
         return "protocol"
     if port is None or (opened and port not in opened):
         return "port"
     if _handler(found.other) not in (None, handler) and found.other and not _is_hasty(found.body):
         return "protocol"
-    return "timing" if found.probe == "liveness" and _is_hasty(found.body) else None
+    is_impatient = _patience_s(found.body) < IMPATIENT_S
+    return "timing" if found.probe == "liveness" and is_impatient else None
 
 
 def _is_hasty(probe: Manifest) -> bool:
     """Whether the first kill may come sooner than HASTY_S seconds after the start."""
-    delay = int(probe.get("initialDelaySeconds") or 0)
-    period, timeout = int(probe.get("periodSeconds") or 10), int(probe.get("timeoutSeconds") or 1)
-    return delay + period * (int(probe.get("failureThreshold") or 3) - 1) + timeout < HASTY_S
+    return _patience_s(probe) < HASTY_S
+
+
+def _patience_s(probe: Manifest) -> int:
+    """Seconds after the start that a probe may fail all the time before it does harm."""
+    delay = _seconds(probe, "initialDelaySeconds", 0)
+    period, timeout = _seconds(probe, "periodSeconds", 10), _seconds(probe, "timeoutSeconds", 1)
+    return delay + period * (_seconds(probe, "failureThreshold", 3) - 1) + timeout
+
+
+def _seconds(probe: Manifest, key: str, default: int) -> int:
+    value = probe.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
 
 
 def _blames(found: _Failing, fault: Fault) -> tuple[Field, ...]:
@@ -151,7 +169,9 @@ def _find(snapshot: Snapshot, probe: Probe, fault: Fault) -> Iterator[Finding]:
             ports = [entry.get("containerPort") for entry in found.container.get("ports") or ()]
             evidence = (*found.evidence, quote(found.workload, f"{probe}Probe: {written}; container ports: {ports}"))
             rule = f"{probe}-probe-{fault}"
-            yield Finding(rule, found.workload, 0.95, evidence, _blames(found, fault), _remedy(found, fault))
+            is_sure = fault != "timing" or _is_hasty(found.body)
+            confidence = (0.95 if is_sure else 0.7) if found.text else 0.75
+            yield Finding(rule, found.workload, confidence, evidence, _blames(found, fault), _remedy(found, fault))
 
 
 _HOLDS: dict[Fault, str] = {
@@ -162,7 +182,7 @@ _HOLDS: dict[Fault, str] = {
 
 
 def _rule(probe: Probe, fault: Fault) -> Rule:
-    harm = "the container is restarted" if probe == "liveness" else "the container runs and is not ready"
+    harm = "the container runs and is not ready" if probe == "readiness" else "the container is restarted"
     return Rule(
         id=f"{probe}-probe-{fault}",
         title=f"The {probe} probe {_HOLDS[fault]}",
@@ -180,4 +200,6 @@ RULES = (
     _rule("liveness", "timing"),
     _rule("readiness", "port"),
     _rule("readiness", "protocol"),
+    _rule("startup", "port"),
+    _rule("startup", "protocol"),
 )

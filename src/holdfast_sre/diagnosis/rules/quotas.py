@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Evidence, Finding, Rule, quote
-from holdfast_sre.diagnosis.symptoms import events_by_reason, is_short
+from holdfast_sre.diagnosis.symptoms import desired, events_by_reason, is_short
 from holdfast_sre.evidence.quantities import quantity
-from holdfast_sre.evidence.snapshot import Ref, Snapshot, dig
+from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, dig, pod_spec_of
 
 _RESOURCES: dict[str, tuple[str, ...]] = {
     "cpu": ("requests.cpu", "limits.cpu", "cpu"),
     "memory": ("requests.memory", "limits.memory", "memory"),
     "pods": ("pods", "count/pods"),
-    "services": ("services", "count/services"),
+    "services": ("services", "count/services", "services.loadbalancers", "services.nodeports"),
     "storage": ("requests.storage", "persistentvolumeclaims", "count/persistentvolumeclaims"),
 }
+
+
+_BY_CLASS = ".storageclass.storage.k8s.io/"
+"""What stands between a storage class and what a quota allows of it."""
 
 
 def _refused_pods(snapshot: Snapshot, names: tuple[str, ...]) -> Iterator[Evidence]:
@@ -27,6 +31,33 @@ def _refused_pods(snapshot: Snapshot, names: tuple[str, ...]) -> Iterator[Eviden
             if any(requested.startswith(f"{name}=") for name in names):
                 yield quote(event.about, event.message)
                 break
+
+
+def _full_for_pods(snapshot: Snapshot, names: tuple[str, ...]) -> Iterator[Evidence]:
+    """Where no event tells why: a workload has fewer pods than desired, and one more would not fit the quota."""
+    for workload in snapshot.workloads:
+        live = snapshot.live.get(workload)
+        if live is None or len(snapshot.pods_of(workload)) >= desired(live) or not is_short(snapshot, workload):
+            continue
+        if events_by_reason(snapshot, workload, "FailedCreate"):
+            continue
+        spec = pod_spec_of(snapshot.manifest(workload))
+        for ref, quota in snapshot.of_kind("ResourceQuota"):
+            used, hard = dig(quota, "status.used") or {}, dig(quota, "status.hard") or {}
+            for name in names:
+                amount, limit = quantity(used.get(name, "0")), quantity(hard.get(name))
+                if amount is not None and limit is not None and amount + _asked(spec, name) > limit:
+                    yield quote(ref, f"{name}: {used.get(name)} of {hard[name]} used")
+                    yield quote(workload, "has fewer pods than desired, and no event tells why")
+
+
+def _asked(spec: Manifest, name: str) -> float:
+    """What one more pod would use of a quota."""
+    part, _, resource = name.rpartition(".")
+    if resource not in ("cpu", "memory"):
+        return 1.0
+    amounts = (dig(item, f"resources.{part or 'requests'}.{resource}") for item in spec.get("containers") or ())
+    return sum(quantity(amount) or 0.0 for amount in amounts)
 
 
 def _absent(snapshot: Snapshot, kind: str) -> list[Ref]:
@@ -55,8 +86,10 @@ def _full(snapshot: Snapshot, names: tuple[str, ...], kind: str) -> Iterator[Evi
         return
     for ref, quota in snapshot.of_kind("ResourceQuota"):
         used, hard = dig(quota, "status.used") or {}, dig(quota, "status.hard") or {}
-        for name in names:
-            if name in hard and _is_exceeded(snapshot, used.get(name, "0"), hard[name], name, absent):
+        for name in (
+            key for key in hard if key in names or key.endswith(tuple(f"{_BY_CLASS}{part}" for part in names))
+        ):
+            if _is_exceeded(snapshot, used.get(name, "0"), hard[name], name, absent):
                 yield quote(ref, f"{name}: {used.get(name)} of {hard[name]} used")
                 yield quote(absent[0], "declared, but the cluster does not have it")
 
@@ -68,8 +101,11 @@ def _find(snapshot: Snapshot, resource: str) -> Iterator[Finding]:
         evidence = tuple(_full(snapshot, names, kinds[resource]))
     else:
         evidence = tuple(_refused_pods(snapshot, names))
+    confidence = 0.97
+    if not evidence and resource not in kinds:
+        evidence, confidence = tuple(_full_for_pods(snapshot, names)), 0.8
     if evidence:
-        yield Finding(f"quota-{resource}", Ref("Namespace", snapshot.namespace), 0.97, evidence[:3])
+        yield Finding(f"quota-{resource}", Ref("Namespace", snapshot.namespace), confidence, evidence[:3])
 
 
 def _rule(resource: str) -> Rule:

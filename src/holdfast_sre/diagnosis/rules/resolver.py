@@ -19,15 +19,18 @@ _UNRESOLVED = re.compile(
 def _find(snapshot: Snapshot) -> Iterator[Finding]:
     for workload in snapshot.workloads:
         spec = pod_spec_of(snapshot.manifest(workload))
-        if spec.get("dnsPolicy") != "None":
+        policy, config = spec.get("dnsPolicy") or "ClusterFirst", spec.get("dnsConfig")
+        if policy not in ("None", "Default") and not config:
             continue
-        servers = (spec.get("dnsConfig") or {}).get("nameservers")
-        evidence = [quote(workload, f"dnsPolicy None, name servers {servers}")]
+        is_alone = policy == "None"
+        evidence = [quote(workload, f"dnsPolicy {policy}, dnsConfig {leaves(config) or 'none'}")]
         evidence += [
             quote_line(f"log of {workload.name}", line.text, _UNRESOLVED)
             for line in snapshot.logs_of(workload.name)
             if _UNRESOLVED.search(line.text)
         ][:2]
+        if not is_alone and len(evidence) == 1:
+            continue  # The node's own name servers or options beside the cluster's are in use in many a sound pod.
         if unreached(snapshot, workload.name) or is_short(snapshot, workload):
             evidence.append(quote(workload, "is not ready or cannot be reached"))
         if any(restarts(pod) for _, pod in snapshot.pods_of(workload)):
@@ -40,14 +43,14 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
                 for path, text in written.items()
                 if any(is_under(path, field.path) for field in fields)
             )
-            yield Finding("resolver", workload, 0.95, tuple(evidence), fields, remedy)
+            yield Finding("resolver", workload, 0.95 if is_alone else 0.8, tuple(evidence), fields, remedy)
 
 
 RULES = (
     Rule(
         id="resolver",
-        title="The pod asks a name server of its own, in vain",
-        holds="dnsPolicy is None, and the workload is short, unreachable, restarted or complains of names",
+        title="The pod asks name servers of its own, in vain",
+        holds="the pod has a name resolution of its own, and is short, unreachable, restarted or complains of names",
         mending="put back the cluster's name resolution",
         proof="look-ups succeed and the pod is ready",
         repair="patch",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from holdfast_sre.diagnosis.findings import Change, Field, Finding, Rule, quote
-from holdfast_sre.diagnosis.symptoms import events_by_reason, is_short, nearest
+from holdfast_sre.diagnosis.symptoms import desired, events_by_reason, is_short, nearest
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, pod_spec_of
 
 _MISSING = re.compile(r'serviceaccount "([^"]+)" not found')
@@ -20,7 +20,16 @@ def _find(snapshot: Snapshot) -> Iterator[Finding]:
         account = str(pod_spec_of(snapshot.manifest(workload)).get("serviceAccountName") or "default")
         if snapshot.exists(Ref("ServiceAccount", account)):
             continue  # A failure while the account was being created is over.
-        for event in events_by_reason(snapshot, workload, "FailedCreate"):
+        if len(snapshot.pods_of(workload)) >= desired(snapshot.live[workload]):
+            continue  # So it is where the pods were created after all, and accounts were not recorded.
+        told = events_by_reason(snapshot, workload, "FailedCreate")
+        if not told and account != "default" and any(ref.kind == "ServiceAccount" for ref in snapshot.live):
+            absent = (quote(workload, f"has fewer pods than desired and asks for account {account}, which is absent"),)
+            blames = (Field(workload, _PATH), Field(Ref("ServiceAccount", account), ""))
+            yield Finding(
+                "service-account-missing", workload, 0.85, absent, blames, _remedy(snapshot, workload, account)
+            )
+        for event in told:
             match = _MISSING.search(event.message)
             if match and match[1] == account:
                 evidence = (

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote
+from holdfast_sre.diagnosis.findings import Change, Evidence, Field, Finding, Rule, quote, quote_line
 from holdfast_sre.diagnosis.manifest_paths import leaves
-from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, ready, unreached
+from holdfast_sre.diagnosis.symptoms import container_path, is_short, nearest, ready, unreached, was_tried
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
+
+_FAILED = re.compile(
+    r"connection refused|i/o timeout|connect timed out|no route to host|ECONNREFUSED|ETIMEDOUT|"
+    r"connect error|Unavailable",
+    re.IGNORECASE,
+)
 
 
 def _routes(snapshot: Snapshot) -> Iterator[tuple[Ref, Manifest, dict[str, str]]]:
@@ -79,7 +86,8 @@ def _text(pairs: dict[str, str]) -> str:
 
 def _unreached(snapshot: Snapshot, service: Ref) -> tuple[Evidence, ...]:
     failed = [probe for probe in snapshot.probes if probe.service == service.name and not probe.reached]
-    return tuple(quote(f"connection to {probe.service}:{probe.port}", probe.text) for probe in failed[:1])
+    told = tuple(quote(f"connection to {probe.service}:{probe.port}", probe.text) for probe in failed[:1])
+    return told or tuple(_complaints(snapshot, service)[:1])
 
 
 def _selector_remedy(service: Ref, selector: dict[str, str], labels: dict[str, str]) -> tuple[Change, ...]:
@@ -115,20 +123,41 @@ def _open_ports(snapshot: Snapshot, selector: dict[str, str]) -> tuple[list[Ref]
     return behind, ports
 
 
+def _certainty(snapshot: Snapshot, service: Ref, behind: list[Ref], tried: float) -> float:
+    """How sure a mismatch is: `tried` where a connection failed, less where a caller complains, 0 where neither, or
+    where no pod behind the service is ready.
+    """
+    if not any(_is_ready(snapshot, workload) for workload in behind):
+        return 0.0
+    if was_tried(snapshot, service.name):
+        return tried if unreached(snapshot, service.name) else 0.0
+    return 0.85 if _complaints(snapshot, service) else 0.0
+
+
+def _complaints(snapshot: Snapshot, service: Ref) -> list[Evidence]:
+    """Lines of others' logs that name the service or one of its ports beside a failed connection."""
+    ports = {str(port.get("port")) for port in dig(snapshot.manifest(service), "spec.ports") or ()}
+    found = []
+    for line in snapshot.logs:
+        if line.workload == service.name or not _FAILED.search(line.text):
+            continue
+        is_named = service.name in line.text or any(re.search(rf":{port}\b", line.text) for port in ports)
+        if is_named:
+            found.append(quote_line(f"log of {line.workload}", line.text, _FAILED))
+    return found
+
+
 def _find_target_port(snapshot: Snapshot) -> Iterator[Finding]:
     for ref, service, selector in _routes(snapshot):
         behind, opened = _open_ports(snapshot, selector)
-        if (
-            not opened
-            or not any(_is_ready(snapshot, workload) for workload in behind)
-            or not unreached(snapshot, ref.name)
-        ):
-            continue
         numbers = {port.get("containerPort") for port in opened}
         names = {port.get("name") for port in opened if port.get("name")}
         for index, port in enumerate(dig(service, "spec.ports") or ()):
             target = port.get("targetPort", port.get("port"))
-            if target in numbers or target in names:
+            if not opened or target in numbers or target in names:
+                continue
+            confidence = _certainty(snapshot, ref, behind, 0.96)
+            if not confidence:
                 continue
             label = port.get("name") or index
             path = f"spec.ports[{label}].targetPort"
@@ -146,7 +175,7 @@ def _find_target_port(snapshot: Snapshot) -> Iterator[Finding]:
                     for workload in behind
                     for item in containers_of(snapshot.manifest(workload))
                 ]
-            yield Finding("service-target-port", ref, 0.96, evidence, tuple(blames), remedy)
+            yield Finding("service-target-port", ref, confidence, evidence, tuple(blames), remedy)
 
 
 def _target_remedy(
@@ -166,11 +195,12 @@ def _find_protocol(snapshot: Snapshot) -> Iterator[Finding]:
     for ref, service, selector in _routes(snapshot):
         behind, opened = _open_ports(snapshot, selector)
         spoken = {str(port.get("protocol", "TCP")) for port in opened}
-        if not any(_is_ready(snapshot, workload) for workload in behind) or not unreached(snapshot, ref.name):
-            continue
         for index, port in enumerate(dig(service, "spec.ports") or ()):
             protocol = str(port.get("protocol", "TCP"))
             if protocol in spoken or not spoken:
+                continue
+            confidence = _certainty(snapshot, ref, behind, 0.97)
+            if not confidence:
                 continue
             path = f"spec.ports[{port.get('name') or index}].protocol"
             written = min(spoken)
@@ -180,23 +210,47 @@ def _find_protocol(snapshot: Snapshot) -> Iterator[Finding]:
                 quote(behind[0], f"is ready and opens its ports over {', '.join(sorted(spoken))}"),
                 *_unreached(snapshot, ref),
             )
-            yield Finding("service-protocol", ref, 0.97, evidence, (Field(ref, path),), (remedy,))
+            yield Finding("service-protocol", ref, confidence, evidence, (Field(ref, path),), (remedy,))
+
+
+def _find_stranger(snapshot: Snapshot) -> Iterator[Finding]:
+    """Services that select the pods of another service, while the workload of their own name has no service."""
+    for ref, _, selector in _routes(snapshot):
+        own = next((item for item in snapshot.workloads if item.name == ref.name), None)
+        if own is None or _matches(selector, _labels(snapshot, own)) or not _is_ready(snapshot, own):
+            continue
+        taken = [item for item in snapshot.workloads if _matches(selector, _labels(snapshot, item))]
+        others = {
+            other.name
+            for other, _, wanted in _routes(snapshot)
+            if taken and _matches(wanted, _labels(snapshot, taken[0]))
+        }
+        orphaned = not any(_matches(wanted, _labels(snapshot, own)) for _, _, wanted in _routes(snapshot))
+        if taken and orphaned and others - {ref.name}:
+            labels = _labels(snapshot, own)
+            evidence = (
+                quote(ref, f"selects {', '.join(map(str, taken[:3]))} by {_text(selector)}"),
+                quote(own, f"is ready, no service selects it, and its pods have the labels {_text(labels)}"),
+                *_unreached(snapshot, ref),
+            )
+            remedy = _selector_remedy(ref, selector, labels)
+            yield Finding("service-selector", ref, 0.9, evidence, (Field(ref, "spec.selector"),), remedy)
 
 
 RULES = (
     Rule(
         id="service-selector",
-        title="The service's selector matches no pod",
-        holds="no endpoints, no workload's pods match the selector, and the workload that is meant is ready",
+        title="The service's selector does not match its pods",
+        holds="no endpoints or another service's, and the workload that is meant is ready and has no service",
         mending="put back the selector, or correct it to the labels of the pods",
         proof="the endpoints are the ready pods",
         repair="patch",
-        find=_find_selector,
+        find=lambda snapshot: (*_find_selector(snapshot), *_find_stranger(snapshot)),
     ),
     Rule(
         id="service-target-port",
         title="The service leads to a port that the container does not open",
-        holds="pods behind the service are ready, none opens the target port, and a connection to the service fails",
+        holds="pods behind the service are ready, none opens the target port, connections fail or callers complain",
         mending="put back the target port, or take the only port that the container opens",
         proof="the connection succeeds",
         repair="patch",
@@ -205,7 +259,7 @@ RULES = (
     Rule(
         id="service-protocol",
         title="The service's port has another protocol than the container's",
-        holds="pods behind the service are ready, the protocols differ, and a connection to the service fails",
+        holds="pods behind the service are ready, the protocols differ, and a connection fails or callers complain",
         mending="put back the protocol, or take the container's",
         proof="the connection succeeds",
         repair="patch",

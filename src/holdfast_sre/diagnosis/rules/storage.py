@@ -70,8 +70,7 @@ def _find(snapshot: Snapshot, mismatch: Mismatch) -> Iterator[Finding]:
         judged = {volume: _mismatches(claim, volume, body, snapshot.live[volume]) for volume, body in volumes}
         if not judged or any(not found for found in judged.values()):
             continue
-        # The volume that comes closest is the one that was meant; its first mismatch is the cause.
-        volume = min(judged, key=lambda candidate: (len(judged[candidate]), candidate))
+        volume = min(judged, key=lambda candidate: _distance(snapshot, ref, candidate, judged[candidate]))
         if judged[volume][0] != mismatch:
             continue
         told = [event.message for event in snapshot.events_of(ref)][:1]
@@ -81,6 +80,17 @@ def _find(snapshot: Snapshot, mismatch: Mismatch) -> Iterator[Finding]:
             quote(volume, f"offers {dict(snapshot.manifest(volume).get('spec') or {})}"),
         )
         yield Finding(f"claim-{mismatch}", workload, 0.94, evidence, _blames(snapshot, ref, volume, mismatch))
+
+
+def _distance(
+    snapshot: Snapshot, claim: Ref, volume: Ref, mismatches: list[Mismatch]
+) -> tuple[bool, int, bool, bool, Ref]:
+    """The volume that comes closest is the one that was meant; its first mismatch is the cause.
+
+    One that the claim names is meant whatever else differs; of equals a free one, then one that is declared here too.
+    """
+    is_named = dig(snapshot.manifest(claim), "spec.volumeName") == volume.name
+    return (not is_named, len(mismatches), "occupied" in mismatches, volume not in snapshot.declared, volume)
 
 
 def _blames(snapshot: Snapshot, claim: Ref, volume: Ref, mismatch: Mismatch) -> tuple[Field, ...]:
