@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from holdfast.errors import InvalidInput
 
 _REFUSED = frozenset({"", "default", "test", "none", "null", "placeholder", "registry", "undefined", "unknown"})
 ID_CHARS_MAX = 200
 DEFAULT_TENANT = "main"
+
+
+class Asker(Protocol):
+    """Who asks, as rules need to know it: the ids of a user's context."""
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def tenant(self) -> str: ...
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def request(self) -> str: ...
 
 
 def check_id(name: str, value: object) -> str:

@@ -6,8 +6,8 @@ the users of a tenant. Seen from a user's object, a shared one is written "share
 
 from __future__ import annotations
 
-from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput
+from holdfast.names import Asker
 from holdfast.store.records import SHARED, Key, Scope
 
 OBJECT = "state"
@@ -53,17 +53,17 @@ def checked_name(name: object) -> str:
     return name
 
 
-def owner_of(context: UserExecutionContext, shared: bool) -> tuple[str, str]:
+def owner_of(context: Asker, shared: bool) -> tuple[str, str]:
     """The tenant and user whose objects are meant."""
     return context.tenant, SHARED if shared else context.user
 
 
-def object_key(context: UserExecutionContext, path: object, *, shared: bool) -> Key:
+def object_key(context: Asker, path: object, *, shared: bool) -> Key:
     """The key of an object. Raises InvalidInput."""
     return Key(*owner_of(context, shared), OBJECT, checked_path(path))
 
 
-def scope_of(context: UserExecutionContext) -> Scope:
+def scope_of(context: Asker) -> Scope:
     """What a context may see and touch."""
     return Scope.of_user(context.tenant, context.user)
 

@@ -15,8 +15,8 @@ import msgspec
 
 from holdfast import codec
 from holdfast.clock import utc
-from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput
+from holdfast.names import Asker
 from holdfast.store.records import SHARED, Event, Key, Record
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Author(NamedTuple):
     audit: bytes
 
 
-def author(context: UserExecutionContext, by: str, why: str) -> Author:
+def author(context: Asker, by: str, why: str) -> Author:
     """The author of a change: the context's user, or the agent that acts for him."""
     by = by or context.user
     facts = {"agent": by, "user": context.user, "run": context.run, "request": context.request, "why": why}

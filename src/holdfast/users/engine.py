@@ -107,11 +107,7 @@ class ExecutionEngine:
         clock: Clock | None = None,
         randomness: Randomness | None = None,
     ) -> None:
-        if not 0 < timeout_s < float("inf") or core_grace_s < 0 or check_s <= 0:
-            raise InvalidInput(
-                "execution engine: expected timeout_s and check_s above 0 and core_grace_s of 0 or more, saw "
-                f"{timeout_s}, {check_s} and {core_grace_s}"
-            )
+        _check_times(timeout_s, core_grace_s, check_s)
         self._clock = clock or SystemClock()
         self._randomness = randomness or system_randomness()
         self._owns_store = isinstance(store, str)
@@ -350,6 +346,14 @@ class ExecutionEngine:
         else:
             self._tallies.move_to_end(key)
         return tally
+
+
+def _check_times(timeout_s: float, core_grace_s: float, check_s: float) -> None:
+    if not 0 < timeout_s < float("inf") or core_grace_s < 0 or check_s <= 0:
+        raise InvalidInput(
+            "execution engine: expected timeout_s and check_s above 0 and core_grace_s of 0 or more, saw "
+            f"{timeout_s}, {core_grace_s} and {check_s}"
+        )
 
 
 def _outcome_of(error: BaseException, call: RunningCall) -> Outcome:

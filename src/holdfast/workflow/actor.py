@@ -17,8 +17,7 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
-from holdfast.locks import lock_key
-from holdfast.store.records import Claim, Delete, Key, Put, Scope
+from holdfast.store.records import Claim, Delete, Put, Scope
 from holdfast.workflow import mishaps
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit, calls_for_owner, is_active, reads_inbox
@@ -31,7 +30,7 @@ from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
-from holdfast.workflow.locking import holder_of
+from holdfast.workflow.locking import Lookout, holder_of
 from holdfast.workflow.memos import Memos
 from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
@@ -76,7 +75,7 @@ class Actor:
         self._wake = asyncio.Event()
         self._visits: dict[str, Visit] = {}
         self._appointment: Appointment | None = None
-        self._watched: dict[str, tuple[Key, ...]] = {}
+        self._lookout = Lookout(runtime.lock_watchers, self.poke)
         self._lock_due: float | None = None
         self._memos: dict[str, tuple[int, Memos]] = {}
         self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
@@ -297,7 +296,7 @@ class Actor:
             if leaf is None or not self._can_work():
                 continue
             if leaf.phase == "working":
-                self._unwatch(path)
+                self._lookout.unwatch(path)
                 self._start(path, leaf)
             elif leaf.phase == "locking":
                 self._watch(path, leaf)
@@ -439,34 +438,21 @@ class Actor:
             self._wake.set()
 
     def _stop(self, path: str) -> None:
-        self._unwatch(path)
+        self._lookout.unwatch(path)
         visit = self._visits.pop(path, None)
         if visit is not None:
             visit.task.cancel()
             self._queue = deque(item for item in self._queue if not on.is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
-        keys = dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks)
-        self._watched[path] = tuple(keys)
-        for key in keys:
-            self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
+        self._lookout.watch(path, self.run.tenant, leaf)
         self._runtime.on_wait()
         self.poke()
-
-    def _unwatch(self, path: str) -> None:
-        others = {key for watched, keys in self._watched.items() if watched != path for key in keys}
-        for key in self._watched.pop(path, ()):
-            if key in others:
-                continue
-            watchers = self._runtime.lock_watchers.get(key, set())
-            watchers.discard(self.poke)
-            if not watchers:
-                self._runtime.lock_watchers.pop(key, None)
 
     def _end(self) -> None:
         if self._appointment is not None:
             self._appointment.cancel()
-        for path in (*self._visits, *self._watched):
+        for path in (*self._visits, *self._lookout.paths):
             self._stop(path)
 
     async def _give_back(self) -> None:

@@ -14,7 +14,6 @@ from holdfast_sre.diagnosis.timeline import told
 from holdfast_sre.evaluation.evaluate import RepairReport, Report
 from holdfast_sre.evaluation.judged import Score
 from holdfast_sre.evaluation.opsbench_labels import Answer
-from holdfast_sre.repair.propose import Proposal
 
 ROWS_MAX = 40
 
@@ -65,25 +64,6 @@ def show_explanation(console: Console, case: str, found: Explanation) -> None:
     for name, lines in parts:
         for line in lines:
             console.print(f"  [dim]{name}:[/] {escape(line)}", highlight=False)
-
-
-def show_proposal(console: Console, case: str, proposal: Proposal) -> None:
-    """The action, its reason, and the leaves that it changes."""
-    style = "green" if proposal.action == "patch" else "yellow"
-    console.print(f"[bold]{escape(case)}[/]  [{style}]{proposal.action}[/]  {escape(proposal.reason)}")
-    if not proposal.changes:
-        return
-    table = Table(show_edge=False, pad_edge=False)
-    for heading in ("object", "path", "from", "to"):
-        table.add_column(heading, overflow="fold")
-    for change in proposal.changes[:ROWS_MAX]:
-        before, after = (
-            "[dim]absent[/]" if value is None else escape(value) for value in (change.before, change.after)
-        )
-        table.add_row(escape(change.object), escape(change.path), before, after)
-    console.print(table)
-    if len(proposal.changes) > ROWS_MAX:
-        console.print(f"  and {len(proposal.changes) - ROWS_MAX} more leaves")
 
 
 def show_report(console: Console, found: Report) -> None:
