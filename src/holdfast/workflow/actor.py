@@ -76,7 +76,8 @@ class Actor:
         self._wake = asyncio.Event()
         self._visits: dict[str, Visit] = {}
         self._appointment: Appointment | None = None
-        self._watched: dict[str, tuple[Key, ...]] = {}
+        self._watched: dict[str, tuple[tuple[Key, ...], str]] = {}
+        self._inherited_waits: set[str] = set()
         self._lock_due: float | None = None
         self._memos: dict[str, tuple[int, Memos]] = {}
         self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
@@ -196,7 +197,7 @@ class Actor:
         limits = None if self._runtime.is_draining else self._runtime.placer.limits
         found, self._lock_due = await look_at_waits(self._runtime.store, self.run, limits)
         if found is not None:
-            return found
+            return self._with_new_token(found)
         is_still = self.run.status not in RUNNABLE
         if not reads_inbox(self._built, self.run) or (is_still and self.run.parent is None) or self.run.is_ended:
             return None
@@ -333,6 +334,8 @@ class Actor:
             elif leaf.phase == "working":
                 self._start(path, leaf)
             elif leaf.phase == "locking":
+                if self._is_inherited:
+                    self._inherited_waits.add(path)
                 self._watch(path, leaf)
 
     async def _judge_death(self, *, memos: int) -> None:
@@ -358,9 +361,15 @@ class Actor:
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
         """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""
-        if leaf.phase == "working":
-            return self._origin is not Origin.STARTED
-        return leaf.phase == "locking" and self._is_inherited
+        return leaf.phase == "working" and self._origin is not Origin.STARTED
+
+    def _with_new_token(self, found: on.Occurrence) -> on.Occurrence:
+        """What was found in the locks. What a run was granted that waited when its owner died is asked for once more
+        when its turn has come, and no sooner: else a death would cost a commit for each one in line."""
+        if isinstance(found, on.LockGranted) and found.leaf in self._inherited_waits:
+            self._inherited_waits.discard(found.leaf)
+            return on.LockLost(leaf=found.leaf, visit=found.visit)
+        return found
 
     @property
     def _is_inherited(self) -> bool:
@@ -446,22 +455,17 @@ class Actor:
             self._queue = deque(item for item in self._queue if not on.is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
-        keys = dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks)
-        self._watched[path] = tuple(keys)
-        for key in keys:
-            self._runtime.lock_watchers.setdefault(key, set()).add(self.poke)
+        self._unwatch(path)
+        keys = tuple(dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks))
+        holder = holder_of(self.run, path, leaf)
+        self._watched[path] = (keys, holder)
+        self._runtime.lookout.watch(keys, holder, self.poke)
         self._runtime.on_wait()
         self.poke()
 
     def _unwatch(self, path: str) -> None:
-        others = {key for watched, keys in self._watched.items() if watched != path for key in keys}
-        for key in self._watched.pop(path, ()):
-            if key in others:
-                continue
-            watchers = self._runtime.lock_watchers.get(key, set())
-            watchers.discard(self.poke)
-            if not watchers:
-                self._runtime.lock_watchers.pop(key, None)
+        keys, holder = self._watched.pop(path, ((), ""))
+        self._runtime.lookout.unwatch(keys, holder)
 
     def _end(self) -> None:
         if self._appointment is not None:
