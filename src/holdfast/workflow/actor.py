@@ -85,6 +85,7 @@ class Actor:
         self._is_lost = False
         self._is_resting = False
         self._steps_aside = False
+        self.has_begun = asyncio.Event()
         self.has_progressed = asyncio.Event()
 
     @property
@@ -140,6 +141,7 @@ class Actor:
         """Until the run is released, has ended, or was lost to another owner."""
         try:
             await self._begin()
+            self.has_begun.set()
             while not self._is_lost:
                 occurrence = await self._next()
                 if occurrence is not None:
@@ -156,6 +158,7 @@ class Actor:
             await self._set_down(error)
             raise
         finally:
+            self.has_begun.set()
             self._end()
             if self._is_lost:
                 self._runtime.look_at(self.run.id)
