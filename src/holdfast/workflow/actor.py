@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -32,21 +31,12 @@ from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
 from holdfast.workflow.locking import holder_of
-from holdfast.workflow.memos import Memos
+from holdfast.workflow.memos import Memos, Visit
 from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
 from holdfast.workflow.steps import RunContext
-
-
-class Visit(NamedTuple):
-    """A handler at work in one visit of one leaf; `name` is what `current_visit` says in it."""
-
-    number: int
-    name: str
-    task: asyncio.Task[None]
-    memos: Memos
 
 
 class Origin(enum.Enum):

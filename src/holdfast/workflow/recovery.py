@@ -363,19 +363,10 @@ class RecoveryManager:
                 return
             left = self._crew.free if at_most is None else left - len(taken)
             batch = min(2 * batch, CLAIM_BATCH)
-            if origin is Origin.RECOVERED and not await self._have_begun(taken):
-                return  # the next sweep goes on
-
-    async def _have_begun(self, records: Iterable[Record]) -> bool:
-        """Whether those taken over are at work, and this process is not pressed by them. Who takes over more than he
-        can begin within his own lease loses all of it to the next one, who fares no better."""
-        actors = [actor for record in records if (actor := self._crew.find(record.key.id)) is not None]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._sweep_s):
-                for actor in actors:
-                    await actor.has_begun.wait()
-                return not self._ownership.is_pressed
-        return False
+            if origin is Origin.RECOVERED and not await self._crew.have_begun(taken, within_s=self._sweep_s):
+                return  # the next sweep goes on; who begins more than his lease allows loses all of it
+            if origin is Origin.RECOVERED and self._ownership.is_pressed:
+                return
 
     async def _take_beyond(self, run_id: str, queues: tuple[str, ...]) -> list[str]:
         """Take up a run for which a place was lent, whether nobody owns it or one of the dead does."""

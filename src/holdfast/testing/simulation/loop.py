@@ -306,7 +306,7 @@ def _let_go(agen: AsyncGenerator[Any, Any]) -> None:
     ends with it and may have some, which Python would print: closing a task closes no generator that it is in."""
     awaited = getattr(agen, "ag_await", None)
     if isinstance(awaited, Coroutine):
-        with suppress(BaseException):  # it reaches for a loop that is closed
+        with suppress(RuntimeError):  # it reaches for a loop that is closed
             awaited.close()
 
 
