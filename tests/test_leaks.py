@@ -50,7 +50,7 @@ BLOCKS_A_RUN_MAX = 5
 
 
 async def blocks_a_run(path: Path, keep: Callable[[object], None]) -> float:
-    """How many blocks of memory stay behind of a run that has ended, once everything is warm. `keep` gets the handle of each."""
+    """Blocks of memory that stay behind of a run that ended, once all is warm. `keep` gets the handle of each run."""
     workflow = Workflow("work", data=dict)
 
     @workflow.state("alone", start=True, to="beside", lock=lambda data: ("repository", data["repo"]))
