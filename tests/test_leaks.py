@@ -1,11 +1,15 @@
-"""The check for leaked tasks finds one, and lets go what ends by itself."""
+"""The check for leaked tasks finds one, and lets go what ends by itself; nothing stays behind of a run that ended."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+from holdfast import Engine, RunContext, Workflow
 
 LEAKY = """
 import asyncio
@@ -38,3 +42,48 @@ def test_a_task_left_behind_fails_its_test(tmp_path: Path) -> None:
 async def test_a_task_that_ends_in_time_does_not() -> None:
     kept = asyncio.create_task(asyncio.sleep(0))
     assert not kept.done()
+
+
+ROUNDS, RUNS = 3, 100
+BLOCKS_A_RUN_MAX = 5
+"""Whoever keeps what is known of a run, as its handle does, keeps more of them."""
+
+
+async def blocks_a_run(path: Path, keep: Callable[[object], None]) -> float:
+    """Blocks of memory that stay behind of a run that ended, once all is warm. `keep` gets the handle of each run."""
+    workflow = Workflow("work", data=dict)
+
+    @workflow.state("alone", start=True, to="beside", lock=lambda data: ("repository", data["repo"]))
+    async def alone(ctx: RunContext) -> None:
+        ctx.data["token"] = ctx.token
+
+    @workflow.state("beside", to="end")
+    async def beside(ctx: RunContext) -> None:
+        async with ctx.acquire_resource_lock("repository", ctx.data["repo"]):
+            ctx.data["token"] = await ctx.step("act", acted)
+
+    workflow.final("end")
+    counts: list[int] = []
+    async with Engine(f"sqlite:///{path / 'runs.db'}", workflow) as engine:
+        for round_ in range(ROUNDS):
+            for number in range(RUNS):
+                run = await engine.start("work", data={"repo": f"r{number % 5}"}, id=f"{round_}-{number}", user="ana")
+                await run.result(timeout_s=30)
+                keep(run)
+            del run
+            gc.collect()
+            counts.append(sys.getallocatedblocks())
+    return (counts[-1] - counts[1]) / RUNS
+
+
+async def acted() -> int:
+    return 1
+
+
+async def test_nothing_stays_behind_of_a_run_that_has_ended(tmp_path: Path) -> None:
+    assert await blocks_a_run(tmp_path, lambda found: None) < BLOCKS_A_RUN_MAX
+
+
+async def test_what_stays_behind_of_each_run_is_found(tmp_path: Path) -> None:
+    kept: list[object] = []
+    assert await blocks_a_run(tmp_path, kept.append) >= BLOCKS_A_RUN_MAX

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -123,6 +126,37 @@ def test_who_loses_power_has_no_last_words() -> None:
         return list(told)
 
     assert run(work) == []
+
+
+def test_who_lost_power_inside_of_a_block_is_buried_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a generator waits for is let go together with it, when the loop is closed and takes nothing more."""
+    complaints: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+
+    async def work(loop: SimulatedLoop) -> list[str]:
+        async def wait() -> None:
+            try:
+                await loop.create_future()
+            finally:
+                loop.call_soon(lambda: None)
+
+        @asynccontextmanager
+        async def block() -> AsyncIterator[None]:
+            await wait()
+            yield
+
+        async def use() -> None:
+            async with block():
+                pass
+
+        process = Process("machine")
+        started(process, use())
+        await asyncio.sleep(1)
+        return loop.cut_power(process)
+
+    assert run(work) == ["machine:work"]
+    gc.collect()
+    assert complaints == []
 
 
 def test_who_stalls_goes_on_late_and_in_order() -> None:

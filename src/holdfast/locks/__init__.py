@@ -7,6 +7,7 @@ the run's own transitions. `view` is what operators see.
 
 from holdfast.locks.book import LockBook
 from holdfast.locks.lease import Lease
+from holdfast.locks.lookout import Lookout
 from holdfast.locks.records import LEASE, LOCK, LockChange, lock_key, lock_tree
 from holdfast.locks.rules import LockName, LockRequest, LockTree, Mode, Standing, Ticket, ask, release, requests_of
 from holdfast.locks.service import Asked, LockService
@@ -24,6 +25,7 @@ __all__ = [
     "LockService",
     "LockTree",
     "LockView",
+    "Lookout",
     "Mode",
     "Standing",
     "Ticket",

@@ -9,6 +9,7 @@ decided.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -195,6 +196,27 @@ def blockers(tree: LockTree, ticket: Ticket, *, now: float) -> list[Ticket]:
     """The tickets that must go before `ticket` of the tree can be granted: earlier ones that conflict and live."""
     ahead = tree.queue[: tree.queue.index(ticket)]
     return [other for other in ahead if conflict(other, ticket) and not other.is_lapsed(now)]
+
+
+def called(tree: LockTree, holders: Collection[str], *, now: float) -> dict[str, tuple[int, ...]]:
+    """Those of `holders`, who wait, for whom there is something to do in this tree, each with his tokens: all that he
+    wants here is granted, or he must ask, as a ticket of his is gone or nobody alive is before it any more."""
+    tickets: dict[str, list[int]] = {holder: [] for holder in holders}
+    for place, ticket in enumerate(tree.queue):
+        if ticket.holder in tickets:
+            tickets[ticket.holder].append(place)
+    return {
+        holder: tuple(tree.queue[place].token for place in places)
+        for holder, places in tickets.items()
+        if not any(_is_kept_waiting(tree, place, now) for place in places)
+    }
+
+
+def _is_kept_waiting(tree: LockTree, place: int, now: float) -> bool:
+    ticket = tree.queue[place]
+    if ticket.token or ticket.is_lapsed(now):
+        return False
+    return any(conflict(other, ticket) and not other.is_lapsed(now) for other in islice(tree.queue, place))
 
 
 def is_up_to_others(tree: LockTree, ours: Collection[str]) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -17,7 +16,8 @@ from holdfast import codec
 from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
-from holdfast.store.records import Claim, Delete, Put, Scope
+from holdfast.locks import lock_key
+from holdfast.store.records import Claim, Delete, Key, Put, Scope
 from holdfast.workflow import mishaps
 from holdfast.workflow import occurrences as on
 from holdfast.workflow.admission import Verdict, admit, calls_for_owner, is_active, reads_inbox
@@ -30,22 +30,13 @@ from holdfast.workflow.fairness import BEGUN
 from holdfast.workflow.family import occurrence_of
 from holdfast.workflow.inbox import answer, refuse_rest, tell_refused, waiting_signals
 from holdfast.workflow.large import whole
-from holdfast.workflow.locking import Lookout, holder_of
-from holdfast.workflow.memos import Memos
+from holdfast.workflow.locking import holder_of
+from holdfast.workflow.memos import Memos, Visit
 from holdfast.workflow.placing import look_at_waits
 from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run, where_of
 from holdfast.workflow.runtime import Runtime, Stored, current_visit
 from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_put
 from holdfast.workflow.steps import RunContext
-
-
-class Visit(NamedTuple):
-    """A handler at work in one visit of one leaf; `name` is what `current_visit` says in it."""
-
-    number: int
-    name: str
-    task: asyncio.Task[None]
-    memos: Memos
 
 
 class Origin(enum.Enum):
@@ -75,7 +66,8 @@ class Actor:
         self._wake = asyncio.Event()
         self._visits: dict[str, Visit] = {}
         self._appointment: Appointment | None = None
-        self._lookout = Lookout(runtime.lock_watchers, self.poke)
+        self._watched: dict[str, tuple[tuple[Key, ...], str]] = {}
+        self._inherited_waits: set[str] = set()
         self._lock_due: float | None = None
         self._memos: dict[str, tuple[int, Memos]] = {}
         self._first_visits = {path: leaf.visit for path, leaf in stored.run.leaves.items()}
@@ -83,6 +75,7 @@ class Actor:
         self._is_lost = False
         self._is_resting = False
         self._steps_aside = False
+        self.has_begun = asyncio.Event()
         self.has_progressed = asyncio.Event()
 
     @property
@@ -138,6 +131,7 @@ class Actor:
         """Until the run is released, has ended, or was lost to another owner."""
         try:
             await self._begin()
+            self.has_begun.set()
             while not self._is_lost:
                 occurrence = await self._next()
                 if occurrence is not None:
@@ -154,6 +148,7 @@ class Actor:
             await self._set_down(error)
             raise
         finally:
+            self.has_begun.set()
             self._end()
             if self._is_lost:
                 self._runtime.look_at(self.run.id)
@@ -195,7 +190,7 @@ class Actor:
         limits = None if self._runtime.is_draining else self._runtime.placer.limits
         found, self._lock_due = await look_at_waits(self._runtime.store, self.run, limits)
         if found is not None:
-            return found
+            return self._with_new_token(found)
         is_still = self.run.status not in RUNNABLE
         if not reads_inbox(self._built, self.run) or (is_still and self.run.parent is None) or self.run.is_ended:
             return None
@@ -296,7 +291,7 @@ class Actor:
             if leaf is None or not self._can_work():
                 continue
             if leaf.phase == "working":
-                self._lookout.unwatch(path)
+                self._unwatch(path)
                 self._start(path, leaf)
             elif leaf.phase == "locking":
                 self._watch(path, leaf)
@@ -332,6 +327,8 @@ class Actor:
             elif leaf.phase == "working":
                 self._start(path, leaf)
             elif leaf.phase == "locking":
+                if self._is_inherited:
+                    self._inherited_waits.add(path)
                 self._watch(path, leaf)
 
     async def _judge_death(self, *, memos: int) -> None:
@@ -357,9 +354,15 @@ class Actor:
 
     def _must_ask_anew(self, leaf: Leaf) -> bool:
         """Whether a handler of somebody else's may have the lock's token still: the one begun here gets a higher."""
-        if leaf.phase == "working":
-            return self._origin is not Origin.STARTED
-        return leaf.phase == "locking" and self._is_inherited
+        return leaf.phase == "working" and self._origin is not Origin.STARTED
+
+    def _with_new_token(self, found: on.Occurrence) -> on.Occurrence:
+        """What was found in the locks. What a run was granted that waited when its owner died is asked for once more
+        when its turn has come, and no sooner: else a death would cost a commit for each one in line."""
+        if isinstance(found, on.LockGranted) and found.leaf in self._inherited_waits:
+            self._inherited_waits.discard(found.leaf)
+            return on.LockLost(leaf=found.leaf, visit=found.visit)
+        return found
 
     @property
     def _is_inherited(self) -> bool:
@@ -438,21 +441,29 @@ class Actor:
             self._wake.set()
 
     def _stop(self, path: str) -> None:
-        self._lookout.unwatch(path)
+        self._unwatch(path)
         visit = self._visits.pop(path, None)
         if visit is not None:
             visit.task.cancel()
             self._queue = deque(item for item in self._queue if not on.is_result_of(item, path))
 
     def _watch(self, path: str, leaf: Leaf) -> None:
-        self._lookout.watch(path, self.run.tenant, leaf)
+        self._unwatch(path)
+        keys = tuple(dict.fromkeys(lock_key(self.run.tenant, lock.kind, lock.name) for lock in leaf.locks))
+        holder = holder_of(self.run, path, leaf)
+        self._watched[path] = (keys, holder)
+        self._runtime.lookout.watch(keys, holder, self.poke)
         self._runtime.on_wait()
         self.poke()
+
+    def _unwatch(self, path: str) -> None:
+        keys, holder = self._watched.pop(path, ((), ""))
+        self._runtime.lookout.unwatch(keys, holder)
 
     def _end(self) -> None:
         if self._appointment is not None:
             self._appointment.cancel()
-        for path in (*self._visits, *self._lookout.paths):
+        for path in (*self._visits, *self._watched):
             self._stop(path)
 
     async def _give_back(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from holdfast.errors import Corrupt, HoldfastError
 from holdfast.logs import get_logger
@@ -96,6 +97,16 @@ class Crew:
             self.suspect = actor
         self._tasks[run_id] = self._runtime.tasks.start(self._live(run_id, actor), name=f"actor {run_id}")
         return actor
+
+    async def have_begun(self, records: Iterable[Record], *, within_s: float) -> bool:
+        """Whether all runs just launched from `records` are at work, or gone again, within so many seconds."""
+        actors = [actor for record in records if (actor := self._actors.get(record.key.id)) is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for actor in actors:
+                    await actor.has_begun.wait()
+                return True
+        return False
 
     def lose(self, run_id: str, *, epoch: int) -> None:
         """The run was taken from its owner by raising its epoch to `epoch`: an actor of before must stop."""

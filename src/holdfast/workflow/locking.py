@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from holdfast.locks import Asked, LockBook, LockChange, Ticket, lock_key
+from holdfast.locks import Asked, LockBook, LockChange, Ticket
 from holdfast.store.protocol import Store
 from holdfast.store.records import Key, Record, Scope
 from holdfast.workflow import occurrences as on
@@ -18,39 +18,6 @@ from holdfast.workflow.run import RUN, RUNNABLE, Leaf, Run
 
 LOOK_MAX = 8
 """How many of those who are before a waiting run are looked at, whether they have a place."""
-
-
-class Lookout:
-    """Which locks the waiting leaves of one run look at; `poke` is called when one of them changes. `watchers` are all
-    those of the process, by lock."""
-
-    def __init__(self, watchers: dict[Key, set[Callable[[], None]]], poke: Callable[[], None]) -> None:
-        self._watchers = watchers
-        self._poke = poke
-        self._by_path: dict[str, tuple[Key, ...]] = {}
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The leaves that wait."""
-        return tuple(self._by_path)
-
-    def watch(self, path: str, tenant: str, leaf: Leaf) -> None:
-        """From now on, for all locks of `leaf`."""
-        keys = tuple(dict.fromkeys(lock_key(tenant, lock.kind, lock.name) for lock in leaf.locks))
-        self._by_path[path] = keys
-        for key in keys:
-            self._watchers.setdefault(key, set()).add(self._poke)
-
-    def unwatch(self, path: str) -> None:
-        """No more for this leaf; what others of the run look at stays."""
-        others = {key for watched, keys in self._by_path.items() if watched != path for key in keys}
-        for key in self._by_path.pop(path, ()):
-            if key in others:
-                continue
-            watchers = self._watchers.get(key, set())
-            watchers.discard(self._poke)
-            if not watchers:
-                self._watchers.pop(key, None)
 
 
 async def with_locks(

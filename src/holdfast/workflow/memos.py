@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from typing import NamedTuple
 
 from holdfast import codec, faults
 from holdfast.errors import Conflict
@@ -226,3 +227,12 @@ def _memo_in(record: Record | Put) -> bytes | BlobRef:
 def note_event(run_key: Key, row: Row) -> NewEvent:
     """A note as a journal row: it changes nothing of the run."""
     return NewEvent(key=run_key, name=row.name, body=codec.encode(row.facts(), what=row.name))
+
+
+class Visit(NamedTuple):
+    """A handler at work in one visit of one leaf; `name` is what `current_visit` says in it."""
+
+    number: int
+    name: str
+    task: asyncio.Task[None]
+    memos: Memos

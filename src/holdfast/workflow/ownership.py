@@ -109,6 +109,12 @@ class Ownership:
         """Seconds for which this process's lease is still good; below zero once it lapsed."""
         return self._renewed_at + self._lease_ttl_s - self._store.now_s()
 
+    @property
+    def is_pressed(self) -> bool:
+        """Whether half of the lease is gone, by when it should long have been renewed: this process does not keep up,
+        and what it takes up beyond that it loses soon."""
+        return self.is_shared and self.lease_left_s() < self._lease_ttl_s / 2
+
     async def begin(self) -> None:
         """Take the lease. A store that only this process can reach needs none."""
         if not self.is_shared:

@@ -363,6 +363,10 @@ class RecoveryManager:
                 return
             left = self._crew.free if at_most is None else left - len(taken)
             batch = min(2 * batch, CLAIM_BATCH)
+            if origin is Origin.RECOVERED and not await self._crew.have_begun(taken, within_s=self._sweep_s):
+                return  # the next sweep goes on; who begins more than his lease allows loses all of it
+            if origin is Origin.RECOVERED and self._ownership.is_pressed:
+                return
 
     async def _take_beyond(self, run_id: str, queues: tuple[str, ...]) -> list[str]:
         """Take up a run for which a place was lent, whether nobody owns it or one of the dead does."""

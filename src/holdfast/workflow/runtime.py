@@ -21,7 +21,7 @@ from holdfast.errors import CommitUnknown, Conflict, Fenced, NotFound, Unavailab
 from holdfast.ids import uuid7
 from holdfast.limits import PlaceChange, PlaceService
 from holdfast.limits.rules import declared_once
-from holdfast.locks import LockChange, LockService
+from holdfast.locks import LockChange, LockService, Lookout
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.store.blobs import BLOB
 from holdfast.store.outcome import commit_surely, resolve
@@ -121,10 +121,10 @@ class Runtime:
         self.is_cold = is_cold
         self.executor = executor
         self.is_draining = False
-        self.lock_watchers: dict[Key, set[Callable[[], None]]] = {}
+        self.lookout = Lookout(store, tasks)
         self.locks = LockService(
             store, clock, randomness, tasks,
-            on_changed=self.lock_changed, on_wait=lambda: self.on_wait(), party=current_visit.get,
+            on_changed=self.lookout.changed, on_wait=lambda: self.on_wait(), party=current_visit.get,
             heartbeat_s=heartbeat_s,
         )  # fmt: skip
         self.places = PlaceService(
@@ -319,7 +319,7 @@ class Runtime:
         """Whom a commit concerns here: who watches the run, who waits for its locks and places, its relatives."""
         self._places_changed(places)
         for lock in locks:
-            self.lock_changed(lock)
+            self.lookout.changed(lock)
         self.tell(stored)
         self.on_told(kin)
 
@@ -369,23 +369,17 @@ class Runtime:
 
     def look_again(self, *, but: Container[str]) -> None:
         """Other processes may have committed something: the watchers of all runs, `but` of those that are worked on
-        here, and everybody who waits for a lock look for themselves."""
+        here, look for themselves, and somebody looks for all who wait for a lock."""
         for run_id in self._watchers:
             if run_id not in but:
                 self.look_at(run_id)
-        for key in tuple(self.lock_watchers):
-            self.lock_changed(key)
+        self.lookout.look_again()
 
     def look_at(self, run_id: str) -> None:
         """Somebody else moves this run now: its watchers look for themselves."""
         for watcher in self._watchers.get(run_id, ()):
             watcher.latest = None
             watcher.changed.set()
-
-    def lock_changed(self, key: Key) -> None:
-        """Somebody released or took this lock: its local waiters look again."""
-        for look in tuple(self.lock_watchers.get(key, ())):
-            look()
 
     async def _keep_chart_of(self, run: Run) -> None:
         if run.configuration.chart_hash == (built := self.built(run)).chart.hash:

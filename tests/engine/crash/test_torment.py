@@ -187,6 +187,23 @@ def test_an_effect_of_a_visit_that_was_cancelled_in_the_middle_may_be_forgotten(
     ]
 
 
+def test_an_effect_of_a_visit_that_is_not_over_is_not_forgotten_yet() -> None:
+    """A run that is stranded in a visit is told as that alone; what it did in the visit before it should know."""
+    stage = STEPS.stages[-1].path
+    data = {place: key for place, key in RUN.data.items() if not place.startswith(stage)}
+    run = msgspec.structs.replace(RUN, status="running", outcome="", leaves={stage: 2}, data=data, moves=RUN.moves[:-1])
+    open_, over = (
+        Line(what="effect", by="0.0", run=TICKET, about=f"{TICKET}/{stage}#{visit}/act", key=f"{visit}")
+        for visit in (2, 1)
+    )
+    lines = [line for line in SOUND.lines if line.about.removeprefix(f"{TICKET}/") in ("", *data)]
+    assert list(audited(msgspec.structs.replace(SOUND, lines=[*lines, open_], runs={TICKET: run}))) == ["stranded runs"]
+    found = audited(msgspec.structs.replace(SOUND, lines=[*lines, open_, over], runs={TICKET: run}))
+    assert [fault.partition(" happened")[0] for fault in found["unbacked effects"]] == [
+        f"run {TICKET}: effect {stage}#1/act"
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_every_kind_of_stage_is_in_every_seed(seed: int) -> None:
     assert {stage.kind for shape in shapes(seed) for stage in shape.stages} == set(KINDS)

@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, Unpack
 
 from holdfast.clock import Randomness
@@ -301,7 +302,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
 
 
 def _let_go(agen: AsyncGenerator[Any, Any]) -> None:
-    """A generator that is collected belonged to a process which lost its power: it has no last words."""
+    """A generator that is collected belonged to a process which lost its power: it has no last words. What it waits for
+    ends with it and may have some, which Python would print: closing a task closes no generator that it is in."""
+    awaited = getattr(agen, "ag_await", None)
+    if isinstance(awaited, Coroutine):
+        with suppress(RuntimeError):  # it reaches for a loop that is closed
+            awaited.close()
 
 
 def _owner_in(context: contextvars.Context | None) -> Process | None:

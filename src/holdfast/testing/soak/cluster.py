@@ -17,7 +17,8 @@ from holdfast.testing.soak.options import SoakOptions
 
 POSTGRES, REDIS = "HOLDFAST_TEST_POSTGRES", "HOLDFAST_TEST_REDIS"
 """Environment variables that name servers to use instead of starting some. These are not restarted."""
-STATEMENT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S, JUDGE_TIMEOUT_S = 5, 120
+"""How long a statement of a process may take, and one of whoever judges in the end and reads all that there is."""
 
 
 class Links:
@@ -64,10 +65,10 @@ class Cluster:
         proxies = self.links[place].proxies
         return self._url({name: through(url, proxies[name].port) for name, url in self._places.items()})
 
-    def _url(self, places: dict[str, str]) -> str:
+    def _url(self, places: dict[str, str], *, statement_timeout_s: int = STATEMENT_TIMEOUT_S) -> str:
         if not places:
             return self.url
-        own = f"statement_timeout_s={STATEMENT_TIMEOUT_S}&heads_max={self._options.heads_max}"
+        own = f"statement_timeout_s={statement_timeout_s}&heads_max={self._options.heads_max}"
         truth = f"{places['postgres']}?{own}"
         if "redis" not in places:
             return truth
@@ -87,7 +88,7 @@ class Cluster:
                 self.valkey = ValkeyServer()
                 await self._entered(self.valkey)
             self._places["redis"] = given or self.valkey.url if self.valkey else str(given)
-        self.url = self._url(self._places)
+        self.url = self._url(self._places, statement_timeout_s=JUDGE_TIMEOUT_S)
 
     async def _entered(self, server: PostgresServer | ValkeyServer) -> None:
         await asyncio.to_thread(server.__enter__)

@@ -112,7 +112,8 @@ def repeated_effects(evidence: Evidence) -> Iterable[str]:
 
 
 def unbacked_effects(evidence: Evidence) -> Iterable[str]:
-    """What a run believes to have done was done, and what was done for a run that went on is known to it."""
+    """What a run believes to have done was done, and what was done for a run that went on is known to it. A visit tells
+    its run in the commit that ends it: of one that is not over, which strands a run, nothing is known yet."""
     known = evidence.shapes
     keys: dict[str, dict[str, str]] = defaultdict(dict)
     for line in evidence.lines:
@@ -126,7 +127,17 @@ def unbacked_effects(evidence: Evidence) -> Iterable[str]:
         for place in keys[run.ticket].keys() - believed.keys():
             if _is_of(place, broken_off, known[run.workflow]):
                 continue  # a visit that was cancelled in the middle never told its run what it had done
+            if _is_open(place, run, known[run.workflow]):
+                continue
             yield f"run {run.ticket}: effect {place} happened, and the run, {run.status}, has forgotten it"
+
+
+def _is_open(place: str, run: Seen, shape: Shape) -> bool:
+    """Whether an effect's place is a visit that the run is in: "s1.r0#2/act0", or for what happens once a state."""
+    state, _, rest = place.partition("#")
+    if rest:
+        return str(run.leaves.get(state)) == rest.partition("/")[0]
+    return any(stage.kind == "once" and place in stage.names and stage.path in run.leaves for stage in shape.stages)
 
 
 def _is_effect(place: str) -> bool:
