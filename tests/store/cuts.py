@@ -68,7 +68,9 @@ class _Scissors:
         await asyncio.ensure_future(begin(self._cut))
 
     def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(self._watched(work), loop=loop, **options)
+        task = asyncio.Task(self._watched(work), loop=loop, **options)
+        task.add_done_callback(lambda _: work.close())  # it never began, where its task was cancelled before
+        return task
 
     async def _watched(self, work: Piece) -> object:
         return await self._counted(work)

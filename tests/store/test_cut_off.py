@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast.store import recent
 from holdfast.store.open import OpenStore, open_store
+from holdfast.store.postgres.notices import LOOK_EVERY_S
 from holdfast.testing.conformance.samples import ANA, change, event, key, put
 from tests.store.cuts import Cut, cuts
 from tests.store.places import Places, handed_out
@@ -33,9 +36,12 @@ async def commit(store: OpenStore) -> object:
     return await store.commit(ANA, change(put("a", expect=None), event("a")))
 
 
-async def wait(store: OpenStore) -> object:
-    """On a connection of its own, which listens, for what is committed before or after it does."""
-    return await store.wait(await store.wait(0))
+async def wait(store: OpenStore) -> None:
+    """On a connection of its own, which listens; until it has looked by itself, too."""
+    tick = await store.wait(0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.5 * LOOK_EVERY_S):
+            await store.wait(tick)
 
 
 async def close(store: OpenStore) -> object:
@@ -44,25 +50,25 @@ async def close(store: OpenStore) -> object:
     return await store.close()
 
 
+async def read_recent(store: OpenStore) -> object:
+    """By the cache of a store that has one."""
+    return await recent.read_recent(store, ANA, [key("a")])
+
+
 def url_of(places: Places, kind: str) -> str:
     if kind != "mirror":
         return places.url(kind)
-    cache = places.url("redis").replace("namespace", "x")
-    return f"hybrid+{places.url('postgres')}?cache={cache.partition('?')[0]}"
+    return f"hybrid+{places.url('postgres')}?cache={places.url('redis').partition('?')[0]}"
 
 
 @pytest.mark.parametrize("kind", ["postgres", "redis", "mirror"])
-@pytest.mark.parametrize("work", [read, commit, wait, close])
+@pytest.mark.parametrize("work", [read, read_recent, commit, wait, close])
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "left-to-its-loop"])
-def test_what_is_cut_off_anywhere_leaves_nothing_open(
-    places: Places, kind: str, work: Work, is_closed: bool
-) -> None:
+def test_what_is_cut_off_anywhere_leaves_nothing_open(places: Places, kind: str, work: Work, is_closed: bool) -> None:
     url = url_of(places, kind)
 
     async def begin(cut: Cut) -> None:
         store = open_store(url)
-        if work is wait:
-            asyncio.get_running_loop().call_later(0.2, store_wakeup(store))
         await cut(work(store))
         if is_closed:
             await store.close()
@@ -74,7 +80,3 @@ def test_what_is_cut_off_anywhere_leaves_nothing_open(
 
     asyncio.run(prepare())
     assert cuts(begin) == []
-
-
-def store_wakeup(store: Any) -> Callable[[], None]:
-    return getattr(store, "_truth", store)._wakeup.advance
