@@ -144,6 +144,18 @@ def test_closing_closes_those_of_other_loops_in_their_own() -> None:
     assert [client.is_closed for client in shop.made] == [True, True]
 
 
+async def test_one_that_is_being_opened_while_all_are_closed_is_closed_as_well() -> None:
+    shop = Workshop()
+    asking = asyncio.ensure_future(shop.bound.get())
+    await asyncio.sleep(0)  # it is being made
+    await shop.bound.close()
+    with pytest.raises(Unavailable, match="closed while it was being opened"):
+        await asking
+    assert [client.is_closed for client in shop.made] == [True]
+    await shop.use()
+    await shop.bound.close()
+
+
 def test_a_child_of_a_fork_opens_its_own_and_leaves_the_parents_alone() -> None:
     shop = Workshop()
     loop = asyncio.new_event_loop()

@@ -98,6 +98,8 @@ class LoopBound(Generic[T]):
         here = asyncio.get_running_loop()
         with self._lock:
             bound, self._bound = self._bound, {}
+        for its in bound.values():
+            its.is_retired = True
         for loop, its in bound.items():
             if loop is here:
                 await its.close()
@@ -157,6 +159,8 @@ class _Bound(Generic[T]):
         self._client: list[T] = []
         self.turn = asyncio.Lock()
         self.used_at = 0.0
+        self.is_retired = False
+        """Nobody looks here any more: what is being opened would never be closed."""
 
     @property
     def is_open(self) -> bool:
@@ -179,6 +183,9 @@ class _Bound(Generic[T]):
 
     async def open(self, make: Callable[[], Awaitable[T]], close: Callable[[T], Awaitable[object]]) -> None:
         client = await make()
+        if self.is_retired:
+            await close(client)
+            raise Unavailable(f"{self._name}: it was closed while it was being opened")
         # A loop that ends in order closes the async generators that were begun in it, and so our client.
         self._keeper = _kept(client, close, self._client)
         await anext(self._keeper)

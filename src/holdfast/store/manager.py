@@ -33,7 +33,7 @@ class RedisManager:
         self._answer_timeout_s = answer_timeout_s
         self._driver: Any = importlib.import_module("redis.asyncio")  # by name: the front door must not load an extra
         self._clients: LoopBound[Any] = LoopBound(
-            self._connect, _close, check=_answers, abandon=abandon, name=without_secret(url)
+            self._connect, close, check=_answers, abandon=abandon, name=without_secret(url)
         )
 
     async def initialize(self) -> None:
@@ -79,8 +79,16 @@ class RedisManager:
         return self._driver.Redis.from_url(self._url, **self._options())
 
 
-async def _close(client: Any) -> None:
-    await client.aclose()
+async def close(client: Any) -> None:
+    """Close a client's connections, in their loop. Where it is cut off, those that it has not come to are hung up."""
+    try:
+        await client.aclose()
+    finally:
+        for connection in _connections_of(client):
+            writer = getattr(connection, "_writer", None)
+            if writer is not None:
+                writer.transport.abort()
+                connection._reader = connection._writer = None
 
 
 async def _answers(client: Any) -> bool:
@@ -89,10 +97,14 @@ async def _answers(client: Any) -> bool:
 
 def abandon(client: Any) -> None:
     """Close the sockets of a client whose loop is gone."""
-    nodes = client.get_nodes() if hasattr(client, "get_nodes") else [client.connection_pool]
-    for pool in nodes:
-        held = [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]
-        for connection in [*held, *getattr(pool, "_connections", ()), *getattr(pool, "_free", ())]:
-            writer = getattr(connection, "_writer", None)
-            close_socket(getattr(writer, "transport", None))
-            connection._reader = connection._writer = None
+    for connection in _connections_of(client):
+        writer = getattr(connection, "_writer", None)
+        close_socket(getattr(writer, "transport", None))
+        connection._reader = connection._writer = None
+
+
+def _connections_of(client: Any) -> list[Any]:
+    """What it holds, lent out or not, which the driver does not tell."""
+    pools = client.get_nodes() if hasattr(client, "get_nodes") else [client.connection_pool]
+    shelves = ("_available_connections", "_in_use_connections", "_connections", "_free")
+    return [connection for pool in pools for shelf in shelves for connection in getattr(pool, shelf, ())]

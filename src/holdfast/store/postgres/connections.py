@@ -76,6 +76,7 @@ class Connections:
         self._size = size
         self.server = server or ServerBreaker("store.postgres", "database", self._select_one, is_away=is_away)
         self._pools: LoopBound[Pool] = LoopBound(self._open, _close, abandon=_abandon, name=address.shown)
+        self._is_closed = False
 
     @property
     def address(self) -> Address:
@@ -84,6 +85,7 @@ class Connections:
 
     async def acquire(self) -> Connection:
         """A connection of the running loop's pool. Raises the store's errors."""
+        self._check_open()
         began = monotonic_s()
         try:
             pool = await self._pools.get()
@@ -209,6 +211,7 @@ class Connections:
 
     async def session(self) -> Connection:
         """A connection outside the pool, for what belongs to a session: listening. The caller closes it."""
+        self._check_open()
         try:
             async with self.server.passing():
                 return await self._connect(statement_cache_size=0)
@@ -228,11 +231,16 @@ class Connections:
             return False
 
     async def close(self) -> None:
-        """Close the pools of all loops."""
+        """Close the pools of all loops, for good: who is late opens none that nobody would close."""
+        self._is_closed = True
         await self._pools.close()
 
     def __repr__(self) -> str:
         return f"Connections({self._address.shown!r}, pools={len(self._pools)})"
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise Unavailable(f"{self._address.shown}: the store is closed; open another")
 
     async def _open(self) -> Pool:
         pool: Pool = await asyncpg.create_pool(

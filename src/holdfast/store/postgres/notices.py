@@ -76,11 +76,15 @@ class Notices:
 
     async def _listen(self) -> Connection:
         connection = await self._connections.session()
+        is_listening = False
         try:
             await connection.add_listener(CHANNEL, self._hear)
+            is_listening = True
         except EVERYTHING as error:
-            connection.terminate()
             raise Unavailable(f"{self._connections.address.shown}: cannot listen ({error})") from error
+        finally:
+            if not is_listening:  # who waits may be cancelled just now, and nobody else knows of this connection
+                connection.terminate()
         return connection
 
     def _hear(self, _connection: Any, _pid: int, _channel: str, who: Any) -> None:

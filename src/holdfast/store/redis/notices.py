@@ -13,7 +13,7 @@ from typing import Any
 from holdfast.errors import BreakerOpen, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
-from holdfast.store.manager import abandon
+from holdfast.store.manager import abandon, close
 from holdfast.store.redis.calls import Calls
 from holdfast.store.redis.errors import EVERYTHING
 from holdfast.store.wakeup import Wakeup
@@ -95,12 +95,16 @@ class _Ear:
         """Subscribe. Raises the store's errors."""
         self._client = await self._calls.redis.get_listener()
         self._channel = self._client.pubsub()
+        is_open = False
         try:
             async with self._calls.server.passing():
                 await self._channel.subscribe(self._calls.places.channel)
+            is_open = True
         except (*EVERYTHING, BreakerOpen):
-            await self.close()
             return  # who waits looks by himself
+        finally:
+            if not is_open:  # who waits may be cancelled just now, and nobody else knows of this connection
+                await self.close()
         self._tasks.start(self._hear(), name="ear")
 
     async def hears(self) -> bool:
@@ -109,10 +113,13 @@ class _Ear:
 
     async def close(self) -> None:
         """Hear nothing more."""
-        await self._tasks.stop()
-        with contextlib.suppress(*EVERYTHING):
-            await self._channel.aclose()
-            await self._client.aclose()
+        try:
+            await self._tasks.stop()
+            with contextlib.suppress(*EVERYTHING):
+                await self._channel.aclose()
+        finally:
+            with contextlib.suppress(*EVERYTHING):
+                await close(self._client)
 
     def abandon(self) -> None:
         """Give back the socket: the loop is gone."""
