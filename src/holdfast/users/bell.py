@@ -1,9 +1,9 @@
 """Wakes whoever waits at a stream: one waiter at the store for a whole process, however many listen.
 
 What this process publishes rings at once, and only for its user. What others commit is only hinted at by the store,
-which does not say whose it was: then one sweep asks where all the streams end at which somebody waits, a thousand in one
-question, or looks at each of them where the store cannot say so. Sweeps take at most a fifth of the time, so that a busy
-store does not make a thousand quiet listeners expensive; they are told a little later.
+which does not say whose it was: then one sweep asks where all the streams end at which somebody waits, a thousand in
+one question, or looks at each of them where the store cannot say so. Sweeps take at most a fifth of the time, so that a
+busy store does not make a thousand quiet listeners expensive; they are told a little later.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ def stream_ends(streams: Sequence[Stream]) -> Select:
     """The incarnation, and the last number of each stream, in their order; each is looked up in the index."""
     return Select(
         """
-        SELECT (SELECT value FROM holdfast.meta WHERE name = 'incarnation') AS incarnation, coalesce(there.seq, 0) AS seq
+        SELECT
+            (SELECT value FROM holdfast.meta WHERE name = 'incarnation') AS incarnation,
+            coalesce(there.seq, 0) AS seq
         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant, who, place)
         LEFT JOIN LATERAL (
             SELECT seq FROM holdfast.streams AS s WHERE s.tenant = asked.tenant AND s."user" = asked.who LIMIT 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from holdfast import codec
 from holdfast.clock import Randomness, seeded_randomness
-from holdfast.context import DEFAULT_TENANT
+from holdfast.names import DEFAULT_TENANT
 from holdfast.state.names import OBJECT
 from holdfast.state.objects import held
 from holdfast.store.protocol import Store
@@ -29,16 +29,17 @@ READ_ON_S = 60.0
 class Company:
     """Of the `acts` of a plan."""
 
-    def __init__(self, acts: Sequence[Act], world: World) -> None:
+    def __init__(self, acts: Sequence[Act], world: World, desk: Callable[..., Desk]) -> None:
         self.desks = Desks()
         self.guests: list[Guest] = []
         self.problems: list[str] = []
         self._acts = acts
         self._world = world
+        self._desk = desk
 
     def furnish(self, store: Store, clock: SimulatedClock, chance: Randomness) -> Desk:
         """A desk for the running process."""
-        desk = Desk(self._world, store, clock, chance)
+        desk = self._desk(self._world, store, clock, chance)
         self.desks.put(desk)
         return desk
 
@@ -88,10 +89,8 @@ class Company:
             self.problems.append(f"{guest.name}: read another stream than there is")
         texts = {event.position: event.data["text"] for event in guest.read if event.kind == "feed"}
         for position, text in guest.published.items():
-            if texts.get(position) != text:
-                self.problems.append(
-                    f"{guest.name}: published {text} at {position}, where there is {texts.get(position)}"
-                )
+            if (there := texts.get(position)) != text:
+                self.problems.append(f"{guest.name}: published {text} at {position}, where there is {there}")
 
     async def _judge_counters(self, store: Store) -> None:
         tallies: dict[Key, Tally] = {}
@@ -113,7 +112,7 @@ class Company:
                 self.problems += self._amiss(run)
 
     def _amiss(self, run: Run) -> Iterator[str]:
-        """Words about the agents of a network that is done: each that finished had its effect, and gave what it must."""
+        """Words about a network that is done: each agent that finished had its effect, and gave what it must."""
         data = codec.decode(run.data)
         results, failures = data["results"], data["failures"]
         if results != expected_results(failures):

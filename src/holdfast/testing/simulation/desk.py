@@ -121,7 +121,7 @@ def _agent(world: World, desks: Desks, name: str) -> Agent:
     async def body(value: Any, call: AgentCall) -> int:
         found = value if isinstance(value, dict) else {"input": value}
         await world.effect(intended(call.context.user, found.pop("input"), name), key=call.key)
-        return 1 + sum(found.values())
+        return 1 + sum(int(each) for each in found.values())
 
     return Agent(body, name=name)
 

@@ -143,14 +143,16 @@ class Plan:
         return "\n  ".join([*lines, *map(str, self.beginnings), *map(str, self.strikes), *map(str, self.acts)])
 
 
-def drawn_plan(chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble)) -> Plan:
+def drawn_plan(
+    chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble), alone: float = ALONE_RATE
+) -> Plan:
     """A plan. Low draws are calm ones, so that whoever shrinks the chance shrinks the trouble."""
     nodes = 1 + _index(chance, NODES_MAX)
     places = PLACES[_index(chance, len(PLACES))]
     beginnings = (_beginning(chance), *_some(chance, lambda: _beginning(chance), RUNS_MAX - 1))
     strikes = _some(chance, lambda: _strike(chance, nodes, troubles), TROUBLES_MAX if troubles else 0)
     shape, order = chance.getrandbits(16), chance.getrandbits(32)
-    acts = _some(chance, lambda: _act(chance), ACTS_MAX) if chance.random() >= ALONE_RATE else ()
+    acts = _some(chance, lambda: _act(chance), ACTS_MAX) if chance.random() >= alone else ()
     return Plan(nodes, places, beginnings, strikes, shape, order, acts, name)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from holdfast.agents.tools.rules import ToolFailed
 from holdfast.clock import Randomness
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, HoldfastError, NotFound, Unavailable
@@ -31,7 +32,7 @@ PAGE_S = 0.5
 NOTE = "guest.note"
 FAR = (CommitUnknown, NodeDown, TimeoutError)
 """Nobody knows what came of it."""
-NOTHING = (Unavailable, Conflict, Fenced)
+NOTHING = (Unavailable, Conflict, Fenced, ToolFailed)
 """Nothing came of it."""
 
 

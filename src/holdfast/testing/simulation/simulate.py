@@ -21,8 +21,8 @@ from holdfast.store.records import Page, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing.simulation.checks import missing_turns
 from holdfast.testing.simulation.company import Company
-from holdfast.testing.simulation.desk import TEAM, team_workflow
-from holdfast.testing.simulation.draws import FAULTS_S, Plan, Strike, Trouble, drawn_plan
+from holdfast.testing.simulation.desk import TEAM, Desk, team_workflow
+from holdfast.testing.simulation.draws import ALONE_RATE, FAULTS_S, Plan, Strike, Trouble, drawn_plan
 from holdfast.testing.simulation.loop import Livelock, SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.node import STORE_FAULTS, Node, SimulatedClock
 from holdfast.testing.simulation.ousting import Moment, Ousting
@@ -48,7 +48,8 @@ PROBLEMS_MAX = 20
 class Scenario:
     """What is simulated. `make` builds the workflows anew for each life of each node; their effects go to the world.
     `input` gives what each run is started with, by its number. `troubles`: what may happen. `store`: what all share;
-    `engine`: what the nodes run.
+    `engine`: what the nodes run. `alone`: how likely it is that users do nothing beside runs; `world` and `desk`: what
+    receives effects, and what a node has beside its engine.
 
     Example: `Scenario(make=lambda world, chance: [workflow_on(world)], input=lambda number: {"ticket": number})`.
     """
@@ -58,6 +59,9 @@ class Scenario:
     troubles: tuple[Trouble, ...] = tuple(Trouble)
     store: Callable[[SimulatedClock], MemoryStore] = lambda clock: MemoryStore(clock=clock)
     engine: Callable[..., Engine] = Engine
+    alone: float = ALONE_RATE
+    world: Callable[[Randomness], World] = World
+    desk: Callable[..., Desk] = Desk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,7 @@ def _runs_in(page: Page) -> list[Run]:
 def simulate(seed: int, scenario: Scenario | None = None) -> Report:
     """Simulate what `seed` draws. The same seed and code give the same report."""
     scenario = scenario or Scenario()
-    plan = drawn_plan(seeded_randomness(seed), name=f"seed {seed}", troubles=scenario.troubles)
+    plan = drawn_plan(seeded_randomness(seed), name=f"seed {seed}", troubles=scenario.troubles, alone=scenario.alone)
     return carry_out(plan, scenario)
 
 
@@ -137,8 +141,8 @@ class _Simulation:
         self._loop = loop
         self._chance = chance
         self._seen: Counter[Trouble] = Counter()
-        self._world = World(seeded_randomness(chance.getrandbits(64)))
-        self._company = Company(plan.acts, self._world)
+        self._world = scenario.world(seeded_randomness(chance.getrandbits(64)))
+        self._company = Company(plan.acts, self._world, scenario.desk)
         self._built = {queue_of(each.name, each.version): each.build() for each in self._made()}
         self._store = scenario.store(SimulatedClock(loop))
         self._referee = Referee(self._store, self._chart_of)
@@ -355,9 +359,8 @@ class _Simulation:
     def _person(self, number: int) -> Person:
         beginning = self._plan.beginnings[number]
         children = {spec.child.workflow for each in self._built.values() for spec in each.specs.values() if spec.child}
-        names = sorted(
-            {each.name for each in self._built.values() if not each.schedules and each.name not in {TEAM, *children}}
-        )
+        begun = [each.name for each in self._built.values() if not each.schedules]
+        names = sorted({name for name in begun if name not in children and name != TEAM})
         return Person(
             beginning,
             f"T-{number}",
