@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from holdfast import RunContext, UserExecutionContext, UserStreams, Workflow, codec
@@ -35,7 +36,7 @@ from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows
 from holdfast.testing.simulation.sharing import COUNTER, PURSES
 from holdfast.users.stream import StreamReader
-from holdfast.workflow.run import MEMO, PROCESS, RUN, TICKET, decode_run, encode_run
+from holdfast.workflow.run import PROCESS, RUN, TICKET, decode_run, encode_run
 from holdfast.workflow.schedule import SCHEDULE
 
 Make = Callable[[World, Randomness], Sequence[Workflow]]
@@ -336,9 +337,12 @@ class ChangesResults(Rewriting):
     """What the last agent of a network gave is kept as something else."""
 
     def rewritten(self, write: Put | Delete) -> Put | Delete:
-        if not isinstance(write, Put) or write.key.kind != MEMO or not write.key.id.endswith("/sum"):
+        if not isinstance(write, Put) or write.key.kind != RUN or b'"results"' not in write.body:
             return write
-        return replace(write, body=write.body.replace(b'"result":3', b'"result":4'))
+        run = decode_run(write.body)
+        data = codec.decode(run.data)
+        data["results"]["sum"] += 1
+        return replace(write, body=encode_run(replace(run, data=Raw(codec.encode(data)))))
 
 
 class SkipsEvents(MemoryStore):

@@ -13,7 +13,7 @@ from holdfast.state.names import OBJECT
 from holdfast.state.objects import held
 from holdfast.store.protocol import Store
 from holdfast.store.records import SHARED, Event, Key, Position, Query, Scope
-from holdfast.testing.simulation.desk import TEAM, Desk, Desks, expected_results, intended, ordered
+from holdfast.testing.simulation.desk import TEAM, Desk, Desks, expected_results, intended, is_silent, ordered
 from holdfast.testing.simulation.draws import Act, Beginning, Deed
 from holdfast.testing.simulation.guests import Guest
 from holdfast.testing.simulation.node import Node, SimulatedClock
@@ -117,6 +117,8 @@ class Company:
         results, failures = data["results"], data["failures"]
         if results != expected_results(failures):
             yield f"network of {run.ticket_id}: expected {expected_results(failures)}, saw {results}"
+        if is_silent(run.ticket_id) and failures != ["ask"]:
+            yield f"network of {run.ticket_id}: expected the failure of ask, saw {failures}"
         for agent in results:
             if not self._world.has_happened(intended(run.key.user, run.ticket_id, agent)):
                 yield f"network of {run.ticket_id}: agent {agent} is said to be done, and its effect never came"

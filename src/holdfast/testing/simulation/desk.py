@@ -107,6 +107,11 @@ def expected_results(failures: list[str]) -> dict[str, int]:
     return found | {"sum": 1 + sum(found.get(name, FALLBACK) for name in ("look", "ask"))}
 
 
+def is_silent(ticket: str) -> bool:
+    """Whether the agent that asks gets no answer for this one, however often it asks."""
+    return int(ticket.rpartition("-")[2]) % 3 == 2
+
+
 def intended(user: str, ticket: str, agent: str) -> str:
     """The name of an agent's effect."""
     return f"{user}/{ticket}/crew/{agent}"
@@ -120,7 +125,10 @@ def ordered(user: str, number: str) -> str:
 def _agent(world: World, desks: Desks, name: str) -> Agent:
     async def body(value: Any, call: AgentCall) -> int:
         found = value if isinstance(value, dict) else {"input": value}
-        await world.effect(intended(call.context.user, found.pop("input"), name), key=call.key)
+        ticket = found.pop("input")
+        if name == "ask" and is_silent(ticket):
+            raise ConnectionError("nobody answers, whoever asks")
+        await world.effect(intended(call.context.user, ticket, name), key=call.key)
         return 1 + sum(int(each) for each in found.values())
 
     return Agent(body, name=name)
