@@ -11,6 +11,8 @@ import pytest
 
 from holdfast.errors import BreakerOpen, InvalidInput
 from holdfast.resilience.breaker import BreakerEvent, BreakerOptions, CircuitBreaker, Kind, Outcome
+from holdfast.resilience.dependencies import Dependencies
+from holdfast.resilience.graph import Dependency
 from tests.resilience.stage import Boom, Hands, a_breaker, fails, tried, works
 
 
@@ -31,7 +33,8 @@ class TestOpening:
             await breaker.call(call)
         assert made == []
         assert (refused.value.breaker, refused.value.state, refused.value.retry_after_s) == ("llm", "open", 30)
-        assert "Boom: no answer" in str(refused.value)
+        assert "failed: 5 of 5 calls" in str(refused.value)
+        assert breaker.look().last_error == "Boom: no answer"
 
     async def test_failures_that_alternate_with_successes_open_it(self) -> None:
         breaker, _ = a_breaker(Hands())
@@ -326,6 +329,45 @@ class TestByPeople:
         breaker, _ = a_breaker(Hands())
         with pytest.raises(InvalidInput, match="expected forced_open, disabled, metrics_only"):
             breaker.force("open", reason="")  # type: ignore[arg-type]
+
+
+class TestTwoUsers:
+    async def test_the_text_of_one_users_error_is_not_told_to_the_other(self) -> None:
+        """Ana's calls open the breaker that Ben shares: he hears that it is open, why, and when to come again. The
+        text of her error is for operators."""
+        breaker, _ = a_breaker(Hands())
+
+        async def for_ana() -> None:
+            raise Boom("no such account: ana@example.org, token=s3cret")
+
+        for _ in range(5):
+            with pytest.raises(Boom):
+                await breaker.call(for_ana)
+        with pytest.raises(BreakerOpen) as refused:
+            await breaker.call(works)
+        told = f"{refused.value} {refused.value!r} {refused.value.facts} {refused.value.__cause__}"
+        assert "ana" not in told
+        assert "s3cret" not in told
+        assert refused.value.facts["breaker"] == breaker.name
+        assert "failed" in refused.value.facts["reason"]
+        assert refused.value.facts["retry_after_s"] > 0
+        assert "ana@example.org" in breaker.look().last_error
+
+    async def test_nor_where_what_one_needs_is_not_well(self) -> None:
+        """Ben calls something else, that needs what Ana's errors opened."""
+        ledger = Dependency(name="ledger", options=BreakerOptions(failures_in_row=2))
+        both = Dependencies(ledger, Dependency(name="invoices", needs=("ledger",)))
+
+        async def for_ana() -> None:
+            raise ConnectionError("no such account: ana@example.org")
+
+        for _ in range(2):
+            with pytest.raises(ConnectionError):
+                await both.on("ledger").call(for_ana)
+        with pytest.raises(BreakerOpen) as refused:
+            await both.on("invoices").call(works)
+        assert "ana@" not in f"{refused.value} {refused.value.facts}"
+        assert refused.value.facts["blamed"] == "ledger"
 
 
 class TestEvents:

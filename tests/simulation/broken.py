@@ -6,16 +6,36 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Raw
 from msgspec.structs import replace
 
-from holdfast import RunContext, Workflow, codec
-from holdfast.clock import Randomness
+from holdfast import RunContext, UserExecutionContext, UserStreams, Workflow, codec
+from holdfast.agents.tools.ledger import KIND as TOOL_CALL
+from holdfast.clock import Clock, Randomness
 from holdfast.locks.records import LOCK
 from holdfast.locks.rules import LockTree
 from holdfast.store.memory import MemoryStore, row_of
-from holdfast.store.records import Change, Claim, Commit, Delete, Key, NewEvent, Page, Put, Query, Record, Scope
+from holdfast.store.protocol import Store
+from holdfast.store.records import (
+    Change,
+    Claim,
+    Commit,
+    Delete,
+    Event,
+    Key,
+    NewEvent,
+    Page,
+    Position,
+    Put,
+    Query,
+    Record,
+    Scope,
+)
 from holdfast.testing.simulation import World
+from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows
+from holdfast.testing.simulation.sharing import COUNTER, PURSES
+from holdfast.users.stream import StreamReader
 from holdfast.workflow.run import PROCESS, RUN, TICKET, decode_run, encode_run
 from holdfast.workflow.schedule import SCHEDULE
 
@@ -270,6 +290,116 @@ class RoundsDues(Rewriting):
 
     def rewritten(self, write: Put | Delete) -> Put | Delete:
         return replace(write, due=float(round(write.due))) if isinstance(write, Put) and write.due else write
+
+
+class LosesIncrements(Rewriting):
+    """A counter stays where it was at first."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        is_counter = isinstance(write, Put) and write.key.id == COUNTER
+        if not is_counter or not isinstance(write, Put):
+            return write
+        return replace(write, body=codec.encode(codec.decode(write.body) | {"value": 1}))
+
+
+class AcknowledgesNothing(MemoryStore):
+    """Now and then an increment is acknowledged, and not kept."""
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        before = await self.read(Scope.system(), [write.key for write in change.writes])
+        answer = await super().commit(scope, change)
+        for write, record in zip(change.writes, before, strict=True):
+            if write.key.id == COUNTER and record is not None:
+                self._contents.put(write.key, row_of(record))
+        return answer
+
+
+class TransfersHalf(Rewriting):
+    """Who gets something gets one less."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.id != PURSES[1]:
+            return write
+        stored = codec.decode(write.body)
+        return replace(write, body=codec.encode(stored | {"value": stored["value"] - 1}))
+
+
+class ChangesReceipts(Rewriting):
+    """The row of a call keeps another result than was given."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.kind != TOOL_CALL or write.status != "done":
+            return write
+        return replace(write, body=codec.encode(codec.decode(write.body) | {"output": 4711}))
+
+
+class ChangesResults(Rewriting):
+    """What the last agent of a network gave is kept as something else."""
+
+    def rewritten(self, write: Put | Delete) -> Put | Delete:
+        if not isinstance(write, Put) or write.key.kind != RUN or b'"results"' not in write.body:
+            return write
+        run = decode_run(write.body)
+        data = codec.decode(run.data)
+        data["results"]["sum"] += 1
+        return replace(write, body=encode_run(replace(run, data=Raw(codec.encode(data)))))
+
+
+class SkipsEvents(MemoryStore):
+    """Who reads a user's stream is not given every seventh event."""
+
+    async def events(self, scope: Scope, **more: Any) -> list[Event]:
+        found = await super().events(scope, **more)
+        is_skipped = scope.tenant is not None and more.get("stream") is not None
+        return [each for each in found if not (is_skipped and each.position.seq % 7 == 0)]
+
+
+class LosesEffects(World):
+    """Says that something happened which did not."""
+
+    async def effect(self, what: str, *, key: str) -> str:
+        return what if "/crew/" in what or "/order/" in what else await super().effect(what, key=key)
+
+
+class RepeatsEvents(UserStreams):
+    """Who comes back is given again what he had last."""
+
+    def stream(self, context: UserExecutionContext, *, after: Position | str | None = None) -> StreamReader:
+        assert isinstance(after, Position)
+        return super().stream(context, after=after._replace(seq=after.seq - 1) if after.seq > 1 else after)
+
+
+class ShowsOthers(UserStreams):
+    """Everybody reads what bob is told."""
+
+    def stream(self, context: UserExecutionContext, *, after: Position | str | None = None) -> StreamReader:
+        return super().stream(UserExecutionContext(user="bob"), after=after)
+
+
+class TellsAnotherPlace(UserStreams):
+    """Says of what was published that it stands one place behind."""
+
+    async def publish(self, context: UserExecutionContext, name: str, data: object = None) -> Position:
+        position = await super().publish(context, name, data)
+        return position._replace(seq=position.seq + 1)
+
+
+class RenamesEvents(UserStreams):
+    """Readers are told another name than what was published."""
+
+    async def events(self, key: tuple[str, str], after: Position, limit: int) -> list[Event]:
+        return [replace(each, name=f"{each.name}?") for each in await super().events(key, after, limit)]
+
+
+def desk_of(streams: type[UserStreams]) -> Callable[..., Desk]:
+    """A desk with these streams."""
+
+    def furnish(world: World, store: Store, clock: Clock, chance: Randomness) -> Desk:
+        desk = Desk(world, store, clock, chance)
+        desk.streams = streams(store, clock=clock, randomness=chance)
+        return desk
+
+    return furnish
 
 
 def one_state(handler: Callable[[World, RunContext], object], **options: Any) -> Make:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+from holdfast import UserStreams
 from holdfast.store.memory import MemoryStore
 from holdfast.testing.simulation import HEAL_S, Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
@@ -19,6 +21,18 @@ SEEDS_MAX = 80
 def on(store: type[MemoryStore], *troubles: Trouble) -> Scenario:
     """Random workflows on a store with a bug, with these troubles only, if any are named."""
     return Scenario(store=lambda clock: store(clock=clock), troubles=troubles or tuple(Trouble))
+
+
+def among_users(**options: Any) -> Scenario:
+    """Every seed has users who do something beside runs, and little else goes wrong."""
+    if (store := options.pop("on", None)) is not None:
+        options["store"] = lambda clock: store(clock=clock)
+    return Scenario(alone=0.0, troubles=(Trouble.CRASH, Trouble.LOSE_AFTER), **options)
+
+
+def streams(kind: type[UserStreams]) -> Scenario:
+    """The same with these streams."""
+    return among_users(desk=broken.desk_of(kind))
 
 
 def found(scenario: Scenario, words: str) -> Report | None:
@@ -63,6 +77,18 @@ def found(scenario: Scenario, words: str) -> Report | None:
             ", and in ",
             id="tokens shown by an attempt",
         ),
+        pytest.param(among_users(on=broken.LosesIncrements), "after as many updates", id="increments that are folded"),
+        pytest.param(among_users(on=broken.AcknowledgesNothing), "increments, saw", id="acknowledged increments"),
+        pytest.param(among_users(on=broken.TransfersHalf), "in both, saw", id="transactions over objects"),
+        pytest.param(among_users(on=broken.ChangesReceipts), "gave the receipt", id="tool calls with a key"),
+        pytest.param(among_users(world=broken.LosesEffects), "never came", id="effects of agents"),
+        pytest.param(among_users(world=broken.LosesEffects), "order", id="effects of tools"),
+        pytest.param(among_users(on=broken.ChangesResults), "network of", id="results of agents"),
+        pytest.param(among_users(on=broken.SkipsEvents), "was given a snapshot", id="streams without gaps"),
+        pytest.param(streams(broken.RepeatsEvents), "of his stream, was given", id="streams in order"),
+        pytest.param(streams(broken.ShowsOthers), "was given an event of bob", id="streams of others"),
+        pytest.param(streams(broken.TellsAnotherPlace), ", where there is", id="where events were published"),
+        pytest.param(streams(broken.RenamesEvents), "read another stream", id="what streams tell"),
         pytest.param(Scenario(make=broken.one_state(broken.making_up_a_token)), " and by ", id="tokens shown"),
         pytest.param(Scenario(make=broken.one_state(broken.leaving_a_task)), "task left over", id="tasks"),
         pytest.param(

@@ -10,19 +10,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from holdfast.clock import seeded_randomness
 from holdfast.locks import LOCK
 from holdfast.store.records import ABSENT, Claim, Put
 from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
+from holdfast.testing.simulation.draws import Deed
 from holdfast.workflow.run import PARENT, RUN, SIGNAL
 from holdfast.workflow.schedule import SCHEDULE
 from tests.simulation.broken import holding_a_lock, one_state
 
 SEEDS = 100
 COMPARED_EVERY = 25
+AMONG_USERS_SEEDS = 40
 
 
 MET = ("repeated", "taken from the dead", "children", "due times", "locks awaited", "signals left")
+AMONG_USERS = (
+    "counted",
+    "transferred",
+    "restored",
+    "ordered",
+    "published",
+    "followed",
+    "networks",
+    "agents that failed",
+)
 """What the checkers are for: where nothing of it comes up, they find nothing."""
 
 
@@ -64,6 +77,25 @@ def test_every_promise_holds_and_every_trouble_is_seen(tmp_path: Path) -> None:
     assert len(os.listdir("/proc/self/fd")) == files, "a connection was left open"
 
 
+def test_users_agents_and_shared_state_keep_every_promise_too() -> None:
+    """Seeds in which users always do something beside runs, and what they do is seen to be done; the nodes crash, and
+    answers are lost, while they do it."""
+    met, seen = Counter[str](), Counter[Trouble]()
+    for seed in range(AMONG_USERS_SEEDS):
+        report = simulate(seed, Scenario(alone=0.0)).check()
+        met += report.met
+        seen += report.seen
+    assert all(met[each] for each in AMONG_USERS), met
+    assert all(seen[each] for each in (Trouble.CRASH, Trouble.STALL, Trouble.LOSE_AFTER, Trouble.FLAKY)), seen
+
+
+def test_the_seeds_of_every_day_have_such_users_as_well() -> None:
+    plans = [drawn_plan(seeded_randomness(seed)) for seed in range(SEEDS)]
+    with_acts = [plan for plan in plans if plan.acts]
+    assert SEEDS * 0.1 < len(with_acts) < SEEDS * 0.4
+    assert {act.deed for plan in with_acts for act in plan.acts} == set(Deed)
+
+
 def test_late_tokens_come_to_the_world_and_are_refused() -> None:
     """Who sleeps with a lock in his hand wakes when it is another's, and says what he had to say."""
     scenario = Scenario(make=one_state(holding_a_lock, lock=lambda _: ("resource", "desk")), troubles=(Trouble.OUST,))
@@ -81,8 +113,10 @@ def test_every_promise_holds_in_plans_that_can_shrink(plan: Plan) -> None:
     carry_out(plan).check()
 
 
-@pytest.mark.parametrize("seed", [3, 8])
-def test_the_same_seed_gives_the_same_world(seed: int) -> None:
-    first, second = simulate(seed), simulate(seed)
+@pytest.mark.parametrize(("seed", "alone"), [(3, 1.0), (8, 1.0), (4, 0.0), (7, 0.0)])
+def test_the_same_seed_gives_the_same_world(seed: int, alone: float) -> None:
+    scenario = Scenario(alone=alone)
+    first, second = simulate(seed, scenario), simulate(seed, scenario)
+    assert bool(first.met) == (alone == 0.0)
     assert first == second
-    assert first.calls != simulate(seed + 1).calls
+    assert first.calls != simulate(seed + 1, scenario).calls

@@ -90,3 +90,11 @@ async def memory() -> AsyncIterator[OpenStore]:
     opened = open_store("memory:")
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[OpenStore]:
+    """A store in a file."""
+    opened = open_store(f"sqlite:///{tmp_path / 'one.db'}")
+    yield opened
+    await opened.close()

@@ -13,6 +13,7 @@ import pytest
 from holdfast import InvalidInput, StreamSnapshot, Unavailable, UserStreams, WrongContext
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, open_store
+from holdfast.store.recent import stream_ends
 from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Scope
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.users.rules import (
@@ -21,12 +22,14 @@ from holdfast.users.rules import (
     PAGE_LEAST,
     PAGE_MAX,
     follows,
+    is_news,
     is_resumable,
     next_page,
 )
 from holdfast.users.stream import EVENT_BYTES_MAX, StreamEvent, StreamReader
 from tests.users.conftest import context, until
 
+SYSTEM = Scope.system()
 ANA, BEN = context("ana"), context("ben")
 SUBSCRIBERS = 1000
 
@@ -306,6 +309,50 @@ class TestLoops:
             await streams.close()
 
         asyncio.run(read_in_another_thread())
+
+
+class TestEnds:
+    async def test_where_streams_end_is_one_question_and_says_what_their_events_say(self, store: OpenStore) -> None:
+        for number in range(3):
+            await run_record(store, number)
+        await run_record(store, 9, user="ben")
+        streams = [("acme", "ben"), ("acme", "nobody"), ("acme", "ana"), ("other", "ana")]
+        ends = await stream_ends(store, streams)
+        if ends is None:
+            assert store.capabilities.location == "memory:"
+            return
+        assert [end.seq for end in ends] == [1, 0, 3, 0]
+        (last,) = await store.events(SYSTEM, stream=("acme", "ana"), after=ends[2]._replace(seq=2))
+        assert last.position == ends[2]
+
+    async def test_too_many_streams_at_once_are_refused(self, sqlite: OpenStore) -> None:
+        with pytest.raises(InvalidInput, match="at most 10000"):
+            await stream_ends(sqlite, [("acme", str(number)) for number in range(10_001)])
+
+    async def test_a_sweep_is_one_question_and_wakes_him_alone_whose_stream_it_is(self, sqlite: OpenStore) -> None:
+        async with UserStreams(sqlite) as streams:
+            readers = [streams.stream(context(f"u{n}"), after="0:0") for n in range(SUBSCRIBERS)]
+            waiting = [asyncio.ensure_future(anext(reader)) for reader in readers]
+            await until(lambda: streams.bell.sweeps and all(reader._ear.is_waiting for reader in readers), "all wait")
+            sweeps, looks, rings = streams.bell.sweeps, streams.bell.looks, streams.bell.rings
+            await run_record(sqlite, 1, user="u7")
+            async with asyncio.timeout(30):
+                assert (await waiting[7]).name == "started"
+            assert streams.bell.looks - looks == streams.bell.sweeps - sweeps >= 1
+            assert streams.bell.rings - rings == 1
+            assert sum(task.done() for task in waiting) == 1
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    def test_an_end_is_news_once(self) -> None:
+        cursor, end = Position(1, 4), Position(1, 5)
+        assert is_news(end, cursor=cursor, told=None)
+        assert not is_news(end, cursor=end, told=None)
+        assert not is_news(Position(1, 0), cursor=Position(0, 0), told=None), "a stream that is empty"
+        assert not is_news(end, cursor=cursor, told=end), "what retention took is not found, however often one looks"
+        assert is_news(Position(1, 6), cursor=cursor, told=end)
+        assert is_news(Position(2, 4), cursor=cursor, told=end), "another history that is as long"
 
 
 class HeldAnswers(MemoryStore):

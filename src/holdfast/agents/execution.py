@@ -19,7 +19,7 @@ from holdfast.agents.rules import Times
 from holdfast.agents.shape import InvalidOutput
 from holdfast.agents.supervision import AgentDead, Supervision, Trouble
 from holdfast.agents.watchdog import Watchdog
-from holdfast.clock import Clock, SystemClock
+from holdfast.clock import Clock, Randomness, SystemClock
 from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import DeadlineExceeded, InvalidInput, Unavailable
 from holdfast.resilience.breaker.outcomes import FAILURE, IGNORED, SUCCESS, Outcome
@@ -60,6 +60,7 @@ class AgentExecutionCore:
         lag_max_s: float = 0.5,
         block_max_s: float = 5.0,
         clock: Clock | None = None,
+        randomness: Randomness | None = None,
     ) -> None:
         watchdog = functools.partial(Watchdog, beat_s=beat_s, lag_max_s=lag_max_s, block_max_s=block_max_s)
         self._watchdog = watchdog if watches_loop else None
@@ -67,6 +68,7 @@ class AgentExecutionCore:
         self._on_trouble = on_trouble
         self._threads_max = threads_max
         self._clock = clock or SystemClock()
+        self._randomness = randomness
         self._posts: OrderedDict[str, Post] = OrderedDict()
         # Larger than the tokens of processes before this one, as those of locks are, and below what JSON keeps exactly.
         self._tokens = itertools.count(int(self._clock.time_s() * 1_000_000))
@@ -224,7 +226,9 @@ class AgentExecutionCore:
             while len(self._posts) >= POSTS_MAX:
                 idle = next((name for name, each in self._posts.items() if each.is_idle), next(iter(self._posts)))
                 del self._posts[idle]
-            post = self._posts[agent.name] = Post(agent.name, agent.type, now=self._running_loop().time)
+            post = self._posts[agent.name] = Post(
+                agent.name, agent.type, now=self._running_loop().time, randomness=self._randomness
+            )
         self._posts.move_to_end(agent.name)
         return post
 

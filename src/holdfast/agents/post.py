@@ -12,6 +12,7 @@ from typing import NamedTuple
 from holdfast.agents.agent_type import AgentType
 from holdfast.agents.rules import State, state_of, worst
 from holdfast.agents.running import Running
+from holdfast.clock import Randomness
 from holdfast.errors import Unavailable
 from holdfast.resilience import BreakerEvent, CircuitBreaker
 from holdfast.resilience.breaker.machine import Pass
@@ -53,11 +54,13 @@ class AgentView(NamedTuple):
 class Post:
     """One agent's place in a core."""
 
-    def __init__(self, name: str, type: AgentType, *, now: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, type: AgentType, *, now: Callable[[], float], randomness: Randomness | None = None
+    ) -> None:
         self.name = name
         self.type = type
         self._now = now
-        self.breaker = CircuitBreaker(name, type.breaker, clock=now)
+        self.breaker = CircuitBreaker(name, type.breaker, clock=now, randomness=randomness)
         self.bulkhead = Bulkhead(name, places=type.places, queue_max=type.queue_max, clock=now)
         self.running: dict[int, Running] = {}
         self.strays: dict[int, Running] = {}

@@ -194,7 +194,6 @@ class Dependencies:
                 state="blocked",
                 reason=root.reason,
                 retry_after_s=root.retry_after_s,
-                last_error=root.last_error,
             )
         share = share_of_way(self.graph, breakers, name)
         if not is_down(breakers[name].state) and not admits(share, load):
@@ -205,7 +204,6 @@ class Dependencies:
                 state="ramping",
                 reason="coming back",
                 retry_after_s=1.0,
-                last_error="",
             )
 
     def stops(self, names: Sequence[str]) -> BreakerOpen | None:

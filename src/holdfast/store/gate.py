@@ -81,6 +81,12 @@ def check_events(record: Key | None, stream: Stream | None, limit: int) -> Key:
     raise InvalidInput(f"events: expected either a record or a stream, saw record={record} and stream={stream}")
 
 
+def check_streams(streams: Sequence[Stream]) -> None:
+    """Raises InvalidInput where `streams` are too many to ask about at once."""
+    if len(streams) > PAGE_MAX:
+        raise InvalidInput(f"streams: expected at most {PAGE_MAX}, saw {len(streams)}; ask in parts", seen=len(streams))
+
+
 def check_limit(what: str, limit: int) -> None:
     """Raises InvalidInput unless 1 <= limit <= PAGE_MAX."""
     if not 1 <= limit <= PAGE_MAX:

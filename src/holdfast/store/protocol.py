@@ -101,6 +101,18 @@ class RecentReads(Protocol):
 
 
 @runtime_checkable
+class StreamEnds(Protocol):
+    """What a store may have beside the seven methods: where many streams end, for one question
+    (`recent.stream_ends`)."""
+
+    async def stream_ends(self, streams: Sequence[Stream]) -> list[Position] | None:
+        """Of each stream the number of its last event, 0 where there was none, and the incarnation in which the next
+        one will be; None where that cannot be said at once. It tells no more than numbers, so it has no scope; it is
+        for who listens at these streams."""
+        ...
+
+
+@runtime_checkable
 class Weakened(Protocol):
     """What a store may have beside its facts: it can work, but not as well as it should."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast.store.protocol import RecentReads, Store, Weakened
-from holdfast.store.records import Key, Record, Scope
+from holdfast.store.protocol import RecentReads, Store, StreamEnds, Weakened
+from holdfast.store.records import Key, Position, Record, Scope
+from holdfast.store.rules import Stream
 
 
 async def read_recent(
@@ -15,6 +16,11 @@ async def read_recent(
     if isinstance(store, RecentReads):
         return await store.read_recent(scope, keys, least_versions=least_versions)
     return await store.read(scope, keys)
+
+
+async def stream_ends(store: Store, streams: Sequence[Stream]) -> list[Position] | None:
+    """Where up to PAGE_MAX streams end: see `StreamEnds`. None of a store that cannot say so at once."""
+    return await store.stream_ends(streams) if isinstance(store, StreamEnds) else None
 
 
 def weakness_of(store: Store) -> str | None:

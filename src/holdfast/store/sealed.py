@@ -119,6 +119,9 @@ class SealedStore:
         )
         return [self._opened_event(event) for event in found]
 
+    async def stream_ends(self, streams: Sequence[Stream]) -> list[Position] | None:
+        return await recent.stream_ends(self._inner, streams)
+
     async def wait(self, since: int) -> int:
         return await self._inner.wait(since)
 

@@ -39,6 +39,12 @@ def follows(cursor: Position, found: Position) -> bool:
     return found.incarnation == cursor.incarnation and found.seq == cursor.seq + 1
 
 
+def is_news(end: Position, *, cursor: Position, told: Position | None) -> bool:
+    """Whether who waits behind `cursor` is to be woken, where his stream ends at `end`; `told`: the end for which he
+    was woken last. The same end wakes him once, for where retention took the events there is nothing to find."""
+    return end.seq > 0 and end not in (cursor, told)
+
+
 def is_resumable(cursor: Position, first: Position | None) -> bool:
     """Whether a reader who comes with `cursor` can go on. `first`: the first event at or behind it, None for none.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from holdfast import codec
 from tests.engine.crash.findings import examine, memo_names, reading
-from tests.engine.crash.processes import ON_SQLITE, Stage
+from tests.engine.crash.processes import Stage
 
+WHERE = pytest.mark.parametrize("stage", ["sqlite", "postgresql"], indirect=True)
 AGENTS = [f"{layer}-{number}" for layer in range(5) for number in range(5)]
 
 
@@ -40,7 +43,7 @@ def counts(stage: Stage) -> Counter[str]:
     return Counter(line.what for line in stage.ledger.lines() if line.what in AGENTS)
 
 
-@ON_SQLITE
+@WHERE
 def test_finished_agents_are_not_run_again_after_a_kill(stage: Stage) -> None:
     """SIGKILL while two agents of the third layer are at work, three others of it are done and durable: the next
     process runs these two and the ten behind them, once; the two have the key that they had before."""
@@ -61,7 +64,7 @@ def test_finished_agents_are_not_run_again_after_a_kill(stage: Stage) -> None:
     assert run.status == "done"
 
 
-@ON_SQLITE
+@WHERE
 def test_a_failure_that_was_put_up_with_stays_one(stage: Stage) -> None:
     """1-0 failed, 2-0 was built on its fallback; the process dies. In the next one 1-0 would work, and is not asked:
     its readers would else have read two different things."""
@@ -79,7 +82,7 @@ def test_a_failure_that_was_put_up_with_stays_one(stage: Stage) -> None:
     assert list(data["failures"]) == ["1-0"]
 
 
-@ON_SQLITE
+@WHERE
 def test_wherever_it_is_killed_each_finished_agent_ran_once(stage: Stage) -> None:
     """SIGKILL behind every fourth memo that reaches the disk, again and again, until it is done: an agent whose memo
     was on the disk is not in the ledger of a later process."""

@@ -63,7 +63,8 @@ class CircuitBreaker:
     """Lets calls to one dependency through while it is well, and refuses them at once while it is not.
 
     `clock` gives monotonic seconds, `epoch_s` those of the wall, which only snapshots use. A refused call raises
-    BreakerOpen and calls nothing; the call that opens the breaker raises what it raised.
+    BreakerOpen and calls nothing; the call that opens the breaker raises what it raised. What others' calls raised is
+    told by `look()` and the log alone: it is for operators.
 
     Example::
 
@@ -314,16 +315,15 @@ class CircuitBreaker:
         return given
 
     def _refused(self, refusal: Refusal) -> BreakerOpen:
+        """What a caller is told. Not the last error: its text came from somebody else's call; see `look()`."""
         after = refusal.retry_after_s
         when = "until somebody releases it" if after is None else f"try again in {after:.1f} s"
-        cause = f"; the last error was {self._last_error}" if self._last_error else ""
         return BreakerOpen(
-            f"breaker {self.name} is {refusal.state} ({refusal.reason}): {when}{cause}",
+            f"breaker {self.name} is {refusal.state} ({refusal.reason}): {when}",
             breaker=self.name,
             state=refusal.state,
             reason=refusal.reason,
             retry_after_s=after,
-            last_error=self._last_error,
         )
 
     def _failed(self, given: Pass, began: float, error: BaseException) -> None:
@@ -343,7 +343,7 @@ class CircuitBreaker:
 
     def _tell_one(self, move: Move) -> None:
         event = BreakerEvent(self.name, move.kind, move.before, move.after, move.reason, move.generation)
-        log.info("breaker", **event._asdict())
+        log.info("breaker", **event._asdict(), last_error=self._last_error)
         for listener in tuple(self._listeners):
             try:
                 listener(event)

@@ -32,6 +32,7 @@ from holdfast.store.mirror.recent import Recent
 from holdfast.store.mirror.rules import Promise
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.protocol import Snapshot, Store, StoreAdmin
+from holdfast.store.recent import stream_ends
 from holdfast.store.records import (
     Capabilities,
     Change,
@@ -176,6 +177,9 @@ class MirrorStore:
         return await self._truth.events(
             scope, record=record, stream=stream, after=after, after_version=after_version, limit=limit
         )
+
+    async def stream_ends(self, streams: Sequence[Stream]) -> list[Position] | None:
+        return await stream_ends(self._truth, streams)
 
     async def wait(self, since: int) -> int:
         return await self._truth.wait(since)

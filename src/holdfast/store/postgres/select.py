@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from holdfast.store.paging import Place
@@ -104,6 +105,22 @@ def claim(scope: Scope, claim: Claim) -> Select:
         where.add("due_us <= ?", microseconds(claim.due_until))
     order = 'due_us NULLS LAST, written_us, id, tenant, "user"'
     return where.select(RECORD, "holdfast.records", order, claim.limit, "FOR UPDATE SKIP LOCKED")
+
+
+def stream_ends(streams: Sequence[Stream]) -> Select:
+    """The incarnation, and the last number of each stream, in their order; each is looked up in the index."""
+    return Select(
+        """
+        SELECT
+            (SELECT value FROM holdfast.meta WHERE name = 'incarnation') AS incarnation,
+            coalesce(there.seq, 0) AS seq
+        FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (tenant, who, place)
+        LEFT JOIN LATERAL (
+            SELECT seq FROM holdfast.streams AS s WHERE s.tenant = asked.tenant AND s."user" = asked.who LIMIT 1
+        ) AS there ON true
+        ORDER BY asked.place""",
+        ([tenant for tenant, _ in streams], [user for _, user in streams]),
+    )
 
 
 def events(record: Key | None, stream: Stream | None, after: Position | None, after_version: int, limit: int) -> Select:

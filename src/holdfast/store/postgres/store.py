@@ -177,6 +177,12 @@ class PostgresStore:
         rows = await self._reader.rows(scope, asked.sql, *asked.parameters)
         return [checked_event(tables.event_from(values)) for values in rows]
 
+    async def stream_ends(self, streams: Sequence[Stream]) -> list[Position]:
+        gate.check_streams(streams)
+        self._check_open()
+        asked = select.stream_ends(streams)
+        return [Position(*values) for values in await self._reader.rows(Scope.system(), asked.sql, *asked.parameters)]
+
     async def wait(self, since: int) -> int:
         self._check_open()
         if since < self._wakeup.count:

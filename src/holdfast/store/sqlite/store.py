@@ -182,6 +182,10 @@ class SqliteStore:
         )
         return [checked_event(tables.event_from(values)) for values in rows]
 
+    async def stream_ends(self, streams: Sequence[Stream]) -> list[Position]:
+        gate.check_streams(streams)
+        return await self._reader.ask(lambda connection: tables.stream_ends(connection, streams))
+
     async def wait(self, since: int) -> int:
         pause_s = POLL_FIRST_S
         while True:

@@ -96,6 +96,16 @@ def put_streams(connection: sqlite3.Connection, streams: dict[Stream, int]) -> N
         connection.execute(_GROW, (codec.encode(grown, bytes_max=1 << 30).decode(),))
 
 
+def stream_ends(connection: sqlite3.Connection, streams: Sequence[Stream]) -> list[Position]:
+    """The incarnation, and the last number of each stream."""
+    sql = """
+        SELECT (SELECT value FROM meta WHERE name = 'incarnation'), coalesce(streams.seq, 0)
+        FROM json_each(?) AS asked LEFT JOIN streams
+        ON streams.tenant = json_extract(asked.value, '$[0]') AND streams.user = json_extract(asked.value, '$[1]')
+        ORDER BY asked.key"""
+    return [Position(*values) for values in connection.execute(sql, (codec.encode(list(streams)).decode(),))]
+
+
 def fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], columns: str) -> list[Values]:
     """The rows of `sql`, which selects `columns`; damaged text is replaced, so that its digest gives it away."""
     try:

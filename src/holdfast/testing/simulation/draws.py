@@ -21,8 +21,30 @@ PLACES = (16, 3, 2, 1)
 """How many runs a node works on at once: with few, others wait in line."""
 RUNS_MAX = 6
 TROUBLES_MAX = 12
+USERS = ("ana", "bob", "cem")
+ACTS_MAX = 6
+TIMES_MAX = 8
+ALONE_RATE = 0.75
+"""How likely it is that users do nothing beside runs: what they do makes a seed twice as dear."""
 END_RATE = 0.1
 """How likely it is, after each run and each trouble, that no more come."""
+
+
+class Deed(enum.Enum):
+    """What users do beside runs."""
+
+    COUNT = "count"
+    """Add one to an object of shared state, by a function."""
+    TRANSFER = "transfer"
+    """Take from one object what another one gets, in a transaction."""
+    CHECKPOINT = "checkpoint"
+    """Keep all of one's objects as they are at one moment."""
+    ORDER = "order"
+    """Call a tool with a key, until it is acknowledged, and once more."""
+    PUBLISH = "publish"
+    """Publish in one's stream, and follow it."""
+    NETWORK = "network"
+    """Begin a run whose state is a network of agents."""
 
 
 class Trouble(enum.Enum):
@@ -92,6 +114,17 @@ class Beginning:
 
 
 @dataclass(frozen=True, slots=True)
+class Act:
+    """What a user does beside runs: `times` times, from `at_s` on. With `is_shared` he counts what all count."""
+
+    user: str
+    deed: Deed
+    at_s: float
+    times: int
+    is_shared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """All that is drawn beforehand. The chance of the scheduler begins with `order`, that of what workflows are made
     with `shape`."""
@@ -102,20 +135,25 @@ class Plan:
     strikes: tuple[Strike, ...]
     shape: int
     order: int
+    acts: tuple[Act, ...] = ()
     name: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         lines = [self.name, f"{self.nodes} nodes of {self.places} places, order {self.order}, shape {self.shape}"]
-        return "\n  ".join([*lines, *(str(each) for each in self.beginnings), *(str(each) for each in self.strikes)])
+        return "\n  ".join([*lines, *map(str, self.beginnings), *map(str, self.strikes), *map(str, self.acts)])
 
 
-def drawn_plan(chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble)) -> Plan:
+def drawn_plan(
+    chance: Randomness, *, name: str = "", troubles: Sequence[Trouble] = tuple(Trouble), alone: float = ALONE_RATE
+) -> Plan:
     """A plan. Low draws are calm ones, so that whoever shrinks the chance shrinks the trouble."""
     nodes = 1 + _index(chance, NODES_MAX)
     places = PLACES[_index(chance, len(PLACES))]
     beginnings = (_beginning(chance), *_some(chance, lambda: _beginning(chance), RUNS_MAX - 1))
     strikes = _some(chance, lambda: _strike(chance, nodes, troubles), TROUBLES_MAX if troubles else 0)
-    return Plan(nodes, places, beginnings, strikes, chance.getrandbits(16), chance.getrandbits(32), name)
+    shape, order = chance.getrandbits(16), chance.getrandbits(32)
+    acts = _some(chance, lambda: _act(chance), ACTS_MAX) if chance.random() >= alone else ()
+    return Plan(nodes, places, beginnings, strikes, shape, order, acts, name)
 
 
 def _some(chance: Randomness, draw: Callable[[], T], most: int) -> tuple[T, ...]:
@@ -128,10 +166,20 @@ def _some(chance: Randomness, draw: Callable[[], T], most: int) -> tuple[T, ...]
 
 def _beginning(chance: Randomness) -> Beginning:
     return Beginning(
-        user=("ana", "bob", "cem")[_index(chance, 3)],
+        user=USERS[_index(chance, len(USERS))],
         at_s=_thousandths(chance, FAULTS_S / 2),
         workflow=_index(chance, 6),
         meddling=round(max(0.0, chance.random() - 0.6), 3),
+    )
+
+
+def _act(chance: Randomness) -> Act:
+    return Act(
+        user=USERS[_index(chance, len(USERS))],
+        deed=tuple(Deed)[_index(chance, len(Deed))],
+        at_s=_thousandths(chance, FAULTS_S / 2),
+        times=1 + _index(chance, TIMES_MAX),
+        is_shared=chance.random() >= 0.5,
     )
 
 

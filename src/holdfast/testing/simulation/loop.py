@@ -49,6 +49,15 @@ class Process:
 current_process: contextvars.ContextVar[Process | None] = contextvars.ContextVar("current_process", default=None)
 
 
+class _Task(asyncio.Task[Any]):
+    """A task that stands in a set where its number puts it, so that a set of tasks has the same order in each run."""
+
+    number = 0
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class _Ready(NamedTuple):
     """Something to run, whose it is, and in which strand its turn comes."""
 
@@ -248,7 +257,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: contextvars.Context | None = None
     ) -> asyncio.Task[T]:
         self._check_open()
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = _Task(coro, loop=self, name=name, context=context)
+        task.number = next(self._numbers)
         self._tasks[task] = _Grave(
             task, coro, current_process.get() if context is None else context.get(current_process)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import TypeVar
 
 from holdfast.clock import Randomness
@@ -12,6 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.store.protocol import Store
 from holdfast.tasks import Supervisor
 from holdfast.testing.faulty_store import Fault, FaultyStore
+from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.draws import Trouble
 from holdfast.testing.simulation.loop import Process, SimulatedLoop, current_process
 from holdfast.testing.virtual_clock import START_S
@@ -59,7 +61,7 @@ class SimulatedClock:
 
 class Node:
     """Node `number`, working on `store` with an engine of the workflows that `make` gives, each life of it with new
-    ones."""
+    ones; and with a desk, where somebody furnishes one."""
 
     def __init__(
         self,
@@ -71,11 +73,13 @@ class Node:
         *,
         engine: Callable[..., Engine],
         places: int,
+        furnish: Callable[[Store, SimulatedClock, Randomness], Desk] | None = None,
     ) -> None:
         self.number = number
         self.clock = SimulatedClock(loop)
         self.store = FaultyStore(store, chance=chance, pause=self._pause, stale_reads=("read_recent",))
         self.engine: Engine | None = None
+        self.desk: Desk | None = None
         self.problems: list[str] = []
         self.lives = 0
         self._loop = loop
@@ -83,6 +87,7 @@ class Node:
         self._chance = chance
         self._engine = engine
         self._places = places
+        self._furnish = furnish
         self._calls: dict[asyncio.Future[object], None] = {}
         self._wants_end = asyncio.Event()
         self._grace_s: float | None = None
@@ -185,7 +190,11 @@ class Node:
                 self.store, *self._make(), clock=self.clock, randomness=self._chance, runs_max=self._places
             )
             try:
-                async with engine:
+                async with AsyncExitStack() as stack:
+                    if self._furnish is not None:
+                        self.desk = self._furnish(self.store, self.clock, self._chance)
+                        await stack.enter_async_context(self.desk)
+                    await stack.enter_async_context(engine)
                     self.engine = engine
                     await self._wants_end.wait()
                     self.engine = None
@@ -196,10 +205,10 @@ class Node:
             except HoldfastError:
                 await asyncio.sleep(BOOT_AGAIN_S)  # as a process manager starts again what could not begin
             finally:
-                self.engine = None
+                self.engine = self.desk = None
 
     def _over(self) -> None:
-        self._process = self._life = self.engine = None
+        self._process = self._life = self.engine = self.desk = None
         for told in tuple(self._calls):
             if not told.done():
                 told.set_exception(NodeDown(f"node {self.number}: it lost its power"))

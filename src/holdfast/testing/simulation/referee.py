@@ -36,6 +36,7 @@ from holdfast.testing.simulation.checks import (
     Versions,
     outside,
 )
+from holdfast.testing.simulation.sharing import Counts, Purses
 from holdfast.workflow.run import RUN, Run
 
 Answer = Commit | tuple[Record, ...] | str
@@ -69,6 +70,8 @@ class Referee:
             self._owners,
             Relatives(),
             self._streams,
+            Counts(),
+            Purses(),
         )
 
     @property

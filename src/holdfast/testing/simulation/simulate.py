@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,9 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Page, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing.simulation.checks import missing_turns
-from holdfast.testing.simulation.draws import FAULTS_S, Plan, Strike, Trouble, drawn_plan
+from holdfast.testing.simulation.company import Company
+from holdfast.testing.simulation.desk import TEAM, Desk, team_workflow
+from holdfast.testing.simulation.draws import ALONE_RATE, FAULTS_S, Plan, Strike, Trouble, drawn_plan
 from holdfast.testing.simulation.loop import Livelock, SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.node import STORE_FAULTS, Node, SimulatedClock
 from holdfast.testing.simulation.ousting import Moment, Ousting
@@ -46,7 +48,8 @@ PROBLEMS_MAX = 20
 class Scenario:
     """What is simulated. `make` builds the workflows anew for each life of each node; their effects go to the world.
     `input` gives what each run is started with, by its number. `troubles`: what may happen. `store`: what all share;
-    `engine`: what the nodes run.
+    `engine`: what the nodes run. `alone`: how likely it is that users do nothing beside runs; `world` and `desk`: what
+    receives effects, and what a node has beside its engine.
 
     Example: `Scenario(make=lambda world, chance: [workflow_on(world)], input=lambda number: {"ticket": number})`.
     """
@@ -56,12 +59,16 @@ class Scenario:
     troubles: tuple[Trouble, ...] = tuple(Trouble)
     store: Callable[[SimulatedClock], MemoryStore] = lambda clock: MemoryStore(clock=clock)
     engine: Callable[..., Engine] = Engine
+    alone: float = ALONE_RATE
+    world: Callable[[Randomness], World] = World
+    desk: Callable[..., Desk] = Desk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What came of one plan. `problems` is empty where every promise was kept; `seen` counts what happened. `repeated`:
-    effects that came again under the key they had; `refused`: calls with the token of a lock that others had since."""
+    effects that came again under the key they had; `refused`: calls with the token of a lock that others had since;
+    `met`: what users, agents and their tools came through, where the plan has acts."""
 
     plan: Plan
     problems: tuple[str, ...]
@@ -73,6 +80,7 @@ class Report:
     steps: int
     virtual_s: float
     calls: tuple[Call, ...]
+    met: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         head = f"{len(self.problems)} problems in {self.virtual_s:.1f} virtual seconds and {self.steps} steps"
@@ -106,7 +114,7 @@ def _runs_in(page: Page) -> list[Run]:
 def simulate(seed: int, scenario: Scenario | None = None) -> Report:
     """Simulate what `seed` draws. The same seed and code give the same report."""
     scenario = scenario or Scenario()
-    plan = drawn_plan(seeded_randomness(seed), name=f"seed {seed}", troubles=scenario.troubles)
+    plan = drawn_plan(seeded_randomness(seed), name=f"seed {seed}", troubles=scenario.troubles, alone=scenario.alone)
     return carry_out(plan, scenario)
 
 
@@ -133,7 +141,8 @@ class _Simulation:
         self._loop = loop
         self._chance = chance
         self._seen: Counter[Trouble] = Counter()
-        self._world = World(seeded_randomness(chance.getrandbits(64)))
+        self._world = scenario.world(seeded_randomness(chance.getrandbits(64)))
+        self._company = Company(plan.acts, self._world, scenario.desk)
         self._built = {queue_of(each.name, each.version): each.build() for each in self._made()}
         self._store = scenario.store(SimulatedClock(loop))
         self._referee = Referee(self._store, self._chart_of)
@@ -146,6 +155,7 @@ class _Simulation:
                 seeded_randomness(chance.getrandbits(64)),
                 engine=scenario.engine,
                 places=plan.places,
+                furnish=self._company.furnish if plan.acts else None,
             )
             for number in range(plan.nodes)
         ]
@@ -153,6 +163,7 @@ class _Simulation:
         self._referee.on_claimed = self._ousting.claimed
         self._world.on_shown = self._ousting.shown
         self._people = [self._person(number) for number in range(len(plan.beginnings))]
+        self._people += self._company.invite(self._nodes, chance)
 
     async def play(self) -> None:
         """Everything, from the first boot to the last look."""
@@ -163,11 +174,14 @@ class _Simulation:
             tasks.start(self._strike(strike), name=str(strike))
         for person in self._people:
             tasks.start(person.live(), name=repr(person))
+        for guest in self._company.guests:
+            tasks.start(guest.live(), name=repr(guest))
         await asyncio.sleep(FAULTS_S + 0.001)
         await self._heal()
         await self._converge()
         await tasks.stop()
         await self._pry()
+        await self._company.judge(self._store, self._nodes)
         await self._end()
 
     def report(self) -> Report:
@@ -177,6 +191,8 @@ class _Simulation:
             *self._referee.problems,
             *self._world.problems,
             *(words for person in self._people for words in person.problems),
+            *(words for guest in self._company.guests for words in guest.problems),
+            *self._company.problems,
             *(words for node in self._nodes for words in node.problems if not self._is_told_damage(words)),
             *self._loop.failures,
         ]
@@ -195,6 +211,7 @@ class _Simulation:
             steps=self._loop.steps,
             virtual_s=self._loop.time(),
             calls=tuple(self._referee.calls),
+            met=self._company.met,
         )
 
     def _is_told_damage(self, words: str) -> bool:
@@ -278,6 +295,7 @@ class _Simulation:
         healed_at, until_s = self._store.now_s(), self._loop.time() + HEAL_S
         while late := [
             *(person for person in self._people if not (person.is_done or person.problems)),
+            *self._company.late,
             *(node for node in self._nodes if not node.is_up),
             *(run for run in await self._at_work() if _is_minded(run, healed_at)),
             *(record for record in await self._schedules() if (record.due or 0.0) < healed_at),
@@ -332,7 +350,8 @@ class _Simulation:
         await self._store.close()
 
     def _made(self) -> Sequence[Workflow]:
-        return self._scenario.make(self._world, seeded_randomness(self._plan.shape))
+        made = list(self._scenario.make(self._world, seeded_randomness(self._plan.shape)))
+        return [*made, team_workflow(self._world, self._company.desks)] if self._plan.acts else made
 
     def _chart_of(self, run: Run) -> Chart:
         return self._built[run.queue].chart
@@ -340,7 +359,8 @@ class _Simulation:
     def _person(self, number: int) -> Person:
         beginning = self._plan.beginnings[number]
         children = {spec.child.workflow for each in self._built.values() for spec in each.specs.values() if spec.child}
-        names = sorted({each.name for each in self._built.values() if not each.schedules and each.name not in children})
+        begun = [each.name for each in self._built.values() if not each.schedules]
+        names = sorted({name for name in begun if name not in children and name != TEAM})
         return Person(
             beginning,
             f"T-{number}",

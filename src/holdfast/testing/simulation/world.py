@@ -24,6 +24,7 @@ class World:
     def __init__(self, chance: Randomness) -> None:
         self._chance = chance
         self._keys: dict[str, str] = {}
+        self._receipts: dict[str, int] = {}
         self._tokens: dict[str, dict[int, str]] = {}
         self._attempts: dict[tuple[str, int, int | None], str] = {}
         self.effects: Counter[str] = Counter()
@@ -47,6 +48,14 @@ class World:
 
         await self._ask(happen)
         return what
+
+    def receipt(self, key: str) -> int:
+        """The number of what happened with `key`: it is the same, however often it is asked for."""
+        return self._receipts.setdefault(key, len(self._receipts) + 1)
+
+    def has_happened(self, what: str) -> bool:
+        """Whether the effect `what` has come here."""
+        return what in self._keys
 
     async def guarded(self, lock: str, token: int, holder: str, *, attempt: int | None = None) -> None:
         """Write where only the holder of `lock` may: whoever comes with an older token than one seen is refused. An
