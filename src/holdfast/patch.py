@@ -53,18 +53,25 @@ def _diff(before: Any, after: Any, path: str, out: list[Operation]) -> None:
         for key, value in after.items():
             if key not in before:
                 out.append({"op": "add", "path": f"{path}/{_escape(key)}", "value": value})
-            else:
+            elif not _is_same_scalar(before[key], value):
                 _diff(before[key], value, f"{path}/{_escape(key)}", out)
     elif isinstance(before, list) and isinstance(after, list):
         shared = min(len(before), len(after))
         for index in range(shared):
-            _diff(before[index], after[index], f"{path}/{index}", out)
+            if not _is_same_scalar(before[index], after[index]):
+                _diff(before[index], after[index], f"{path}/{index}", out)
         out.extend({"op": "remove", "path": f"{path}/{index}"} for index in range(len(before) - 1, shared - 1, -1))
         out.extend(
             {"op": "add", "path": f"{path}/{index}", "value": after[index]} for index in range(shared, len(after))
         )
     elif before != after or type(before) is not type(after):
         out.append({"op": "replace", "path": path, "value": after})
+
+
+def _is_same_scalar(before: Any, after: Any) -> bool:
+    """Whether both are the same text, number, truth value or null: most of what there is, at no cost but this look."""
+    kind = type(after)
+    return type(before) is kind and kind is not dict and kind is not list and before == after
 
 
 def _escape(key: str) -> str:

@@ -12,8 +12,9 @@ import pytest
 from msgspec.structs import replace
 
 from holdfast import Corrupt, StateManager, UserExecutionContext
-from holdfast.state.names import OBJECT, object_key, scope_of
+from holdfast.state.names import COPY, OBJECT, object_key, scope_of
 from holdfast.store.memory import MemoryStore
+from holdfast.store.records import Query
 from holdfast.testing.servers import PostgresServer
 
 Context = UserExecutionContext
@@ -31,7 +32,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         def damage(table: str, path: str) -> None:
             contents = storage._contents
             for key, row in list(contents.rows.items()):
-                if (key.kind, key.id, table) == (OBJECT, path, "records"):
+                if (key.kind, key.id, table) in ((OBJECT, path, "records"), (COPY, path, "records")):
                     contents.rows[key] = row._replace(record=replace(row.record, body=b'{"value":"bad","by":"x"}'))
             for key, events in contents.journals.items():
                 if (key.kind, key.id, table) == (OBJECT, path, "events"):
@@ -44,7 +45,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         def damage(table: str, path: str) -> None:
             body = """body = '{"value":"bad","by":"x"}'""" if table == "records" else """delta = '{"full":1}'"""
             with sqlite3.connect(file) as connection:
-                connection.execute(f"UPDATE {table} SET {body} WHERE kind = 'state' AND id = '{path}'")
+                connection.execute(f"UPDATE {table} SET {body} WHERE kind IN ('state', 'state_copy') AND id = '{path}'")
             connection.close()
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
@@ -52,7 +53,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
         def damage(table: str, path: str) -> None:
             body = """body = '{"value":"bad","by":"x"}'""" if table == "records" else """delta = '{"full":1}'"""
-            statement = f"UPDATE holdfast.{table} SET {body} WHERE kind = 'state' AND id = '{path}'"
+            statement = f"UPDATE holdfast.{table} SET {body} WHERE kind IN ('state', 'state_copy') AND id = '{path}'"
             server.execute(statement, database=storage.rpartition("/")[2])
 
     async with StateManager(storage, sweep_every=None) as state:
@@ -117,6 +118,53 @@ async def test_without_a_journal_the_last_checkpoint_is_what_is_left(
     await state.store.repair()  # type: ignore[attr-defined]  # the journal is the operator's
     assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]
     assert (await state.get(ana, "net/plan")).value == "newer"
+
+
+async def test_the_store_repairs_an_object_from_its_last_checkpoint(
+    place: tuple[StateManager, Damage], ana: Context
+) -> None:
+    """`holdfast repair` asks the store, whom no manager helps: it finds the copies itself."""
+    state, damage = place
+    await state.set(ana, "net/plan", "kept")
+    await state.checkpoint(ana, "one")
+    await state.set(ana, "net/plan", "newer", why="better")
+    await state.checkpoint(ana, "two")
+    await state.set(ana, "net/plan", "lost")
+    await state.set(ana, "net/plan/a", "another's, whose path begins alike")
+    await state.checkpoint(ana, "three", prefix="net/plan")
+    damage("records", "net/plan")
+    damage("events", "net/plan")
+    (words,) = await state.store.repair()  # type: ignore[attr-defined]
+    assert "rebuilt from its copy" in words
+    assert "at version 2, as version 4" in words
+    assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]
+    mended = await state.get(ana, "net/plan")
+    assert (mended.value, mended.version, mended.why) == ("newer", 4, "better")
+    await state.update(ana, "net/plan", lambda value: f"{value} still")
+    assert (await state.get(ana, "net/plan")).value == "newer still"
+
+
+async def test_a_damaged_copy_goes_and_its_checkpoint_says_so(place: tuple[StateManager, Damage], ana: Context) -> None:
+    """An older copy is not better hidden for it; a checkpoint that lacks one is refused, never restored in part."""
+    state, damage = place
+    await state.set(ana, "net/plan", "kept")
+    await state.checkpoint(ana, "one")
+    await state.set(ana, "net/plan", "newer")
+    kept = await state.checkpoint(ana, "two")
+    assert kept.objects == 1
+    page = await state.store.scan(scope_of(ana), Query(kind=COPY))
+    (newest,) = [record.key for record in page.records if b"newer" in record.body]
+    damage("records", newest.id)
+    damage("records", "net/plan")
+    damage("events", "net/plan")
+    words = await state.store.repair()  # type: ignore[attr-defined]
+    assert any("a damaged copy" in each and "removed" in each for each in words), words
+    assert (await state.get(ana, "net/plan")).value == "kept"
+    with pytest.raises(Corrupt, match="expected 1 copies, saw 0"):
+        await state.restore(ana, "two")
+    await state.forget_checkpoint(ana, "two")
+    assert await state.restore(ana, "one") == []
+    assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]
 
 
 async def test_where_nothing_tells_it_says_so(place: tuple[StateManager, Damage], ana: Context) -> None:

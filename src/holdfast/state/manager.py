@@ -23,7 +23,7 @@ from holdfast.state.folding import Folder
 from holdfast.state.keeper import Keeper, sweep
 from holdfast.state.looking import StateViewer
 from holdfast.state.names import checked_prefix, scope_of
-from holdfast.state.objects import StateObject, author, plain, shown, typed
+from holdfast.state.objects import StateObject, author, plain, shown, shown_as, typed
 from holdfast.state.opening import opened
 from holdfast.state.rules import Asked, Keep, Seen, Ttl
 from holdfast.state.shelf import Shelf
@@ -152,8 +152,7 @@ class StateManager(StateViewer):
             rules.check_expected(key, expect, seen)
             return rules.next_body(seen, stored_value, made_by, until=until)
 
-        made: StateObject[Any] = shown(key, await self._folder.write(key, Asked(make, rules.SET, made_by)), None)
-        return replace(made, value=value)
+        return shown_as(key, await self._folder.write(key, Asked(make, rules.SET, made_by)), value)
 
     async def set_many(
         self, context: UserExecutionContext, values: Mapping[str, object], *, shared: bool = False, why: str = "",

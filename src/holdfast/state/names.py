@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from holdfast.errors import InvalidInput
 from holdfast.names import Asker
+from holdfast.store.copies import STATE, STATE_BETWEEN, STATE_COPY
 from holdfast.store.records import SHARED, Key, Scope
 
-OBJECT = "state"
+OBJECT = STATE
 """The kind of records that are objects; their ids are paths."""
 EDGE = "state_edge"
 """The kind of records that say who depends on whom; an id is the source, two slashes and the dependent's path."""
-COPY = "state_copy"
+COPY = STATE_COPY
 """The kind of records that hold an object for a checkpoint; an id is its path, two slashes and the checkpoint."""
 MANIFEST = "state_checkpoint"
 """The kind of records that say what a checkpoint is; their ids are names."""
-BETWEEN = "//"
+BETWEEN = STATE_BETWEEN
 SHARED_REF = "shared:"
 PATH_CHARS_MAX = 300
 SEGMENTS_MAX = 20

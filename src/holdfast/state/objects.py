@@ -110,7 +110,11 @@ def author(context: Asker, by: str, why: str) -> Author:
 
 def plain(value: object, *, what: str) -> Any:
     """`value` as JSON values. Raises InvalidInput where it cannot be stored, or is too large."""
-    return codec.decode(codec.encode(_dumped(value), what=what), what=what)
+    try:
+        data = codec.encode(value, what=what)
+    except InvalidInput:  # there may be models in it
+        data = codec.encode(_dumped(value), what=what)
+    return codec.decode(data, what=what)
 
 
 def _dumped(value: object) -> object:
@@ -145,10 +149,15 @@ def held(record: Record | None) -> Held | None:
 
 def shown(key: Key, found: Held, kind: type[T] | None, stale: tuple[str, ...] = ()) -> StateObject[T]:
     """An object as its readers see it."""
+    return shown_as(key, found, typed(found.stored.value, kind, what=key.id), stale)
+
+
+def shown_as(key: Key, found: Held, value: T, stale: tuple[str, ...] = ()) -> StateObject[T]:
+    """An object as who gave it `value` sees it."""
     stored = found.stored
     return StateObject(
         path=key.id,
-        value=typed(stored.value, kind, what=key.id),
+        value=value,
         version=found.version,
         who=stored.by,
         when=utc(found.at),

@@ -69,11 +69,24 @@ class Asked(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """What several writers made of one object, in their order: a body or a refusal for each, and what to write."""
+    """What several writers made of one object, in their order: a body or a refusal for each, and what to write. `told`
+    is what its journal leads to then, as JSON values."""
 
     outcomes: tuple[Stored | Exception, ...]
     put: Put | None
     events: tuple[NewEvent, ...]
+    told: Any = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a change it takes."""
+        return len(self.events) + 1
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of a change it takes."""
+        body = 0 if self.put is None else len(self.put.body)
+        return body + sum(len(event.body) + len(event.delta) for event in self.events)
 
     @property
     def versions(self) -> tuple[int | None, ...]:
@@ -87,32 +100,35 @@ class Fold(NamedTuple):
         return tuple(found)
 
 
-def fold(key: Key, known: Held | None, asked: Sequence[Asked], *, now: float) -> Fold:
-    """One write for all of `asked`: each sees what the ones before made, and who refuses hurts himself alone."""
+def fold(key: Key, known: Held | None, asked: Sequence[Asked], *, now: float, told: Any = None) -> Fold:
+    """One write for all of `asked`: each sees what the ones before made, and who refuses hurts himself alone.
+
+    `told`: the body of `known` as JSON values, where it is at hand.
+    """
     base = ABSENT if known is None else known.version
     seen = Seen(base, known.stored) if known is not None and known.is_live(now) else Seen(ABSENT, None)
-    journalled = None if known is None else known.stored.plain()
+    journalled = told if told is not None or known is None else known.stored.plain()
     outcomes: list[Stored | Exception] = []
     events: list[NewEvent] = []
+    body = b""
     for each in asked:
         try:
             after = each.make(seen)
-            codec.encode(after, what=f"{key}")
+            encoded = codec.encode(after, what=f"{key}")
         except Exception as error:
             outcomes.append(error)
             continue
         outcomes.append(after)
+        body = encoded
         version = base + len(events) + 1
-        told = after.plain()
-        delta = journal.delta(journalled, told, version)
+        before, journalled = journalled, codec.decode(encoded)
+        delta = journal.delta(before, journalled, version)
         events.append(NewEvent(key=key, name=each.name, body=each.author.audit, delta=delta))
-        journalled = told
         seen = Seen(version if base else None, after)
     if seen.stored is None or not events:
         return Fold(tuple(outcomes), None, ())
-    encoded = codec.encode_again(seen.stored, what=f"{key}", bytes_max=codec.PAYLOAD_BYTES_MAX)
-    put = Put(key=key, body=encoded, expect=base, due=seen.stored.expires_at, folded=len(events))
-    return Fold(tuple(outcomes), put, tuple(events))
+    put = Put(key=key, body=body, expect=base, due=seen.stored.expires_at, folded=len(events))
+    return Fold(tuple(outcomes), put, tuple(events), journalled)
 
 
 def check_expected(key: Key, expect: int | None, seen: Seen) -> None:
@@ -226,7 +242,7 @@ def written(key: Key, before: Held | None, after: Stored | None, name: str, audi
         return Written((gone, *edges), (NewEvent(key=key, name=name, body=audit),))
     base = ABSENT if before is None else before.version
     body = codec.encode(after, what=f"{key}")
-    delta = journal.delta(None if before is None else before.stored.plain(), after.plain(), base + 1)
+    delta = journal.delta(None if before is None else before.stored.plain(), codec.decode(body), base + 1)
     put = Put(key=key, body=body, expect=base, due=after.expires_at)
     return Written((put, *edges), (NewEvent(key=key, name=name, body=audit, delta=delta),))
 

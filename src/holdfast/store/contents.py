@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 
 from holdfast.store.audit import History
-from holdfast.store.copies import COPY, copy_prefix
+from holdfast.store.copies import copy_kind, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.records import Event, Key, Record, Scope
 from holdfast.store.rules import Judgement, Row, Stream, prefix_end, under_prefix
@@ -98,7 +98,7 @@ class Contents:
 
     def copies(self, key: Key) -> list[Record]:
         """What may be copies of the record under `key` (see `copies`), good or not."""
-        family = (key.tenant, key.user, COPY)
+        family = (key.tenant, key.user, copy_kind(key))
         rows = [self.rows[Key(*family, id_)] for id_ in under_prefix(self._ids.get(family, ()), copy_prefix(key))]
         return [row.record for row in rows if row.record is not None and not row.deleted]
 

@@ -21,7 +21,7 @@ from holdfast import codec
 from holdfast.errors import Corrupt, InvalidInput
 from holdfast.store import journal
 from holdfast.store.audit import History, problems_of, sound_part
-from holdfast.store.copies import COPY, good_copies
+from holdfast.store.copies import good_copies, is_copy
 from holdfast.store.digest import digest_of, digest_of_event, event_digest, event_payload
 from holdfast.store.records import Event, Key, Position, Record
 from holdfast.store.rules import TIME_S_MAX, Row, Stream, moment, row_of
@@ -125,7 +125,7 @@ def repair_of(history: History, copies: Sequence[Record], *, at: float, position
         return _with_standing(history, part, standing, place)
     if history.row.deleted:
         return _buried(history, part, history.row.record, place)
-    if history.key.kind == COPY:  # of no use now, and the older ones are as good as they were
+    if is_copy(history.key):  # of no use now, and the older ones are as good as they were
         gone = History(key=history.key, row=None, events=())
         return Repair(history=gone, words=f"{history.key}: a damaged copy, which nothing can be rebuilt from: removed")
     source = _newest_source(history, part, history.row.record, copies)

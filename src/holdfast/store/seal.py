@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast import codec as json_codec
 from holdfast.errors import Corrupt
-from holdfast.store.copies import COPY, Copied
+from holdfast.store.copies import Copied, original_id
 from holdfast.store.records import SYSTEM_TENANT, Key
 
 PREFIX = b'"sealed:'
@@ -114,8 +114,8 @@ def _copied(body: bytes) -> dict[str, msgspec.Raw] | None:
 
 def _original_of(key: Key) -> Callable[[Mapping[str, msgspec.Raw]], Key] | None:
     """What gives the original's key by the fields of its copy under `key`; None where `key` is no copy's."""
-    id_, slash, _ = key.id.partition("/")
-    if key.kind != COPY or not slash:
+    id_ = original_id(key)
+    if id_ is None:
         return None
     return lambda fields: Key(key.tenant, key.user, msgspec.json.decode(fields[TOLD], type=Copied).kind, id_)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from holdfast.store.audit import History
-from holdfast.store.copies import COPY, copy_prefix
+from holdfast.store.copies import copy_kind, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import Survey, repair_of
 from holdfast.store.postgres import tables
@@ -157,7 +157,8 @@ async def repair(connection: Connection, found: Survey, *, at: float) -> list[st
 async def _copies(connection: Connection, original: Key) -> list[Record]:
     """What may be copies of a record, good or not."""
     prefix = copy_prefix(original)
-    rows = await connection.fetch(_COPIES, COPY, original.tenant, original.user, prefix, prefix_end(prefix))
+    family = (copy_kind(original), original.tenant, original.user)
+    rows = await connection.fetch(_COPIES, *family, prefix, prefix_end(prefix))
     return [record for values in rows if (record := tables.record_from(values).record) is not None]
 
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from holdfast.clock import monotonic_s
 from holdfast.store.audit import History
-from holdfast.store.copies import COPY, copy_prefix
+from holdfast.store.copies import copy_kind, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import Survey, repair_of
 from holdfast.store.records import Event, Key, Position, Query, Record, Scope
@@ -193,7 +193,7 @@ async def repair(calls: Calls, found: Survey, *, at: float, incarnation: int) ->
 
 async def _copies(calls: Calls, original: Key) -> list[Record]:
     """What may be copies of a record, good or not."""
-    query = Query(kind=COPY, prefix=copy_prefix(original))
+    query = Query(kind=copy_kind(original), prefix=copy_prefix(original))
     return await finding.scan(calls, Scope.of_user(original.tenant, original.user), query, None, 1000)
 
 

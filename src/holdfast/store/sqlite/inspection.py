@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from holdfast import codec
 from holdfast.store.audit import History, audit
-from holdfast.store.copies import COPY, copy_prefix
+from holdfast.store.copies import copy_kind, copy_prefix
 from holdfast.store.journal import kept_from
 from holdfast.store.mend import Survey, repair_of, survey
 from holdfast.store.protocol import history_order
@@ -152,7 +152,7 @@ def repair(connection: sqlite3.Connection, found: Survey, *, at: float) -> list[
 def _copies(connection: sqlite3.Connection, original: Key) -> list[Record]:
     """What may be copies of a record, good or not."""
     prefix = copy_prefix(original)
-    asked = (COPY, original.tenant, original.user, prefix, prefix_end(prefix))
+    asked = (copy_kind(original), original.tenant, original.user, prefix, prefix_end(prefix))
     rows = [tables.row_from(values) for values in tables.fetch(connection, _COPIES, asked, tables.RECORD)]
     return [row.record for row in rows if row.record is not None]
 
