@@ -48,3 +48,10 @@ async def tried(breaker: CircuitBreaker, *results: bool) -> None:
     for is_fine in results:
         with suppress(Boom):
             await breaker.call(works if is_fine else fails)
+
+
+async def an_open_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:
+    breaker, events = a_breaker(clock, **options)  # type: ignore[arg-type]
+    await tried(breaker, *[False] * 5) if "classify" not in options else breaker.open("planted")
+    assert breaker.state == "open"
+    return breaker, events

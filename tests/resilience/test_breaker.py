@@ -11,7 +11,7 @@ import pytest
 
 from holdfast.errors import BreakerOpen
 from holdfast.resilience.breaker import BreakerEvent, BreakerOptions, CircuitBreaker, Kind, Outcome
-from tests.resilience.stage import Boom, Hands, a_breaker, fails, tried, works
+from tests.resilience.stage import Boom, Hands, a_breaker, an_open_breaker, fails, tried, works
 
 
 class TestOpening:
@@ -378,13 +378,6 @@ class TestWaysToCall:
         for thread in threads:
             thread.join()
         assert breaker.look().counts == (6_000, 2_000, 0)
-
-
-async def an_open_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:
-    breaker, events = a_breaker(clock, **options)  # type: ignore[arg-type]
-    await tried(breaker, *[False] * 5) if "classify" not in options else breaker.open("planted")
-    assert breaker.state == "open"
-    return breaker, events
 
 
 async def a_ramping_breaker(clock: Hands, **options: object) -> tuple[CircuitBreaker, list[BreakerEvent]]:

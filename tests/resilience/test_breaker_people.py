@@ -8,7 +8,7 @@ from holdfast.errors import BreakerOpen, InvalidInput
 from holdfast.resilience.breaker import BreakerOptions, Kind, Outcome
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.resilience.graph import Dependency
-from tests.resilience.stage import Boom, Hands, a_breaker, tried, works
+from tests.resilience.stage import Boom, Hands, a_breaker, an_open_breaker, tried, works
 
 
 class TestByPeople:
