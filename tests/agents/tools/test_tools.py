@@ -247,6 +247,25 @@ class TestBounds:
         (call,), _ = await tools.calls(ANA)
         assert (call.outcome, call.error) == ("failed", "was cancelled")
 
+    async def test_who_is_under_way_as_it_closes_is_told_so(self, clock: VirtualClock) -> None:
+        began = asyncio.Event()
+
+        @tool
+        async def waits() -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        store = open_store("memory://", clock=clock)
+        tools = ToolDispatcher([waits], store=store, clock=clock)
+        caller = asyncio.ensure_future(tools.call(ANA, "waits"))
+        await began.wait()
+        await tools.close()
+        with pytest.raises(Unavailable, match="closed while it ran"):
+            await caller
+        with pytest.raises(Unavailable, match="make another one"):
+            await tools.call(ANA, "waits")
+        await store.close()
+
     async def test_a_flood_of_one_user_leaves_places_for_another(self, clock: VirtualClock) -> None:
         go = asyncio.Event()
 

@@ -75,6 +75,7 @@ class ToolDispatcher:
         self._tasks = Supervisor("tools", on_failure=_nobody_waits)
         self._stuck: dict[str, int] = {}
         self._on_call = on_call
+        self._is_closed = False
         for each in tools:
             self.add(each)
 
@@ -115,6 +116,8 @@ class ToolDispatcher:
         DeadlineExceeded, BulkheadFull, ToolFailed, Fenced (it took so long that another run of its key took over).
         """
         context = require_context(context)
+        if self._is_closed:
+            raise Unavailable(f"tool {name}: its dispatcher is closed; make another one", tool=name)
         given = dict(arguments or {})
         try:
             tool, fitted, body = self._admitted(context, name, given, names)
@@ -146,7 +149,9 @@ class ToolDispatcher:
         return dict(self._stuck)
 
     async def close(self) -> None:
-        """Cancel what runs. A thread that does not return is left to the end of the program."""
+        """Cancel what runs; its callers get Unavailable. A thread that does not return is left to the end of the
+        program."""
+        self._is_closed = True
         await self._tasks.stop(grace_s=LAST_WORDS_S)
         self._threads.shutdown()
 
@@ -281,6 +286,8 @@ class ToolDispatcher:
             raise ToolFailed(
                 f"tool {tool.name}: took longer than {timeout_s:.3g} s", tool=tool.name, error_type=ErrorType.TIMEOUT
             )
+        if task.cancelled() and self._is_closed:
+            raise Unavailable(f"tool {tool.name}: its dispatcher was closed while it ran", tool=tool.name)
         if task.cancelled():
             raise ToolFailed(f"tool {tool.name}: cancelled itself", tool=tool.name)
         return task.result()
