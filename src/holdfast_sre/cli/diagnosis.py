@@ -23,13 +23,15 @@ from holdfast_sre.cli.examine import (
     load_baseline,
     print_json,
 )
-from holdfast_sre.cli.proposals import propose_command
+from holdfast_sre.cli.given_manifests import GivenManifests
+from holdfast_sre.cli.proposals import HealthyAt, ManifestsAt, moment_of, open_given, propose_command
 from holdfast_sre.cli.repair_trials import eval_repairs
 from holdfast_sre.diagnosis.catalogue_page import page
 from holdfast_sre.diagnosis.explain import Explanation, chosen, explain
-from holdfast_sre.diagnosis.findings import Evidence, Moment
+from holdfast_sre.diagnosis.findings import Evidence, Finding, Moment
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.diagnosis.rules import CATALOGUE, FAMILIES
+from holdfast_sre.diagnosis.timeline import taken_at_s
 from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_explanation, show_repairs, show_report
 from holdfast_sre.evaluation.evaluate import (
     JudgedRepair,
@@ -42,6 +44,8 @@ from holdfast_sre.evaluation.evaluate import (
 )
 from holdfast_sre.evaluation.judged import Judged
 from holdfast_sre.evaluation.opsbench_labels import read_label
+from holdfast_sre.evidence.snapshot import Snapshot
+from holdfast_sre.repair.history import moments
 from holdfast_sre.repair.propose import Manifests, propose
 
 EXIT_REFUSED = 1
@@ -151,12 +155,18 @@ def explain_command(
         typer.Argument(help="Its place in the ranking, its rule, or RULE@Kind/name as `diagnose --json` tells them."),
     ] = "1",
     as_json: AsJson = False,
+    manifests: ManifestsAt = None,
+    healthy_at: HealthyAt = None,
+    namespace: Namespace = None,
 ) -> None:
     """Explain a finding: its evidence, what it rests on, what would refute it, and what was looked at.
+
+    With manifests that git keeps, commits stand on its line of time beside events and logs.
 
     Exit code 0, 1 where the incident has no such finding, or 2 where the path holds no incident or several.
     """
     told: list[bool] = []
+    given, healthy_at_s = open_given(manifests), moment_of(healthy_at)
 
     def tell(found: Examined) -> None:
         wanted = chosen(found.diagnosis, finding)
@@ -170,15 +180,33 @@ def explain_command(
                 )
             )
             return
-        explanation = explain(found.incident.snapshot, found.diagnosis, wanted)
+        snapshot = found.incident.snapshot
+        changes, missing = _history_of(wanted, given, snapshot, healthy_at_s)
+        explanation = explain(snapshot, found.diagnosis, wanted, changes=changes, missing=missing)
         if as_json:
             print_json(ExplanationLine(found.case.name, explanation))
         else:
             show_explanation(Console(), found.case.name, explanation)
 
-    examine([path], tell, cases_max=1)
+    declared = given.declared if given is not None else None
+    examine([path], tell, namespace=namespace, declared=declared, cases_max=1)
     if not all(told):
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _history_of(
+    finding: Finding, given: GivenManifests | None, snapshot: Snapshot, healthy_at_s: float | None
+) -> tuple[tuple[Moment, ...], tuple[str, ...]]:
+    """What git knows of a finding, as moments of the recording's line of time; and what is missing for that."""
+    if given is None:
+        return (), ("the history of the manifests: name their repository by --manifests",)
+    looked = given.look_back(finding, namespace=snapshot.namespace, healthy_at_s=healthy_at_s)
+    if looked is None:
+        return (), () if given.repository is not None else (f"a history: git does not keep {given.folder}",)
+    taken = taken_at_s(snapshot)
+    if taken is None:
+        return (), ("when the recording was taken: commits have no place on its line of time",)
+    return moments(looked, taken), () if looked.culprit is not None else (looked.told,)
 
 
 def eval_command(

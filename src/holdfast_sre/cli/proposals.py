@@ -78,8 +78,8 @@ def propose_command(
     Nothing is written. Exit code 0, or 2 where a path holds no incident or one cannot be read.
     """
     last_good = load_baseline(baseline)
-    given = _open(manifests)
-    healthy_at_s = _moment(healthy_at)
+    given = open_given(manifests)
+    healthy_at_s = moment_of(healthy_at)
     console = console_on()
 
     def tell(found: Examined) -> None:
@@ -94,7 +94,8 @@ def propose_command(
     examine(paths, tell, namespace=namespace, declared=given.declared if given is not None else None)
 
 
-def _open(path: Path | None) -> GivenManifests | None:
+def open_given(path: Path | None) -> GivenManifests | None:
+    """The manifests that were named, if any. Ends the command where there are none at the path."""
     if path is None:
         return None
     try:
@@ -103,7 +104,8 @@ def _open(path: Path | None) -> GivenManifests | None:
         fail_input(error)
 
 
-def _moment(text: str | None) -> float | None:
+def moment_of(text: str | None) -> float | None:
+    """Epoch seconds of `--healthy-at`, if given. Ends the command where it is no time."""
     if text is None:
         return None
     seconds = seconds_of(text)

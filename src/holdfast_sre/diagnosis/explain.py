@@ -11,8 +11,9 @@ from dataclasses import replace
 import msgspec
 
 from holdfast_sre.diagnosis.diagnose import Diagnosis
-from holdfast_sre.diagnosis.findings import Finding, Rule
+from holdfast_sre.diagnosis.findings import Finding, Moment, Rule
 from holdfast_sre.diagnosis.rules import CATALOGUE
+from holdfast_sre.diagnosis.timeline import timeline
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
 
 _WITHOUT: Mapping[str, Callable[[Snapshot], Snapshot]] = {
@@ -51,9 +52,21 @@ class Explanation(msgspec.Struct, frozen=True):
 
 
 def explain(
-    snapshot: Snapshot, diagnosis: Diagnosis, finding: Finding, rules: Sequence[Rule] = CATALOGUE
+    snapshot: Snapshot,
+    diagnosis: Diagnosis,
+    finding: Finding,
+    rules: Sequence[Rule] = CATALOGUE,
+    *,
+    changes: Sequence[Moment] = (),
+    missing: Sequence[str] = (),
 ) -> Explanation:
-    """The explanation of one of a diagnosis's findings. Costs the rule's time once for each kind of evidence."""
+    """The explanation of one of a diagnosis's findings. Costs the rule's time once for each kind of evidence.
+
+    `changes` are those that others know of, such as commits: they stand on the finding's line of time with its events
+    and logs. `missing` is what could not be looked at beside what the diagnosis names.
+    """
+    if changes:
+        finding = msgspec.structs.replace(finding, timeline=timeline(snapshot, finding, changes))
     rule = next(rule for rule in rules if rule.id == finding.rule)
     whole = _confidence(rule, snapshot, finding.object)
     rests_on, holds_without = [], {}
@@ -63,7 +76,7 @@ def explain(
             rests_on.append(kind)
         elif whole is not None and left < whole:
             holds_without[kind] = left
-    rivals = [f"{other.rule} on {other.object}, {other.confidence:.2f} sure" for other in diagnosis.ranked]
+    rivals = [other for other in diagnosis.ranked if not _is_same(other, finding)]
     return Explanation(
         finding=finding,
         title=rule.title,
@@ -73,10 +86,14 @@ def explain(
         holds_without=holds_without,
         next_step=rule.mending,
         proof=rule.proof,
-        rivals=tuple(text for text, other in zip(rivals, diagnosis.ranked, strict=True) if other != finding),
+        rivals=tuple(f"{other.rule} on {other.object}, {other.confidence:.2f} sure" for other in rivals),
         looked_at=diagnosis.looked_at,
-        missing=diagnosis.missing,
+        missing=(*diagnosis.missing, *missing),
     )
+
+
+def _is_same(one: Finding, other: Finding) -> bool:
+    return (one.rule, one.object) == (other.rule, other.object)
 
 
 def _refutations(finding: Finding, rule: Rule, rests_on: Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from holdfast_sre.diagnosis.findings import Finding, Moment, quote
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
@@ -64,6 +64,12 @@ def _moment(text: str) -> datetime | None:
         return datetime.fromisoformat(f"{match[1]}T{match[2]}") if match else None
     except ValueError:
         return None
+
+
+def taken_at_s(snapshot: Snapshot) -> float | None:
+    """When the recording was taken, epoch seconds; None where it does not say. A time without a zone is UTC."""
+    taken = _moment(snapshot.taken_at)
+    return None if taken is None else (taken if taken.tzinfo else taken.replace(tzinfo=UTC)).timestamp()
 
 
 def told(moments: Sequence[Moment]) -> list[str]:

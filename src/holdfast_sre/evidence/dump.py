@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast import InvalidInput
-from holdfast_sre.evidence.dump_events import event_of, moment_of
+from holdfast_sre.evidence.dump_events import event_of, moment_of, told_moment
 from holdfast_sre.evidence.input_files import Notes, Piece, decoded
 from holdfast_sre.evidence.live_objects import (
     CLUSTER_KINDS,
@@ -174,6 +174,7 @@ class _Reading:
             events=events,
             logs=logs,
             calls=calls_of(snapshot),
+            taken_at=told_moment(moment_s),
             missing=missing,
         )
 

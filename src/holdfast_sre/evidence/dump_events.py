@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from holdfast_sre.evidence.snapshot import Event, Ref, dig
@@ -33,6 +33,11 @@ def moment_of(items: Iterable[Mapping[str, Any]]) -> float | None:
             times.extend(seconds_of(dig(condition, "lastHeartbeatTime")) for condition in told)
         times.append(seconds_of(dig(item, "metadata.creationTimestamp")))
     return max((time for time in times if time is not None), default=None)
+
+
+def told_moment(moment_s: float | None) -> str:
+    """A moment as a recording tells when it was taken: ISO 8601, UTC; empty where it is not known."""
+    return "" if moment_s is None else datetime.fromtimestamp(moment_s, UTC).isoformat(timespec="seconds")
 
 
 def event_of(item: Mapping[str, Any], moment_s: float | None) -> Event | None:

@@ -109,6 +109,16 @@ def test_a_dump_and_a_repository_give_a_repair_with_its_proof(dump: Path, manife
     assert list(found["tests"]) == ["holdfast-checks/test_oven_image_not_found.py"]
 
 
+def test_commits_stand_on_the_line_of_time_of_an_explanation(dump: Path, manifests: Path) -> None:
+    explained = told("explain", dump, "--manifests", manifests)["explanation"]
+    changes = [each["text"] for each in explained["finding"]["timeline"] if each["source"].startswith("commit ")]
+    assert changes == ["Oven 9.9 (brought what is blamed)", "More room"]
+    assert all(" of Ana" in each["source"] for each in explained["finding"]["timeline"] if "commit" in each["source"])
+    alone = told("explain", dump)["explanation"]
+    assert any("--manifests" in each for each in alone["missing"])
+    assert "Oven 9.9" in cli("explain", dump, "--manifests", manifests).stdout
+
+
 def test_people_see_diff_proof_and_blast_radius(dump: Path, manifests: Path) -> None:
     said = cli("propose", dump, "--manifests", manifests).stdout
     for part in (
