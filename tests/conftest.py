@@ -25,6 +25,14 @@ ON_SERVERS = ("postgres", "redis", "mirror", "hybrid", "cluster")
 """Words in the names of tests and of their parameters that tell of a server."""
 WITH_PROCESSES = ("/crash/", "/simulation/")
 """Folders of tests that start processes or simulate many of them."""
+AT_LENGTH = (
+    ("/crash/", "[mirror"),  # a mirror's engine works on its PostgreSQL, which has the same tests
+    ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
+    ("/test_sealed.py", "::TestOnRedis"),
+    ("/state/", "[redis"),
+    ("/state/", "[mirror-without"),
+)
+"""Files and parameters of tests that show again, on another store, what a shorter run shows on the others."""
 LOOP_TURNS_TO_END = 10
 """A task that was cancelled or is done needs a few turns of the loop until it is gone; one that runs on needs more."""
 
@@ -33,8 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Async tests get `no_task_outlives_the_test`, before their own fixtures, so that it looks last. What a server
     answers, and what a killed process leaves, hardly depends on the Python that asks: such tests are `slow`."""
     for item in items:
-        if "/crash/" in item.nodeid and "[mirror" in item.nodeid and "test_one_run" not in item.nodeid:
-            item.add_marker(pytest.mark.long)  # a mirror's engine works on its PostgreSQL, which has the same tests
+        is_again = any(place in item.nodeid and kind in item.nodeid for place, kind in AT_LENGTH)
+        if is_again and "test_one_run" not in item.nodeid:
+            item.add_marker(pytest.mark.long)
         if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES)):
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):

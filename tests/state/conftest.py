@@ -18,18 +18,6 @@ from holdfast.testing.servers import free_port
 KINDS = ("memory", "sqlite", "postgres", "redis", "mirror", "mirror-without-its-redis")
 
 
-UNDER_LOAD_AT_LENGTH = ("redis", "mirror-without-its-redis")
-"""Places whose load tests show again what those of the others show."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.name == "test_load.py" and isinstance(item, pytest.Function):
-            callspec = getattr(item, "callspec", None)
-            if callspec is not None and callspec.params.get("url") in UNDER_LOAD_AT_LENGTH:
-                item.add_marker(pytest.mark.long)
-
-
 class OpenState(Protocol):
     """Opens a manager on this test's place, again and again the same place."""
 
