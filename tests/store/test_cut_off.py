@@ -61,13 +61,18 @@ def url_of(places: Places, kind: str) -> str:
     return f"hybrid+{places.url('postgres')}?cache={places.url('redis').partition('?')[0]}"
 
 
+OTHERS = (read, commit, close)
+"""Each of them takes a sweep over a hundred and more awaits; a wait is where a connection was once left behind."""
+
+
 # A mirror's background tasks that its last commit starts while the loop ends are still cut off with an open connection:
 # only its reads are swept until that is mended (see `Background.start`).
 @pytest.mark.parametrize(
     ("kind", "work"),
     [
-        *((kind, work) for kind in ("postgres", "redis") for work in (read, commit, wait, close)),
-        *(("mirror", work) for work in (read, read_recent)),
+        *((kind, wait) for kind in ("postgres", "redis")),
+        *(pytest.param(kind, work, marks=pytest.mark.long) for kind in ("postgres", "redis") for work in OTHERS),
+        *(pytest.param("mirror", work, marks=pytest.mark.long) for work in (read, read_recent)),
     ],
 )
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "left-to-its-loop"])
