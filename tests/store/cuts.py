@@ -42,15 +42,20 @@ def cuts(begin: Callable[[Cut], Coroutine[Any, Any, None]]) -> list[Left]:
     """Run `begin` in a loop of its own for each await of the loop, whatever task it is of, during the work that it does
     by the function that it is given; that work is cancelled there. Ends with the first that comes to its end uncut."""
     left = []
-    for number in range(AWAITS_MAX):
-        scissors = _Scissors(number)
-        with unclosed() as found:
-            asyncio.run(scissors.run(begin))
-        if found:
-            left.append(Left(scissors.awaited, found))
-        if not scissors.has_cut:
-            assert number, "it never waited: nothing was cut off"
-            return left
+    gc.collect()
+    gc.freeze()  # or each look for garbage goes through all that the other tests of this process left
+    try:
+        for number in range(AWAITS_MAX):
+            scissors = _Scissors(number)
+            with unclosed() as found:
+                asyncio.run(scissors.run(begin))
+            if found:
+                left.append(Left(scissors.awaited, found))
+            if not scissors.has_cut:
+                assert number, "it never waited: nothing was cut off"
+                return left
+    finally:
+        gc.unfreeze()
     raise AssertionError(f"expected an end within {AWAITS_MAX} awaits")
 
 
