@@ -23,8 +23,10 @@ settings.load_profile("everyday")  # another one by: pytest --hypothesis-profile
 
 ON_SERVERS = ("postgres", "redis", "mirror", "hybrid", "cluster")
 """Words in the names of tests and of their parameters that tell of a server."""
-WITH_PROCESSES = ("/crash/", "/simulation/")
+WITH_PROCESSES = ("/crash/", "/simulation/", "/sre/bot/", "/agents/tools/test_processes")
 """Folders of tests that start processes or simulate many of them."""
+THE_SAME_ON_EACH = ("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text")
+"""Long lists of cases that other tests have few of: what they show does not depend on the Python."""
 AT_LENGTH = (
     ("/crash/", "[mirror"),  # a mirror's engine works on its PostgreSQL, which has the same tests
     ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
@@ -44,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_again = any(place in item.nodeid and kind in item.nodeid for place, kind in AT_LENGTH)
         if is_again and "test_one_run" not in item.nodeid:
             item.add_marker(pytest.mark.long)
-        if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES)):
+        if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES, *THE_SAME_ON_EACH)):
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "no_task_outlives_the_test")
