@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from pathlib import Path
 
 _STATM = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
+_PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -23,6 +26,16 @@ def rss_bytes() -> int:
 
 
 def peak_rss_bytes() -> int:
-    """The most resident memory that this process ever had, in bytes."""
+    """The most resident memory that this program ever had, in bytes.
+
+    On Linux from its own address space: `ru_maxrss` goes on from that of the process which started it, however small
+    the program is.
+    """
+    try:
+        found = _PEAK.search(_STATUS.read_text("ascii"))
+    except OSError:
+        found = None
+    if found is not None:
+        return int(found[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
