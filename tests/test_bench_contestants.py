@@ -16,7 +16,7 @@ from benchmarks.contestants.waves import measured
 from benchmarks.contestants.witness import FileWitness
 
 STEPS = 3
-NEEDS = {"DBOS": "dbos", "DBOS on WAL": "dbos", "LangGraph": "langgraph"}
+NEEDS = {"DBOS": "dbos", "DBOS on WAL": "dbos", "LangGraph": "langgraph.checkpoint.sqlite"}
 STRACE_TABLE = """\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------

@@ -22,7 +22,7 @@ waves = importlib.import_module("benchmarks.contestants.waves")
 server_witness = importlib.import_module("benchmarks.contestants.server_witness")
 
 SIZE = Size(runs=2, steps=3)
-NEEDS = {"DBOS": "dbos", "LangGraph": "langgraph", "absurd": "absurdctl"}
+NEEDS = {"DBOS": "dbos", "LangGraph": "langgraph.checkpoint.postgres", "absurd": "absurdctl"}
 DOCUMENT = '{"inserted":[["run","main","local","id-1"]]}'
 
 
