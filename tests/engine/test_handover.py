@@ -218,6 +218,49 @@ async def test_a_signal_that_comes_as_its_run_is_let_go_is_judged_at_once() -> N
         assert (sent, (await run.refresh()).state) == (["end"], "end")
 
 
+class SlowToAnswer(MemoryStore):
+    """Does `first`, once, after it has looked into the inbox of the run `of` while nobody owns it, and answers then."""
+
+    first: Callable[[], Awaitable[None]] | None = None
+    of = ""
+
+    async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
+        page = await super().scan(scope, query, after=after, limit=limit)
+        if self.first is not None and query.kind == SIGNAL and query.prefix == f"{self.of}/":
+            (record,) = (await self.scan(Scope.system(), Query(kind=RUN, prefix=self.of))).records
+            if not record.owner:
+                first, self.first = self.first, None
+                await first()
+        return page
+
+
+async def test_a_childs_end_that_comes_while_its_parent_looks_for_the_last_time_is_heard() -> None:
+    """The parent was let go, and its last look into the inbox is answered late, with what was there before its child
+    ended. Whoever ended the child found the parent's actor alive still, and told it."""
+    child, parent = Workflow("build", data=dict), Workflow("release", data=dict)
+    child.wait("open", start=True, on={"good": "built"})
+    child.final("built")
+    parent.child("build", workflow="build", start=True, to={"built": "shipped"})
+    parent.final("shipped")
+    clock = VirtualClock()
+    store = SlowToAnswer(clock=clock)
+    async with Lab(parent, child, clock=clock, store=store) as lab:
+        run = await lab.start("release")
+        await lab.settle()
+        ((only,), _) = await lab.client.runs(labels={"parent": run.id})
+
+        async def first() -> None:
+            await lab.client.send(only.id, "good", by="ana", state="open", visit=1)
+            for _ in range(100):  # until the parent's actor was told, and has not come to it
+                await asyncio.sleep(0)
+
+        store.of, store.first = run.id, first
+        assert await lab.engine.inside.recovery.claim_one((await run.refresh()).run)
+        await lab.settle()
+        assert store.first is None, "it never looked once the run was let go"
+        assert (await run.refresh()).state == "shipped"
+
+
 async def test_a_signal_is_left_only_with_the_owner_it_was_meant_for() -> None:
     """A claim raises the epoch and not the version: whoever claimed the run since is told, not the one before."""
     seen: list[tuple[int | None, int | None]] = []

@@ -138,8 +138,9 @@ class Actor:
                     await self._judge(occurrence)
                 elif self._is_idle():
                     await self._give_back()
-                    if not await self._reclaim():
-                        return
+                    while not await self._reclaim():
+                        if not self._is_inbox_due:
+                            return
         except Fenced:
             self._is_lost = True  # the run moved on without us: whoever moved it goes on
         except (Unavailable, CommitUnknown, Conflict):
@@ -470,12 +471,13 @@ class Actor:
         """A run that was taken up for what led to no decision is still ours: let it go, or nobody minds its timers."""
         if self._is_lost or self._stored.owner != self._runtime.process_id:
             return
-        place = self._runtime.store.now_s() if self._steps_aside else BEGUN
-        self._steps_aside = False
+        is_aside, self._steps_aside = self._steps_aside, False
+        place = self._runtime.store.now_s() if is_aside else BEGUN
         self._stored = await self._runtime.give_back(self._stored, place=place)
 
     async def _reclaim(self) -> bool:
         """Released: but a signal may have come in just before. True if there is one and the run is ours again."""
+        self._is_inbox_due = False  # before the look: whoever pokes during it may have sent what it did not see
         if self.run.is_ended and not self._is_lost:
             await refuse_rest(self._runtime, self.run)
         if self.run.is_ended or not reads_inbox(self._built, self.run):

@@ -190,6 +190,7 @@ class RecoveryManager:
                 continue  # there is more to heed than was read
             except Exception as error:  # nothing may end this task: without it signals from elsewhere go unheard
                 self._listen_problem = str(error) or repr(error)
+                self.strayed()  # what it was about to look at: its notice may be gone
                 if is_away(error):
                     self.watch.trouble()
                 log.warning("listening to other processes failed", error=repr(error))
