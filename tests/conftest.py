@@ -25,12 +25,16 @@ ON_SERVERS = ("postgres", "redis", "mirror", "hybrid", "cluster")
 """Words in the names of tests and of their parameters that tell of a server."""
 WITH_PROCESSES = ("/crash/", "/simulation/", "/sre/bot/", "/agents/tools/test_processes")
 """Folders of tests that start processes or simulate many of them."""
-THE_SAME_ON_EACH = ("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text")
-"""Long lists of cases that other tests have few of: what they show does not depend on the Python."""
+THE_SAME_ON_EACH = (
+    *("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text"),
+    *("/test_architecture", "/test_docs"),
+)
+"""Long lists of cases that other tests have few of, and looks at the sources: the same on every Python."""
 AT_LENGTH = (
     ("/crash/", "[mirror"),  # a mirror's engine works on its PostgreSQL, which has the same tests
     ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
     ("/test_sealed.py", "::TestOnRedis"),
+    ("/mirror/test_conformance", "::TestEquivalence"),
     ("/state/", "[redis"),
     ("/state/", "[mirror-without"),
 )

@@ -20,6 +20,7 @@ from tests.state.conftest import OpenState
 
 Context = UserExecutionContext
 LAYERS = 5
+ROUNDS_MAX = 3
 LATENCY_S = 0.1
 """The specification's: mean latency under load below 100 ms."""
 
@@ -86,7 +87,9 @@ async def test_twenty_networks_of_25_agents_at_once(open_state: OpenState) -> No
     """SPEC S2 to S4, with 100 agents at work at any moment: 99 of 100 calls below 100 ms. The best of three rounds
     counts, as another program on the machine can only make it slower."""
     state = await open_state()
-    rounds = [await twenty(state, f"round-{number}", random.Random(number)) for number in range(3)]
+    rounds = [await twenty(state, "round-0", random.Random(0))]
+    while len(rounds) < ROUNDS_MAX and rounds[-1].p99 >= LATENCY_S:
+        rounds.append(await twenty(state, f"round-{len(rounds)}", random.Random(len(rounds))))
     best = min(rounds, key=lambda times: times.p99)
     assert best.p99 < LATENCY_S, rounds
     assert best.mean < LATENCY_S / 2, rounds

@@ -70,7 +70,8 @@ OTHERS = (read, commit, close)
 @pytest.mark.parametrize(
     ("kind", "work"),
     [
-        *((kind, wait) for kind in ("postgres", "redis")),
+        ("postgres", wait),
+        pytest.param("redis", wait, marks=pytest.mark.long),
         *(pytest.param(kind, work, marks=pytest.mark.long) for kind in ("postgres", "redis") for work in OTHERS),
         *(pytest.param("mirror", work, marks=pytest.mark.long) for work in (read, read_recent)),
     ],
