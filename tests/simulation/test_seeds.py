@@ -96,6 +96,13 @@ def test_the_seeds_of_every_day_have_such_users_as_well() -> None:
     assert {act.deed for plan in with_acts for act in plan.acts} == set(Deed)
 
 
+@pytest.mark.parametrize("seed", [200276, 205058, 205260])
+def test_what_is_right_is_not_called_wrong(seed: int) -> None:
+    """A node that is to close and stands still, a stream without an event, an update that stands for two: at these
+    seeds the judges once were wrong."""
+    simulate(seed).check()
+
+
 def test_late_tokens_come_to_the_world_and_are_refused() -> None:
     """Who sleeps with a lock in his hand wakes when it is another's, and says what he had to say."""
     scenario = Scenario(make=one_state(holding_a_lock, lock=lambda _: ("resource", "desk")), troubles=(Trouble.OUST,))

@@ -15,7 +15,7 @@ from holdfast import codec, patch
 from holdfast.chart import Chart, Configuration
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, conflict
-from holdfast.store.records import Change, Event, Key, Record, Scope
+from holdfast.store.records import Change, Event, Key, Put, Record, Scope
 from holdfast.workflow.run import MEMO, RUN, Run, decode_run
 from holdfast.workflow.schedule import SCHEDULE
 from holdfast.workflow.scheduler import state_of
@@ -42,7 +42,7 @@ class Checker(Protocol):
 
 
 class Versions:
-    """Versions rise by one with each write."""
+    """Versions rise by one with each update; a write may stand for several that were folded into it."""
 
     def __init__(self) -> None:
         self._versions: dict[Key, int] = {}
@@ -52,8 +52,9 @@ class Versions:
             whose = (removal.tenant, removal.user, removal.kind)
             for key in [key for key in self._versions if key[:3] == whose and key.id.startswith(removal.prefix)]:
                 del self._versions[key]
+        folded = {write.key: write.folded for write in seen.change.writes if isinstance(write, Put)}
         for key, record in seen.records.items():
-            expected = self._versions.get(key, 0) + 1
+            expected = self._versions.get(key, 0) + folded.get(key, 1)
             if record is not None and record.version != expected:
                 yield f"{key}: expected version {expected}, saw {record.version}"
             self._versions[key] = record.version if record is not None else expected

@@ -75,7 +75,7 @@ class Guest:
 
     async def follow_to(self, end: int) -> None:
         """Read on until the event with the number `end` of his stream, or until `problems`."""
-        while not self.problems and (not self.read or self.read[-1].position.seq < end):
+        while not self.problems and (self.read[-1].position.seq if self.read else 0) < end:
             await self._follow()
 
     # -- what users do ------------------------------------------------------------------------------------------

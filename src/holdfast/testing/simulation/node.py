@@ -108,8 +108,8 @@ class Node:
 
     @property
     def is_up(self) -> bool:
-        """Whether its engine is open."""
-        return self.engine is not None
+        """Whether its engine is open, and not to be closed as soon as its node goes on."""
+        return self.engine is not None and not self._wants_end.is_set()
 
     def boot(self) -> None:
         """Begin a new life, if it has none; its engine opens as soon as the store lets it."""
