@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast_sre.diagnosis.diagnose import diagnose
 from holdfast_sre.diagnosis.latency import packets_per_request, rises, silent, unexplained
 from holdfast_sre.diagnosis.saturation import starved
 from holdfast_sre.evidence.snapshot import Ref
@@ -142,6 +143,16 @@ def test_a_node_that_always_sends_again_is_no_news() -> None:
     world.measure("node-a", "retransmissions", 2.7, 3.5, of="Node")
     assert not found(world.snapshot(), "network-delay-node")
     assert blamed(world) == ["till"]
+
+
+@pytest.mark.parametrize(("is_told", "rule"), [(False, "network-delay-pod"), (True, "network-delay-node")])
+def test_a_raw_rate_must_rise_more_than_one_that_an_alert_tells(is_told: bool, rule: str) -> None:
+    world = chain(("till", 5, 9000))
+    if is_told:
+        world.signal("node-a", "retransmissions", 0.45, 0.1, of="Node")
+    else:
+        world.measure("node-a", "retransmissions", 0.1, 0.45, of="Node")
+    assert [each.rule for each in diagnose(world.snapshot()).ranked][:1] == [rule]
 
 
 @given(st.permutations(CHAIN), st.floats(0.21, 5.0), st.integers(0, 3), st.integers(0, 2**32))

@@ -16,6 +16,8 @@ from holdfast_sre.evidence.snapshot import Ref, Signal, Snapshot, dig
 RETRANSMISSIONS_MIN = 0.3
 RETRANSMISSIONS_FACTOR = 3.0
 """A node that always sends a little again is no news."""
+UNALARMED_FACTOR = 2.0
+"""So many times more it takes where no alert thought it worth telling: a raw rate goes up and down by itself."""
 LOSS_PER_SECOND_OF_LATENCY = 1.0
 """Retransmissions/s per second of latency that tell loss from delay: lost segments are sent again, late ones rarely."""
 WIDE_DROP_MIN = 5
@@ -25,8 +27,8 @@ RESENDING_FACTOR = 1.4
 
 def _retransmitting(snapshot: Snapshot, kind: str) -> Signal | None:
     """The node or service that sends again most, where any does so notably and much more than before."""
-    found = [signal for signal in snapshot.signals_of("retransmissions") if signal.subject.kind == kind]
-    found += [
+    alerted = [signal for signal in snapshot.signals_of("retransmissions") if signal.subject.kind == kind]
+    measured = [
         Signal(
             item.subject,
             "retransmissions",
@@ -38,7 +40,10 @@ def _retransmitting(snapshot: Snapshot, kind: str) -> Signal | None:
         if item.subject.kind == kind
     ]
     notable = [
-        signal for signal in found if signal.current >= RETRANSMISSIONS_MIN and signal.factor >= RETRANSMISSIONS_FACTOR
+        signal
+        for signals, least in ((alerted, RETRANSMISSIONS_MIN), (measured, RETRANSMISSIONS_MIN * UNALARMED_FACTOR))
+        for signal in signals
+        if signal.current >= least and signal.factor >= RETRANSMISSIONS_FACTOR
     ]
     return max(notable, key=lambda signal: (signal.current, signal.subject), default=None)
 
