@@ -37,6 +37,13 @@ class Supervisor:
         _, stuck = await asyncio.wait(mine, timeout=grace_s)
         return sorted(task.get_name() for task in stuck)
 
+    async def ended(self) -> None:
+        """Wait until those that run now have ended by themselves. Always lets the loop turn once."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        else:
+            await asyncio.sleep(0)
+
     def names(self) -> list[str]:
         """The names of the tasks that run now, sorted."""
         return sorted(task.get_name() for task in self._tasks)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from holdfast.errors import Conflict, Corrupt, HoldfastError, InvalidInput, Unavailable
+from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, InvalidInput, Unavailable
 from holdfast.logs import get_logger
 from holdfast.state.objects import Held, Stored
 from holdfast.state.rules import Asked, Fold, fold, slices
@@ -32,6 +34,8 @@ KNOWN_MAX = 500
 KNOWN_BYTES_MAX = 16 * 1024
 """Bounds on what is kept in mind: so many objects, each of so many bytes at most."""
 KNOWN_FOR_S = 1.0
+CLOSE_S = 5.0
+"""How long those who asked before are waited for at the end."""
 
 log = get_logger("holdfast.state")
 
@@ -62,6 +66,7 @@ class Folder:
         self._lines: dict[tuple[asyncio.AbstractEventLoop, Key], deque[_Waiter]] = {}
         self._turns: dict[tuple[asyncio.AbstractEventLoop, Scope], list[Key]] = {}
         self._known: dict[Key, _Kept] = {}
+        self._tasks: WeakKeyDictionary[asyncio.AbstractEventLoop, Supervisor] = WeakKeyDictionary()
         self.writes = 0
         self.updates = 0
         self.changes = 0
@@ -80,6 +85,29 @@ class Folder:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    async def close(self) -> None:
+        """Wait until all who asked in this loop have their answers, and end: after CLOSE_S those who still wait are
+        told that nobody knows."""
+        loop = asyncio.get_running_loop()
+        tasks = self._supervisor(loop)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while any(of is loop for of, _ in self._lines):
+                    await tasks.ended()
+        await tasks.stop()
+        for of, key in [line for line in self._lines if line[0] is loop]:
+            self._drop(of, key)
+
+    def _drop(self, loop: asyncio.AbstractEventLoop, key: Key) -> None:
+        """End a line whose writers were not served."""
+        _tell(self._lines.pop((loop, key)), Unavailable(f"{key.id}: closed before it was written", path=key.id))
+
+    def _supervisor(self, loop: asyncio.AbstractEventLoop) -> Supervisor:
+        tasks = self._tasks.get(loop)
+        if tasks is None:
+            tasks = self._tasks[loop] = Supervisor("holdfast", on_failure=_failed)
+        return tasks
 
     def __repr__(self) -> str:
         return f"Folder(lines={len(self._lines)}, writes={self.writes}, updates={self.updates}, changes={self.changes})"
@@ -106,7 +134,7 @@ class Folder:
         keys = list(taken)
         for start in range(0, len(keys), TOGETHER_MAX):
             part = {key: taken[key] for key in keys[start : start + TOGETHER_MAX]}
-            Supervisor("holdfast", on_failure=_failed).start(self._serve(loop, scope, part), name="state writer")
+            self._supervisor(loop).start(self._serve(loop, scope, part), name="state writer")
 
     def _served(self, loop: asyncio.AbstractEventLoop, key: Key) -> None:
         """The next ones of a line are called, or the line is over."""
@@ -132,9 +160,10 @@ class Folder:
                 await self._together(scope, {key: [each.asked for each in some] for key, some in taken.items()}, answer)
             await asyncio.gather(*map(alone, tuple(left)))
         finally:
-            for key, some in left.items():  # the loop ends, or what nobody expects, which is told by the task
-                for waiter in (*some, *self._lines.pop((loop, key))):
-                    waiter.answer.cancel()
+            for key, some in left.items():  # it was closed, or the loop ends, or what nobody expects: the task tells
+                lost = "closed while it was written; read it to see what came of it"
+                _tell(some, CommitUnknown(f"{key.id}: {lost}", path=key.id))
+                self._drop(loop, key)
 
     async def _together(
         self,
@@ -238,6 +267,12 @@ class Folder:
             if len(self._known) > KNOWN_MAX:
                 del self._known[next(iter(self._known))]
         return answers
+
+
+def _tell(waiters: Iterable[_Waiter], outcome: HoldfastError) -> None:
+    for waiter in waiters:
+        if not waiter.answer.done():
+            waiter.answer.set_result(copy_of(outcome))
 
 
 def _loop_s() -> float:

@@ -96,6 +96,7 @@ class StateManager(StateViewer):
         clock = self._clock or SystemClock()
         self._shelf_now = Shelf(store, clock, self._randomness or system_randomness())
         self._folder_now = Folder(self._shelf_now)
+        self._exit.push_async_callback(self._folder_now.close)
         if self._sweep_every_s is not None:
             self._keeper = Keeper(self._shelf_now, clock, every_s=self._sweep_every_s)
             tasks = Supervisor("holdfast", on_failure=_failed)
