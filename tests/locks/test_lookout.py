@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -73,11 +74,12 @@ class Line:
         self.tasks = Supervisor("test", on_failure=lambda name, error: None)
         self.lookout = Lookout(self.store, self.tasks)
         self.calls: list[str] = []
+        self.callers = {holder: partial(self.calls.append, holder) for holder in ("run:0", *HOLDERS)}
         for holder in HOLDERS[:3]:
-            self.lookout.watch([KEY], holder, self.caller(holder))
+            self.lookout.watch([KEY], holder, self.callers[holder])
 
-    def caller(self, holder: str) -> Callable[[], None]:
-        return lambda: self.calls.append(holder)
+    def unwatch(self, holder: str) -> None:
+        self.lookout.unwatch([KEY], holder, self.callers[holder])
 
     async def write(self, change: Callable[[LockBook], None]) -> None:
         book = await LockBook.read(self.store, "t", [REQUEST])
@@ -135,7 +137,7 @@ async def test_the_one_whose_turn_it_is_is_called_once_and_then_now_and_again(li
 
 async def test_who_gets_his_place_from_one_that_was_called_is_called_at_once(line: Line) -> None:
     for holder, then in (("run:0", "run:1"), ("run:1", "run:2"), ("run:2", "run:3")):
-        line.lookout.unwatch([KEY], holder)
+        line.unwatch(holder)
         await line.write(release(holder))
         line.lookout.changed(KEY)
         await line.looked()
@@ -164,9 +166,19 @@ async def test_where_nobody_can_look_for_all_each_looks_himself(line: Line, trou
     assert line.calls == ["run:1", "run:2", "run:3"]
 
 
+async def test_who_was_taken_up_anew_still_waits_when_his_former_self_ends(line: Line) -> None:
+    anew = partial(line.calls.append, "run:1 anew")
+    line.lookout.watch([KEY], "run:1", anew)
+    line.unwatch("run:1")
+    await line.write(release("run:0"))
+    line.lookout.changed(KEY)
+    await line.looked()
+    assert line.calls == ["run:1 anew"]
+
+
 async def test_nothing_is_kept_of_those_who_wait_no_more(line: Line) -> None:
     for holder in HOLDERS[:3]:
-        line.lookout.unwatch([KEY], holder)
+        line.unwatch(holder)
     line.lookout.changed(KEY)
     line.lookout.look_again()
     assert (repr(line.lookout), len(line.tasks)) == ("Lookout(trees=0, waiting=0)", 0)

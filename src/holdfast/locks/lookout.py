@@ -52,11 +52,12 @@ class Lookout:
         for key in keys:
             self._waiting.setdefault(key, {})[holder] = _Waiting(call)
 
-    def unwatch(self, keys: Iterable[Key], holder: str) -> None:
-        """He waits no more."""
+    def unwatch(self, keys: Iterable[Key], holder: str, call: Call) -> None:
+        """He waits no more; unless it is another's call by now: a run may be taken up anew before its last actor ends."""
         for key in keys:
             waiting = self._waiting.get(key, {})
-            waiting.pop(holder, None)
+            if holder in waiting and waiting[holder].call == call:
+                del waiting[holder]
             if not waiting:
                 self._waiting.pop(key, None)
 

@@ -459,7 +459,7 @@ class Actor:
 
     def _unwatch(self, path: str) -> None:
         keys, holder = self._watched.pop(path, ((), ""))
-        self._runtime.lookout.unwatch(keys, holder)
+        self._runtime.lookout.unwatch(keys, holder, self.poke)
 
     def _end(self) -> None:
         if self._appointment is not None:
