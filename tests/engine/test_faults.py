@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast import Retry, RunContext, Workflow
+from holdfast import ErrorType, Retry, RunContext, Workflow, WorkflowError
 from holdfast.clock import seeded_randomness
 from holdfast.errors import Unavailable
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Page, Query, Scope
+from holdfast.store.records import Change, Commit, Page, Put, Query, Scope
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
 from holdfast.workflow.run import MEMO
 from tests.engine.journal import check_everything, moves
@@ -191,4 +191,46 @@ async def test_a_store_that_is_away_as_a_state_is_taken_up_is_no_failure_of_the_
         await lab.skip("60s")
         assert await moves(run) == ["-start-> work", "work -work.done-> end"]
     assert (store.refusals, world.calls) == (0, {"one": 1})
+    await store.close()
+
+
+class SlowToStop(MemoryStore):
+    """Takes its time to store that a run has failed: `stopping` is set meanwhile."""
+
+    def __init__(self, *, clock: VirtualClock) -> None:
+        super().__init__(clock=clock)
+        self.stopping = asyncio.Event()
+
+    async def commit(self, scope: Scope, change: Change) -> Commit:
+        if any(isinstance(write, Put) and write.status == "failed" for write in change.writes):
+            self.stopping.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return await super().commit(scope, change)
+
+
+async def test_what_ends_while_the_run_is_being_stopped_does_not_set_it_going_again() -> None:
+    clock, world = VirtualClock(), World()
+    store = SlowToStop(clock=clock)
+    workflow = Workflow("two", data=dict, retry=Retry(attempts_max=1))
+    workflow.parallel("both", to="end", start=True)
+
+    @workflow.state("both.bad")
+    async def bad(ctx: RunContext) -> None:
+        if world.do("bad") == 1:
+            raise WorkflowError("no use", error_type=ErrorType.PERMANENT)
+
+    @workflow.state("both.good")
+    async def good(ctx: RunContext) -> None:
+        await store.stopping.wait()
+        world.do("good")
+
+    workflow.final("end")
+    async with Lab(workflow, clock=clock, store=store) as lab:
+        run = await lab.start("two")
+        await lab.skip("1s")
+        assert ((await run.refresh()).status, world.calls) == ("failed", {"bad": 1, "good": 1})
+        await run.resume(by="ops")
+        await lab.skip("1s")
+        assert (await run.refresh()).state == "end"
     await store.close()

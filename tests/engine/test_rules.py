@@ -19,7 +19,7 @@ from holdfast.workflow.build import Built
 from holdfast.workflow.decision import Decision
 from holdfast.workflow.due import due_now
 from holdfast.workflow.failure import failure_of
-from holdfast.workflow.run import Failure, Leaf, Run, Signal, Timer, decode_run, encode_run
+from holdfast.workflow.run import STILL, Failure, Leaf, Run, Signal, Timer, decode_run, encode_run
 from tests.engine.labs import nothing
 from tests.engine.mazes import SIGNALS, maze
 
@@ -284,6 +284,8 @@ def test_every_decision_is_pure_repeatable_and_leaves_a_run_that_makes_sense(dat
             assert isinstance(event, on.Finished), "only what a handler returned can make no sense"
             continue
         assert rules.decide(MAZE, decode_run(before), event, now=now) == decision, "stored and read, it has one future"
+        is_result = isinstance(event, on.Finished | on.Failed)
+        assert not (is_result and run.status in STILL and not decision.reason), "a run that stands still is not moved"
         _check(run, decision)
         run = decision.run
 

@@ -68,6 +68,13 @@ class WritesTwice(MemoryStore):
         return answer
 
 
+class MovesOn(Rewriting):
+    """A run that was paused, or has failed, runs again, and nobody said so."""
+
+    def retold(self, event: NewEvent) -> NewEvent:
+        return replace(event, name="changed") if event.name == "resumed" else event
+
+
 class ForgetsDeltas(Rewriting):
     """Its journal does not tell how the second and every later state came to be."""
 

@@ -47,6 +47,7 @@ def found(scenario: Scenario, words: str) -> Report | None:
         pytest.param(on(broken.WritesTwice), "expected version", id="versions"),
         pytest.param(on(broken.ForgetsDeltas), "its journal tells another state", id="state is the fold of its events"),
         pytest.param(on(broken.GoesBack), "no events lead", id="transitions"),
+        pytest.param(on(broken.MovesOn), "though nobody resumed it", id="runs that stand still"),
         pytest.param(on(broken.SparesTokens), "has two holders", id="tokens"),
         pytest.param(on(broken.ForgetsTokens), "expected tokens from", id="tokens that grow"),
         pytest.param(on(broken.GrantsToAll), "are both granted", id="locks that exclude each other"),

@@ -103,6 +103,13 @@ def test_what_is_right_is_not_called_wrong(seed: int) -> None:
     simulate(seed).check()
 
 
+@pytest.mark.parametrize("seed", [201295, 201396, 206139, 207485, 207540])
+def test_what_was_found_once_is_not_found_again(seed: int) -> None:
+    """A writer of shared state that outlived its manager, a run that nobody called for its lock since its former actor
+    unsaid it, a failed run that a late result set going again."""
+    simulate(seed).check()
+
+
 def test_late_tokens_come_to_the_world_and_are_refused() -> None:
     """Who sleeps with a lock in his hand wakes when it is another's, and says what he had to say."""
     scenario = Scenario(make=one_state(holding_a_lock, lock=lambda _: ("resource", "desk")), troubles=(Trouble.OUST,))

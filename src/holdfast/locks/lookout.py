@@ -53,7 +53,7 @@ class Lookout:
             self._waiting.setdefault(key, {})[holder] = _Waiting(call)
 
     def unwatch(self, keys: Iterable[Key], holder: str, call: Call) -> None:
-        """He waits no more; unless it is another's call by now: a run may be taken up anew before its last actor ends."""
+        """He waits no more; but for one who took his place since: a run is taken up anew before its last actor ends."""
         for key in keys:
             waiting = self._waiting.get(key, {})
             if holder in waiting and waiting[holder].call == call:

@@ -175,6 +175,11 @@ class Moved(Occurrence, frozen=True, kw_only=True):
     states: dict[str, str]
 
 
+def is_result(occurrence: Occurrence) -> bool:
+    """Whether it is what came of an attempt of a handler."""
+    return isinstance(occurrence, Finished | Failed | Parked)
+
+
 def is_result_of(occurrence: Occurrence, path: str) -> bool:
     """Whether it is what came of an attempt of that leaf's handler."""
-    return isinstance(occurrence, Finished | Failed | Parked) and occurrence.leaf == path
+    return is_result(occurrence) and getattr(occurrence, "leaf", "") == path

@@ -36,7 +36,7 @@ from holdfast.workflow.decision import Decision, Row, refused
 from holdfast.workflow.definition import DONE, Retry, StateSpec
 from holdfast.workflow.family import FAILED, STOPPED, ChildEnd, merged, outcome_of
 from holdfast.workflow.parking import parked, unparked
-from holdfast.workflow.run import RUNNABLE, Failure, Leaf, Run, spec_text
+from holdfast.workflow.run import RUNNABLE, STILL, Failure, Leaf, Run, spec_text
 
 GIVES_WAY = (Deadlock.__name__, LockTimeout.__name__)
 """Failures after which a visit keeps no lock over its back-off: it holds something, and could not get what it lacks."""
@@ -47,6 +47,8 @@ def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> 
     judged as a failure of that handler."""
     if run.is_ended:
         return refused(run, f"run {run.id} has ended in {run.outcome}")
+    if run.status in STILL and on.is_result(occurrence):  # it came while the run was stopped; resumed, it tries again
+        return refused(run, f"run {run.id} is {run.status}, and waits for somebody to resume it")
     judge = _JUDGES[type(occurrence)]
     decision = judge(built, run, occurrence, now)
     return refused(run, decision.reason) if decision.reason else decision

@@ -16,7 +16,7 @@ from holdfast.chart import Chart, Configuration
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, conflict
 from holdfast.store.records import Change, Event, Key, Put, Record, Scope
-from holdfast.workflow.run import MEMO, RUN, Run, decode_run
+from holdfast.workflow.run import MEMO, RUN, STILL, Run, decode_run
 from holdfast.workflow.schedule import SCHEDULE
 from holdfast.workflow.scheduler import state_of
 from holdfast.workflow.scheduling import ticket_of
@@ -98,6 +98,24 @@ class Transitions:
                     yield f"{key}: began in {after.leaves}, where its chart does not begin"
             elif before != after and after not in _reached(chart, before):
                 yield f"{key}: no events lead from {before.leaves} to {after.leaves}"
+
+
+class Standstills:
+    """A run that was paused or has failed moves on when somebody resumes or cancels it, and not by itself."""
+
+    def __init__(self) -> None:
+        self._statuses: dict[Key, str] = {}
+
+    def see(self, seen: Seen) -> Iterator[str]:
+        resumed = {event.key for event in seen.events if event.name == "resumed"}
+        for key, record in seen.records.items():
+            if key.kind != RUN or record is None:
+                continue
+            before = self._statuses.get(key, "")
+            self._statuses[key] = record.status
+            is_let = key in resumed or record.status in STILL or decode_run(record.body).is_cancelled
+            if before in STILL and not is_let:
+                yield f"{key}: it was {before}, and is {record.status} though nobody resumed it"
 
 
 class Tokens:
