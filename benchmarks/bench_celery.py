@@ -26,7 +26,7 @@ from benchmarks.harness import Comparison, Options, compare, options, publish
 from holdfast import Engine
 from holdfast.store.records import Query, Scope
 from holdfast.testing.servers import ValkeyServer
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
 
 RUNS, QUICK_RUNS = 500, 40
 WARM = 20

@@ -19,7 +19,7 @@ from benchmarks.harness import Comparison, Options, compare, options, publish
 from holdfast import Engine
 from holdfast.store.open import open_store
 from holdfast.store.records import Claim, Query, Scope
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
 
 USERS = 100
 RUNS = 2_000

@@ -19,7 +19,7 @@ from tests.architecture.bans import banned, catch_alls
 from tests.architecture.purity import impure
 from tests.architecture.shape import long_functions, long_modules, missing_furniture, without_purpose
 from tests.architecture.source import Module, Modules, imports, load, planted
-from tests.architecture.street import cycles, deep_application_imports, hidden_imports, uphill
+from tests.architecture.street import cycles, deep_application_imports, hidden_imports, uphill, upstairs
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = load(ROOT / "src", "holdfast")
@@ -76,14 +76,14 @@ BOUNDARIES = {
     "holdfast/users/cleaning.py: _run": "an agent's clean-up: what it raises is told to whoever asked for it",
     "holdfast/users/emitter.py: UserEmitter._sent": "a user's bridge: what it raises is logged, the stream has it",
     "holdfast/users/engine.py: ExecutionEngine.run_pipeline": "an agent's call: raised with its stage and what is done",
-    "holdfast/workflow/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
-    "holdfast/workflow/advance.py: ask": "a user's function of the data: what it raises is a permanent failure",
-    "holdfast/workflow/board.py: Board._attend": "the board: what ends one look degrades health alone",
-    "holdfast/workflow/keeper.py: Keeper.keep": "retention: what ends one pass degrades health alone",
-    "holdfast/workflow/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
-    "holdfast/workflow/scheduler.py: Scheduler._keep": "a schedule: what ends one look degrades health alone",
-    "holdfast/workflow/recovery.py: RecoveryManager.keep": "the sweep: what ends one pass degrades health alone",
-    "holdfast/workflow/recovery.py: RecoveryManager.listen": "the look-out: what it hears wrong degrades health",
+    "holdfast/workflow/actors/actor.py: Actor._work": "a user's handler: what it raises goes into the run's journal",
+    "holdfast/workflow/decisions/advance.py: ask": "a user's function: what it raises is a permanent failure",
+    "holdfast/workflow/board/board.py: Board._attend": "the board: what ends one look degrades health alone",
+    "holdfast/workflow/upkeep/keeper.py: Keeper.keep": "retention: what ends one pass degrades health alone",
+    "holdfast/workflow/process/ownership.py: Ownership.keep": "the heartbeat: what ends a beat degrades health alone",
+    "holdfast/workflow/recovery/scheduler.py: Scheduler._keep": "a schedule: what ends one look degrades health alone",
+    "holdfast/workflow/recovery/recovery.py: RecoveryManager.keep": "the sweep: it degrades health alone",
+    "holdfast/workflow/recovery/recovery.py: RecoveryManager.listen": "the look-out: it degrades health",
 }
 """Functions ("place: qualified.name") that catch everything, and how each of them records it."""
 
@@ -113,6 +113,24 @@ NOT_AT_THE_FRONT_DOOR = frozenset(
 class TestStreet:
     def test_imports_point_downhill(self) -> None:
         assert uphill(LIBRARY) == []
+
+    def test_imports_within_a_room_point_down_its_stairs(self) -> None:
+        assert upstairs(LIBRARY) == []
+
+    @pytest.mark.parametrize(
+        ("importer", "statement"),
+        [
+            ("holdfast/workflow/model/run.py", "from holdfast.workflow.decisions.rules import decide"),
+            ("holdfast/workflow/decisions/rules.py", "from holdfast.workflow.engine import Engine"),
+            ("holdfast/workflow/board/board.py", "import holdfast.workflow.actors.actor"),
+            ("holdfast/workflow/misc/text.py", ""),
+        ],
+    )
+    def test_an_import_up_the_stairs_is_found(self, importer: str, statement: str) -> None:
+        there = ("decisions/rules.py", "engine.py", "actors/actor.py")
+        others = {f"holdfast/workflow/{place}": "" for place in there}
+        (violation,) = upstairs(planted({**others, importer: statement}))
+        assert violation.startswith(importer)
 
     def test_no_modules_import_each_other_in_a_ring(self) -> None:
         assert cycles(LIBRARY) + cycles(BOT) == []

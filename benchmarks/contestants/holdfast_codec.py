@@ -13,7 +13,7 @@ from benchmarks.contestants.waves import measured
 from benchmarks.contestants.witness import FileWitness, Witness
 from holdfast import Codec, Engine, Workflow
 from holdfast.integrations.aes_gcm import AesGcm
-from holdfast.workflow.steps import RunContext
+from holdfast.workflow.actors.steps import RunContext
 
 CODECS: dict[str, Codec | None] = {"": None, "aes": AesGcm({"k": bytes(range(32))}, current="k")}
 

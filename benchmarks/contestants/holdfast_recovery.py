@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.contestants.recovery import Counts, until_ended
 from benchmarks.contestants.witness import FileWitness, Witness
 from holdfast import Engine, Workflow
-from holdfast.workflow.steps import RunContext
+from holdfast.workflow.actors.steps import RunContext
 
 
 def _file(place: str) -> Path:

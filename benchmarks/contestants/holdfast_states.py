@@ -8,7 +8,7 @@ from benchmarks.contestants.process import Measured, Size
 from benchmarks.contestants.waves import measured
 from benchmarks.contestants.witness import FileWitness, Witness
 from holdfast import Engine, Workflow
-from holdfast.workflow.steps import RunContext
+from holdfast.workflow.actors.steps import RunContext
 
 
 def workflow(size: Size, witness: Witness) -> Workflow:

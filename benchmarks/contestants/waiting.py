@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.contestants.copies import Copies, ticket_of, user_of
 from holdfast import Engine, Workflow
 from holdfast.store.open import open_store
-from holdfast.workflow.steps import RunContext
+from holdfast.workflow.actors.steps import RunContext
 
 PORTION = 2000
 """Runs that are loaded in one transaction."""

@@ -9,7 +9,7 @@ import asyncio
 import sys
 
 from holdfast import Engine, Workflow
-from holdfast.workflow.steps import RunContext
+from holdfast.workflow.actors.steps import RunContext
 
 STEPS = 10
 

@@ -28,7 +28,7 @@ from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.names import DEFAULT_TENANT
 from holdfast.store.place import without_secret
 from holdfast.store.seal import Codec
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.workflow import Workflow
 
 FILE = "holdfast.toml"
 PREFIX = "HOLDFAST_"

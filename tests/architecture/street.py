@@ -73,6 +73,41 @@ def _objection(room: str, target: str) -> str:
     )
 
 
+STAIRS: dict[str, tuple[frozenset[str], ...]] = {
+    "workflow": tuple(
+        frozenset(level.split(" "))
+        for level in ("model", "decisions", "process", "actors board upkeep", "recovery", "")
+    ),
+}
+"""The floors of a room that has folders, from the bottom up; "" is what stands in the room itself."""
+
+
+def upstairs(modules: Modules) -> list[str]:
+    """Imports within a room that do not point down its stairs, and folders that have no place there."""
+    found = []
+    for module in modules.values():
+        if module.room not in STAIRS:
+            continue
+        floors = {folder: height for height, level in enumerate(STAIRS[module.room]) for folder in level}
+        here = _folder(module.name, modules)
+        if here not in floors:
+            found.append(f"{module.place}: folder {here!r} has no place in {module.room}; give it one in STAIRS")
+            continue
+        for target, line in imported_modules(module, modules):
+            if target not in modules or modules[target].room != module.room:
+                continue
+            there = _folder(target, modules)
+            if there != here and floors.get(there, 0) >= floors[here]:
+                found.append(f"{module.place}:{line}: imports {target}: {there or 'the room'} is not below {here}")
+    return found
+
+
+def _folder(name: str, modules: Modules) -> str:
+    """The folder of its room that a module stands in, "" for none."""
+    inner = name.split(".")[2:]
+    return inner[0] if len(inner) > 1 or (inner and modules[name].is_package) else ""
+
+
 def cycles(modules: Modules) -> list[str]:
     """Modules that import each other in a ring, each ring once. A package's `__init__` does not count for its parts."""
     graph = {

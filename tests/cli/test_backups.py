@@ -23,7 +23,7 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.records import Change, Key, Put, Query, Scope
 from holdfast.testing import VirtualClock
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
 from tests.cli.conftest import CODE, Call
 from tests.cli.shop import HASH, fill
 from tests.cli.test_keeping import damage

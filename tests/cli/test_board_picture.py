@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from holdfast.cli.board_picture import BLAME, BOX_H, BOX_W, svg_of
 from holdfast.cli.standing import dependency_lines
 from holdfast.resilience.quorum import Node, Statement, Word
-from holdfast.workflow.postings import Postings
+from holdfast.workflow.board.postings import Postings
 
 SVG = "{http://www.w3.org/2000/svg}"
 ILL = Word("open", "failed: 5 of 5 <calls>", 100.0, 100.0, until=140.0)

@@ -23,7 +23,7 @@ from holdfast.cli.rules import (
     is_about,
     next_due,
 )
-from holdfast.workflow.run import Leaf, Run, Timer
+from holdfast.workflow.model.run import Leaf, Run, Timer
 
 TIMES = st.none() | st.floats(1, 1000)
 

@@ -10,8 +10,8 @@ from holdfast import RunHandle, codec
 from holdfast.store import journal
 from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Query, Scope
-from holdfast.workflow.decision import TRANSITION
-from holdfast.workflow.run import RUN, decode_run, spec_text
+from holdfast.workflow.decisions.decision import TRANSITION
+from holdfast.workflow.model.run import RUN, decode_run, spec_text
 
 
 def facts(event: Event) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import asyncio
 
 from holdfast.tasks import Supervisor
 from holdfast.testing import Lab, VirtualClock
-from holdfast.workflow.alarm import HEAP_MIN, Alarm
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.workflow import Workflow
+from holdfast.workflow.process.alarm import HEAP_MIN, Alarm
 from tests.engine.labs import nothing
 
 

@@ -28,7 +28,7 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Change, Commit, Query, Record, Scope
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import Gate
-from holdfast.workflow.memos import HELD_BYTES_MAX
+from holdfast.workflow.actors.memos import HELD_BYTES_MAX
 from tests.engine.labs import ON_MEMORY, OpenLab, World
 
 LARGE = 3_000_000

@@ -11,7 +11,7 @@ from holdfast import InvalidDefinition, InvalidInput, Retry, RunContext, RunHand
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import Query, Scope
 from holdfast.testing import Lab
-from holdfast.workflow.run import RUN, decode_run
+from holdfast.workflow.model.run import RUN, decode_run
 from tests.engine.journal import moves
 from tests.engine.labs import ON_ALL, ON_MEMORY, OpenLab, nothing
 

@@ -15,7 +15,7 @@ from holdfast.store.open import open_store
 from holdfast.store.protocol import Store
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import Gate
-from holdfast.workflow.run import Run
+from holdfast.workflow.model.run import Run
 from tests.engine.journal import check_everything
 from tests.engine.test_taking_over import die
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from holdfast import Engine, RunContext, Workflow
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.fairness import BEGUN, front_of, next_place, served_together
+from holdfast.workflow.model.fairness import BEGUN, front_of, next_place, served_together
 
 TICK_S = 0.001
 START_S = 1_800_000_000.0

@@ -15,7 +15,7 @@ from holdfast.errors import Unavailable
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Commit, Page, Put, Query, Scope
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
-from holdfast.workflow.run import MEMO
+from holdfast.workflow.model.run import MEMO
 from tests.engine.journal import check_everything, moves
 from tests.engine.labs import World
 

@@ -11,8 +11,8 @@ from holdfast import Engine, InvalidTransition, RunContext, Unavailable, Workflo
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Claim, Commit, Page, Query, Record, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
-from holdfast.workflow.notices import leave_notice
-from holdfast.workflow.run import RUN, SIGNAL
+from holdfast.workflow.model.run import RUN, SIGNAL
+from holdfast.workflow.process.notices import leave_notice
 from tests.engine.labs import OpenLab, World
 
 

@@ -15,7 +15,7 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
-from holdfast.workflow.ownership import Ownership
+from holdfast.workflow.process.ownership import Ownership
 from tests.engine.labs import OpenLab
 
 RENEWAL = 2

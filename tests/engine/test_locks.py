@@ -10,8 +10,8 @@ from holdfast.locks.records import KnownTree, lock_change
 from holdfast.locks.rules import next_token
 from holdfast.store.records import ABSENT, Change, Query, Scope
 from holdfast.testing import Gate, Lab
-from holdfast.workflow import occurrences as on
-from holdfast.workflow.build import after_event
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.model.build import after_event
 from tests.engine.journal import told
 from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing
 

@@ -14,8 +14,8 @@ from holdfast.locks import LOCK
 from holdfast.store.records import Change, Claim, Commit, Key, Record, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Gate, Lab, VirtualClock
-from holdfast.workflow.recovery import CLAIM_FIRST
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
+from holdfast.workflow.recovery.recovery import CLAIM_FIRST
 from tests.engine.test_taking_over import die
 
 LINE = 40

@@ -8,7 +8,7 @@ from holdfast import RunContext, Workflow
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Claim, Scope
 from holdfast.testing import FaultyStore, Lab, VirtualClock
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
 
 
 async def test_a_damaged_run_and_a_store_that_is_away_hide_no_lost_run() -> None:

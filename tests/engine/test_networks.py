@@ -21,7 +21,7 @@ from holdfast import (
     Workflow,
 )
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.run import MEMO
+from holdfast.workflow.model.run import MEMO
 from tests.agents.bodies import Answer, Seen
 from tests.engine.labs import OpenLab
 

@@ -23,7 +23,7 @@ from holdfast.clock import seeded_randomness
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Scope
 from holdfast.testing import Lab, VirtualClock
-from holdfast.workflow.run import PARKED, RUN
+from holdfast.workflow.model.run import PARKED, RUN
 from tests.engine.journal import check_everything, told
 from tests.engine.labs import World
 

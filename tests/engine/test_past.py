@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from holdfast import Checkpoint, InvalidTransition, NotFound, Rejected, RunContext, RunHandle, Workflow, codec
 from holdfast.testing import Lab
 from holdfast.testing.conformance.mending import damage, lose_events, spoil_record
-from holdfast.workflow.run import Run, encode_run
+from holdfast.workflow.model.run import Run, encode_run
 from tests.engine.journal import check_everything, told
 from tests.engine.labs import OpenLab, World
 from tests.engine.mazes import SIGNALS, maze

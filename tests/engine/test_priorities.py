@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from holdfast import InvalidInput, RunContext, Workflow
 from holdfast.store.records import Query, Scope
 from holdfast.testing import Lab
-from holdfast.workflow.fairness import STRIDES, Priority, front_of, next_place, priority_of
+from holdfast.workflow.model.fairness import STRIDES, Priority, front_of, next_place, priority_of
 from tests.engine.labs import ON_MEMORY, OpenLab
 
 TICK_S = 0.001

@@ -13,7 +13,7 @@ from holdfast import Conflict, InvalidInput, Retry, RunContext, RunHandle, Workf
 from holdfast.store.memory import MemoryStore
 from holdfast.store.records import Change, Claim, Commit, Scope
 from holdfast.testing import Lab, VirtualClock
-from holdfast.workflow.run import MEMO, RUN
+from holdfast.workflow.model.run import MEMO, RUN
 from tests.engine.journal import facts, told
 from tests.engine.labs import OpenLab, World
 

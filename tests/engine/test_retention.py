@@ -28,10 +28,10 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.records import Change, Delete, Key, Put, RemovePrefix, Scope
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
-from holdfast.workflow.keeper import KEEPER
-from holdfast.workflow.notices import leave_notice
-from holdfast.workflow.removing import Remover
-from holdfast.workflow.retention import KEEP_WHOLE, Removed
+from holdfast.workflow.process.notices import leave_notice
+from holdfast.workflow.upkeep.keeper import KEEPER
+from holdfast.workflow.upkeep.removing import Remover
+from holdfast.workflow.upkeep.retention import KEEP_WHOLE, Removed
 from tests.engine.labs import ON_MEMORY, OpenLab
 
 DAY_S = 86_400.0

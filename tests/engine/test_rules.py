@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from holdfast import ErrorType, HoldfastError, Retry, Workflow, WorkflowError, codec
-from holdfast.workflow import occurrences as on
-from holdfast.workflow import rules
-from holdfast.workflow.admission import Verdict, admit, expectation
-from holdfast.workflow.begin import begin, first_data, forked
-from holdfast.workflow.build import Built
-from holdfast.workflow.decision import Decision
-from holdfast.workflow.due import due_now
-from holdfast.workflow.failure import failure_of
-from holdfast.workflow.run import STILL, Failure, Leaf, Run, Signal, Timer, decode_run, encode_run
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.decisions import rules
+from holdfast.workflow.decisions.admission import Verdict, admit, expectation
+from holdfast.workflow.decisions.begin import begin, first_data, forked
+from holdfast.workflow.decisions.decision import Decision
+from holdfast.workflow.decisions.due import due_now
+from holdfast.workflow.decisions.failure import failure_of
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.run import STILL, Failure, Leaf, Run, Signal, Timer, decode_run, encode_run
 from tests.engine.labs import nothing
 from tests.engine.mazes import SIGNALS, maze
 

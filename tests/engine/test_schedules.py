@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from holdfast import InvalidDefinition, Workflow, codec
 from holdfast.store.records import Change, Query, Record, Scope
 from holdfast.testing import Lab
-from holdfast.workflow.schedule import SCHEDULE, Policy, Timing
-from holdfast.workflow.scheduler import paused, state_of
-from holdfast.workflow.scheduling import next_due, turn
+from holdfast.workflow.model.schedule import SCHEDULE, Policy, Timing
+from holdfast.workflow.model.scheduling import next_due, turn
+from holdfast.workflow.recovery.scheduler import paused, state_of
 from tests.engine.labs import ON_ALL, ON_MEMORY, OpenLab
 
 HOUR_S = 3600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.workflow.silence import Silences, Spread
+from holdfast.workflow.process.silence import Silences, Spread
 
 TIMES = st.lists(st.floats(0, 1e6), min_size=1, max_size=50)
 

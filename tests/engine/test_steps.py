@@ -14,7 +14,7 @@ from holdfast import Retry, RunContext, Workflow
 from holdfast.clock import utc
 from holdfast.store.records import Query, Scope
 from holdfast.testing import Lab
-from holdfast.workflow.run import MEMO
+from holdfast.workflow.model.run import MEMO
 from tests.engine.journal import facts, told
 from tests.engine.labs import OpenLab, World
 

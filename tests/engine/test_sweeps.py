@@ -13,9 +13,9 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Commit, Key, Page, Put, Query, Record, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Lab, VirtualClock
-from holdfast.workflow.notices import leave_notice, take_notices
-from holdfast.workflow.run import PROCESS, RUN, SIGNAL, Run, Signal, decode_run, encode_run
-from holdfast.workflow.signals import signal_put
+from holdfast.workflow.decisions.signals import signal_put
+from holdfast.workflow.model.run import PROCESS, RUN, SIGNAL, Run, Signal, decode_run, encode_run
+from holdfast.workflow.process.notices import leave_notice, take_notices
 from tests.engine.labs import ON_MEMORY, OpenLab
 
 

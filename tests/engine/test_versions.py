@@ -10,7 +10,7 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Page, Query, Scope
 from holdfast.testing import Gate, Lab
 from holdfast.testing.watched import WatchedStore
-from holdfast.workflow.run import CHART, MEMO, RUN
+from holdfast.workflow.model.run import CHART, MEMO, RUN
 from tests.engine.journal import moves, told
 from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing
 

@@ -12,7 +12,7 @@ from holdfast import Engine, RunContext, Status, Workflow, health_of
 from holdfast.store.memory import MemoryStore
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock
-from holdfast.workflow.watch import LOOK_S
+from holdfast.workflow.process.watch import LOOK_S
 from tests.engine.crash.processes import LIMIT_S, until
 
 

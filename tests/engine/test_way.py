@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast import Engine, Retry, RunContext, Workflow, open_store
 from holdfast.testing import Lab, VirtualClock
-from holdfast.workflow.way import Way
+from holdfast.workflow.actors.way import Way
 from tests.engine.journal import told
 from tests.engine.test_taking_over import die
 

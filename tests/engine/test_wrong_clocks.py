@@ -12,7 +12,7 @@ from holdfast.store.records import Claim, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import START_S
-from holdfast.workflow.alarm import Alarm
+from holdfast.workflow.process.alarm import Alarm
 
 
 class CountsClaims(MemoryStore):

@@ -28,7 +28,7 @@ from holdfast import (
 )
 from holdfast.store.open import OpenStore
 from holdfast.store.records import Key, Position, Scope
-from holdfast.workflow import occurrences
+from holdfast.workflow.decisions import occurrences
 from tests.isolation.worlds import MARKER, World, everything_of, place, told, world
 
 DOORS: dict[type, Callable[[World], Any]] = {

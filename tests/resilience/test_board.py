@@ -15,8 +15,8 @@ from holdfast.resilience.breaker import preset
 from holdfast.resilience.graph import Dependency
 from holdfast.resilience.quorum import Turn
 from holdfast.store.records import ABSENT, Scope
-from holdfast.workflow.ownership import LEASE_TTL_S
-from holdfast.workflow.postings import BELL, PROBES, give_order, post, read_postings
+from holdfast.workflow.board.postings import BELL, PROBES, give_order, post, read_postings
+from holdfast.workflow.process.ownership import LEASE_TTL_S
 from tests.resilience.crowd import LAG_S, Crowd, Member
 from tests.resilience.world import in_virtual_time
 

@@ -22,7 +22,7 @@ from holdfast.store.records import ABSENT
 from holdfast.store.server_breaker import breakers_of
 from holdfast.testing import AgentDown, FailingAgent, Spell
 from holdfast.testing.servers import ValkeyServer
-from holdfast.workflow.postings import PROBES, give_order, history_of, post, read_postings
+from holdfast.workflow.board.postings import PROBES, give_order, history_of, post, read_postings
 from tests.store.places import Places, handed_out
 
 PATIENCE_S = 30.0

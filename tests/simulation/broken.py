@@ -36,8 +36,8 @@ from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows
 from holdfast.testing.simulation.sharing import COUNTER, PURSES
 from holdfast.users.stream import StreamReader
-from holdfast.workflow.run import PROCESS, RUN, TICKET, decode_run, encode_run
-from holdfast.workflow.schedule import SCHEDULE
+from holdfast.workflow.model.run import PROCESS, RUN, TICKET, decode_run, encode_run
+from holdfast.workflow.model.schedule import SCHEDULE
 
 Make = Callable[[World, Randomness], Sequence[Workflow]]
 

@@ -16,8 +16,8 @@ from holdfast.store.records import ABSENT, Claim, Put
 from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
 from holdfast.testing.simulation.draws import Deed
-from holdfast.workflow.run import PARENT, RUN, SIGNAL
-from holdfast.workflow.schedule import SCHEDULE
+from holdfast.workflow.model.run import PARENT, RUN, SIGNAL
+from holdfast.workflow.model.schedule import SCHEDULE
 from tests.simulation.broken import holding_a_lock, one_state
 
 SEEDS = 100

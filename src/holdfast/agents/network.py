@@ -24,7 +24,7 @@ from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import ErrorType, InvalidDefinition, WorkflowError
 from holdfast.names import check_id
 from holdfast.workflow import RunContext
-from holdfast.workflow.failure import failure_of
+from holdfast.workflow.decisions.failure import failure_of
 
 INPUT = "input"
 """What the network itself was given, as the source of an edge."""

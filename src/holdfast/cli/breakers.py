@@ -20,7 +20,7 @@ from holdfast.clock import SystemClock, system_randomness
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
 from holdfast.store.protocol import Store
-from holdfast.workflow.postings import Action, give_order, history_of, read_postings
+from holdfast.workflow.board.postings import Action, give_order, history_of, read_postings
 
 
 class Act(enum.StrEnum):

@@ -17,8 +17,8 @@ from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.outline import OUTLINE, decode_outline
-from holdfast.workflow.run import Run
+from holdfast.workflow.model.outline import OUTLINE, decode_outline
+from holdfast.workflow.model.run import Run
 
 LISTED_MAX = 1000
 

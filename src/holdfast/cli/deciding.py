@@ -18,9 +18,9 @@ from holdfast.cli.reading import RunRef
 from holdfast.cli.sending import send_signal
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput, InvalidTransition, Rejected, WorkflowError
-from holdfast.workflow import occurrences as on
-from holdfast.workflow.outline import NeedsCode
-from holdfast.workflow.run import where_of
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.model.outline import NeedsCode
+from holdfast.workflow.model.run import where_of
 
 Reason = Annotated[str, typer.Option(help="Why, for the audit trail.")]
 Visit = Annotated[int | None, typer.Option(min=1, help="Only in this visit of its state, as `show` prints it.")]

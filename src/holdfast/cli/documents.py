@@ -19,11 +19,11 @@ from holdfast.locks import LockView, TicketView
 from holdfast.observe.rules import Health
 from holdfast.store.records import Event, Record
 from holdfast.store.seal import CannotOpen
-from holdfast.workflow.admission import about_of, is_active, visits_of
-from holdfast.workflow.build import Built
-from holdfast.workflow.inbox import Waiting
-from holdfast.workflow.past import Checkpoint
-from holdfast.workflow.run import Leaf, Run, Timer, decode_run, spec_text
+from holdfast.workflow.decisions.admission import about_of, is_active, visits_of
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.run import Leaf, Run, Timer, decode_run, spec_text
+from holdfast.workflow.process.inbox import Waiting
+from holdfast.workflow.process.past import Checkpoint
 
 
 class RunLine(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from holdfast.store.records import SYSTEM_TENANT, Key, Query, Record, Scope
 from holdfast.store.seal import SEALED_BYTES_MAX, CannotOpen, Codec
 from holdfast.store.sealed import SealedStore
 from holdfast.store.sqlite.store import SqliteStore
-from holdfast.workflow.run import CHART, RUN, Run, decode_run, where_of
+from holdfast.workflow.model.run import CHART, RUN, Run, decode_run, where_of
 
 PAGE = 500
 PROBLEMS_MAX = 100

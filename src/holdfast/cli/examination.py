@@ -20,8 +20,8 @@ from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
 from holdfast.store.seal import CannotOpen
-from holdfast.workflow.ownership import ProcessInfo
-from holdfast.workflow.run import ACTIVE, PROCESS, RUN, RUNNABLE, Run, decode_run
+from holdfast.workflow.model.run import ACTIVE, PROCESS, RUN, RUNNABLE, Run, decode_run
+from holdfast.workflow.process.ownership import ProcessInfo
 
 RUNS_MAX = 20_000
 """How many live runs are looked at; further ones are said to exist."""

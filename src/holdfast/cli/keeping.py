@@ -17,8 +17,8 @@ from holdfast.ids import uuid7
 from holdfast.observe.rules import Status
 from holdfast.store.place import without_secret
 from holdfast.store.records import Verification
-from holdfast.workflow.removing import Remover
-from holdfast.workflow.retention import KEEP_WHOLE, Removed, Retention
+from holdfast.workflow.upkeep.removing import Remover
+from holdfast.workflow.upkeep.retention import KEEP_WHOLE, Removed, Retention
 
 
 def add_to(app: typer.Typer) -> None:

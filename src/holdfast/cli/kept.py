@@ -6,7 +6,7 @@ import msgspec
 
 from holdfast.cli.documents import iso
 from holdfast.store.records import Verification
-from holdfast.workflow.retention import Removed
+from holdfast.workflow.upkeep.retention import Removed
 
 
 class VerificationDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,9 @@ from holdfast.cli.limited import limits_of
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput
 from holdfast.store.records import Position, Query, Record
-from holdfast.workflow import past
-from holdfast.workflow.inbox import waiting_signals
-from holdfast.workflow.run import ACTIVE, ENDED, PARENT, RUN, decode_run
+from holdfast.workflow.model.run import ACTIVE, ENDED, PARENT, RUN, decode_run
+from holdfast.workflow.process import past
+from holdfast.workflow.process.inbox import waiting_signals
 
 PAGE = 500
 RunRef = Annotated[str, typer.Argument(help="The run: your own id of it, its id, or the beginning of that.")]

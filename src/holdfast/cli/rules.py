@@ -12,8 +12,8 @@ from holdfast.clock import format_duration
 from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, InvalidInput, Unavailable
 from holdfast.observe.rules import Check, Health, Status, worst
 from holdfast.store.seal import CannotOpen
-from holdfast.workflow import occurrences as on
-from holdfast.workflow.run import RUNNABLE, Run
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.model.run import RUNNABLE, Run
 
 DONE, REFUSED, USAGE, AWAY, CORRUPT, UNKNOWN, STOPPED = 0, 1, 2, 3, 4, 5, 130
 """Exit codes. 1 and 2 will be so again; 3 may pass; 4 wants a person; 5 wants a look before anything is done twice."""

@@ -6,8 +6,8 @@ import msgspec
 
 from holdfast.cli.documents import iso_or_none
 from holdfast.store.records import Record
-from holdfast.workflow.scheduler import state_of
-from holdfast.workflow.scheduling import timing_text
+from holdfast.workflow.model.scheduling import timing_text
+from holdfast.workflow.recovery.scheduler import state_of
 
 
 class ScheduleLine(msgspec.Struct, frozen=True, kw_only=True):

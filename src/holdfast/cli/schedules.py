@@ -12,8 +12,8 @@ from holdfast.cli.scheduled import schedule_line
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import Conflict, NotFound, Rejected, Unavailable
 from holdfast.store.records import Change, Query, Record
-from holdfast.workflow.schedule import SCHEDULE
-from holdfast.workflow.scheduler import paused
+from holdfast.workflow.model.schedule import SCHEDULE
+from holdfast.workflow.recovery.scheduler import paused
 
 SCHEDULES_MAX = 1000
 ATTEMPTS_MAX = 20

@@ -20,13 +20,13 @@ from holdfast.errors import Conflict, InvalidTransition, Rejected, Unavailable, 
 from holdfast.ids import uuid7
 from holdfast.names import check_id
 from holdfast.store.records import ABSENT, Change, Require
-from holdfast.workflow.admission import Expectation, expectation
-from holdfast.workflow.build import Built
-from holdfast.workflow.notices import leave_notice
-from holdfast.workflow.outline import NeedsCode
-from holdfast.workflow.run import Run, Signal, decode_signal
-from holdfast.workflow.runtime import Stored
-from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
+from holdfast.workflow.decisions.admission import Expectation, expectation
+from holdfast.workflow.decisions.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.outline import NeedsCode
+from holdfast.workflow.model.run import Run, Signal, decode_signal
+from holdfast.workflow.process.notices import leave_notice
+from holdfast.workflow.process.runtime import Stored
 
 ANSWER_WAIT_S = 10.0
 """How long to wait for an engine's verdict before saying that there is none yet."""

@@ -23,12 +23,12 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Record, Scope
 from holdfast.store.seal import Codec
 from holdfast.store.sealed import open_sealed
-from holdfast.workflow.build import Built
 from holdfast.workflow.client import Client
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.outline import OUTLINE, Outline, Outlined, decode_outline
-from holdfast.workflow.run import RUN, Run, queue_of
-from holdfast.workflow.runtime import Runtime, Stored
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.outline import OUTLINE, Outline, Outlined, decode_outline
+from holdfast.workflow.model.run import RUN, Run, queue_of
+from holdfast.workflow.process.runtime import Runtime, Stored
 
 OUTLINES_MAX = 1000
 ID_CHARS_MIN = 8

@@ -12,7 +12,7 @@ from holdfast.resilience.graph import Graph
 from holdfast.resilience.quorum import Node, Statement, Turn, Word, graph_of
 from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incidents, standings
 from holdfast.store.records import Event
-from holdfast.workflow.postings import LASTING, Postings
+from holdfast.workflow.board.postings import LASTING, Postings
 
 WORST_FIRST = ("forced_open", "open", "half_open", "closed", "metrics_only", "disabled")
 """Of what is said of a breaker. Who says "closed" says that it takes a share of its calls."""

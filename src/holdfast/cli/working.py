@@ -23,8 +23,8 @@ from holdfast.errors import InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import Query, Scope
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.run import ACTIVE, RUN, queue_of
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.run import ACTIVE, RUN, queue_of
+from holdfast.workflow.model.workflow import Workflow
 
 CONCURRENCY = 100
 THREADS = "holdfast-steps"

@@ -23,7 +23,7 @@ from holdfast.testing.watched import InTurnExecutor, WatchedStore
 from holdfast.workflow.client import Client
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.handle import RunHandle
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.workflow import Workflow
 
 CALM_TURNS = 5
 """Turns of the loop in which nothing may move until it counts as settled: call-backs take one or two to show."""

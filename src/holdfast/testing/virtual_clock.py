@@ -9,7 +9,7 @@ from collections import Counter
 from contextvars import ContextVar
 
 from holdfast.errors import InvalidInput
-from holdfast.workflow.runtime import current_visit
+from holdfast.workflow.process.runtime import current_visit
 
 START_S = 1_767_225_600.0
 """2026-01-01 00:00 UTC: where virtual time begins unless said otherwise."""

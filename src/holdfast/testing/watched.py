@@ -12,7 +12,7 @@ from holdfast.errors import InvalidInput
 from holdfast.store.protocol import Store
 from holdfast.store.records import Capabilities, Change, Claim, Commit, Event, Key, Page, Position, Query, Record, Scope
 from holdfast.testing.virtual_clock import is_in_store
-from holdfast.workflow.keeper import Trims
+from holdfast.workflow.upkeep.keeper import Trims
 
 T = TypeVar("T")
 

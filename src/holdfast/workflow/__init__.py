@@ -6,15 +6,16 @@ finds what nobody works on, and where a queue deals the work out `dealing` does.
 `keeper` removes what nobody needs; `manager` has the spec's names.
 """
 
+from holdfast.workflow.actors.steps import RunContext
 from holdfast.workflow.client import Client
-from holdfast.workflow.dealing import UnclaimedRun
-from holdfast.workflow.definition import Forward, Join, Retry
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.manager import WorkflowStateManager
-from holdfast.workflow.past import Checkpoint
-from holdfast.workflow.recovery import RecoveryManager
-from holdfast.workflow.retention import Retention
+from holdfast.workflow.model.definition import Forward, Join, Retry
+from holdfast.workflow.model.workflow import Workflow
+from holdfast.workflow.process.past import Checkpoint
+from holdfast.workflow.recovery.dealing import UnclaimedRun
+from holdfast.workflow.recovery.recovery import RecoveryManager
 from holdfast.workflow.spec import (
     DetailedState,
     MainState,
@@ -22,9 +23,8 @@ from holdfast.workflow.spec import (
     TicketProcessingSubState,
     WorkflowState,
 )
-from holdfast.workflow.steps import RunContext
 from holdfast.workflow.sync import SyncEngine, SyncRun
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.upkeep.retention import Retention
 
 __all__ = [
     "Checkpoint",

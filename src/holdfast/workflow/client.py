@@ -22,22 +22,23 @@ from holdfast.names import check_id
 from holdfast.store.blobs import BLOB_BYTES_MAX
 from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
 from holdfast.store.seal import CannotOpen
-from holdfast.workflow import begin, past, rules
-from holdfast.workflow import occurrences as on
-from holdfast.workflow.admission import Verdict, admit
-from holdfast.workflow.build import Built
-from holdfast.workflow.chunks import has_input_of, with_data, with_input
-from holdfast.workflow.crew import Crew
-from holdfast.workflow.decision import Decision
-from holdfast.workflow.fairness import NORMAL, Priority, priority_of
+from holdfast.workflow.actors.crew import Crew
+from holdfast.workflow.decisions import begin, rules
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.decisions.admission import Verdict, admit
+from holdfast.workflow.decisions.chunks import has_input_of, with_data, with_input
+from holdfast.workflow.decisions.decision import Decision
+from holdfast.workflow.decisions.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.handle import RunHandle
-from holdfast.workflow.handover import Handover
-from holdfast.workflow.notices import leave_notice
-from holdfast.workflow.recovery import RecoveryManager
-from holdfast.workflow.retention import forks_key, with_fork
-from holdfast.workflow.run import RUN, Run, Signal, decode_signal, ticket_key, where_of
-from holdfast.workflow.runtime import ATTEMPTS_MAX, Runtime, Stored
-from holdfast.workflow.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.fairness import NORMAL, Priority, priority_of
+from holdfast.workflow.model.run import RUN, Run, Signal, decode_signal, ticket_key, where_of
+from holdfast.workflow.process import past
+from holdfast.workflow.process.notices import leave_notice
+from holdfast.workflow.process.runtime import ATTEMPTS_MAX, Runtime, Stored
+from holdfast.workflow.recovery.handover import Handover
+from holdfast.workflow.recovery.recovery import RecoveryManager
+from holdfast.workflow.upkeep.retention import forks_key, with_fork
 
 ANSWER_WAIT_S = 30.0
 """How long `send` waits for the verdict of an owner in another process before it says that it is still open."""

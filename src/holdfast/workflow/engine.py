@@ -25,22 +25,22 @@ from holdfast.store.records import Scope
 from holdfast.store.seal import SEAL, Codec
 from holdfast.store.sealed import SealedStore, open_sealed, refuse_sealed
 from holdfast.tasks import Supervisor
-from holdfast.workflow.board import open_board
+from holdfast.workflow.board.board import open_board
 from holdfast.workflow.client import Client
-from holdfast.workflow.dealing import Deal, TakenUp, UnclaimedRun
-from holdfast.workflow.family import check_children
+from holdfast.workflow.decisions.family import check_children
 from holdfast.workflow.handle import RunHandle
 from holdfast.workflow.inside import Inside
-from holdfast.workflow.needs import check_needs, dependencies_of
-from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
-from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.recovery import Suspects
-from holdfast.workflow.retention import Retention
-from holdfast.workflow.runtime import Runtime, knows
-from holdfast.workflow.silence import Spread
+from holdfast.workflow.model.workflow import Workflow, by_queue
+from holdfast.workflow.process.needs import check_needs, dependencies_of
+from holdfast.workflow.process.ownership import HEARTBEAT_S, LEASE_TTL_S, Ownership
+from holdfast.workflow.process.runtime import Runtime, knows
+from holdfast.workflow.process.silence import Spread
+from holdfast.workflow.process.versions import keep_charts, reconcile
+from holdfast.workflow.recovery.dealing import Deal, TakenUp, UnclaimedRun
+from holdfast.workflow.recovery.quarantine import Quarantine
+from holdfast.workflow.recovery.recovery import Suspects
 from holdfast.workflow.sync import SyncEngine
-from holdfast.workflow.versions import keep_charts, reconcile
-from holdfast.workflow.workflow import Workflow, by_queue
+from holdfast.workflow.upkeep.retention import Retention
 
 RUNS_MAX = 10_000
 DEATHS_MAX = 3

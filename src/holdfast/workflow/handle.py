@@ -11,11 +11,11 @@ from holdfast.chart import shown
 from holdfast.errors import Rejected, WorkflowError
 from holdfast.store.blobs import BlobRef
 from holdfast.store.records import Event, Key
-from holdfast.workflow.admission import expectation
-from holdfast.workflow.build import Built
-from holdfast.workflow.large import blob_ref, read_patiently
-from holdfast.workflow.run import Run, spec_text
-from holdfast.workflow.runtime import Runtime, Stored
+from holdfast.workflow.decisions.admission import expectation
+from holdfast.workflow.model.build import Built
+from holdfast.workflow.model.run import Run, spec_text
+from holdfast.workflow.process.large import blob_ref, read_patiently
+from holdfast.workflow.process.runtime import Runtime, Stored
 
 
 class Door(Protocol):

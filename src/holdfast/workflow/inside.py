@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from holdfast.errors import CommitUnknown, Conflict, Unavailable
 from holdfast.logs import get_logger
-from holdfast.workflow.attendant import Attendant
-from holdfast.workflow.crew import Crew
-from holdfast.workflow.dealing import Deal, Dealer, unclaimed
-from holdfast.workflow.handover import Handover
-from holdfast.workflow.keeper import Keeper
-from holdfast.workflow.messenger import Messenger
-from holdfast.workflow.ownership import Ownership
-from holdfast.workflow.quarantine import Quarantine
-from holdfast.workflow.recovery import RecoveryManager, Suspects
-from holdfast.workflow.retention import Retention
-from holdfast.workflow.runtime import Runtime, Stored
-from holdfast.workflow.scheduler import Scheduler
+from holdfast.workflow.actors.crew import Crew
+from holdfast.workflow.process.ownership import Ownership
+from holdfast.workflow.process.runtime import Runtime, Stored
+from holdfast.workflow.recovery.attendant import Attendant
+from holdfast.workflow.recovery.dealing import Deal, Dealer, unclaimed
+from holdfast.workflow.recovery.handover import Handover
+from holdfast.workflow.recovery.messenger import Messenger
+from holdfast.workflow.recovery.quarantine import Quarantine
+from holdfast.workflow.recovery.recovery import RecoveryManager, Suspects
+from holdfast.workflow.recovery.scheduler import Scheduler
+from holdfast.workflow.upkeep.keeper import Keeper
+from holdfast.workflow.upkeep.retention import Retention
 
 log = get_logger("holdfast.engine")
 

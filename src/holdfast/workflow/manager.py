@@ -26,16 +26,16 @@ from holdfast.errors import (
 from holdfast.locks import Lease, Mode
 from holdfast.locks.service import LEASE_TTL_S
 from holdfast.store.records import Key
-from holdfast.workflow import occurrences as on
-from holdfast.workflow import rules
-from holdfast.workflow.advance import ERROR_STATE
-from holdfast.workflow.build import CANCEL, DONE_STATE, Built
 from holdfast.workflow.client import Client
-from holdfast.workflow.decision import TRANSITION
+from holdfast.workflow.decisions import occurrences as on
+from holdfast.workflow.decisions import rules
+from holdfast.workflow.decisions.advance import ERROR_STATE
+from holdfast.workflow.decisions.decision import TRANSITION
+from holdfast.workflow.decisions.failure import failure_of
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.failure import failure_of
-from holdfast.workflow.run import RUN, Failure, Run, spec_state, where_of
-from holdfast.workflow.runtime import ATTEMPTS_MAX, Stored
+from holdfast.workflow.model.build import CANCEL, DONE_STATE, Built
+from holdfast.workflow.model.run import RUN, Failure, Run, spec_state, where_of
+from holdfast.workflow.process.runtime import ATTEMPTS_MAX, Stored
 from holdfast.workflow.spec import StateTransition, WorkflowState, state_of, text_of
 
 State = enum.Enum | str

@@ -15,8 +15,8 @@ from holdfast import codec
 from holdfast.clock import SystemClock, utc
 from holdfast.errors import InvalidInput
 from holdfast.store.records import Event
-from holdfast.workflow.run import Run
-from holdfast.workflow.runtime import Stored
+from holdfast.workflow.model.run import Run
+from holdfast.workflow.process.runtime import Stored
 
 EnumT = TypeVar("EnumT", bound=enum.Enum)
 

@@ -14,8 +14,8 @@ from typing import Any
 from holdfast import codec as json_codec
 from holdfast.errors import HoldfastError
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.quarantine import READY, Errand
-from holdfast.workflow.recovery import Suspects
+from holdfast.workflow.recovery.quarantine import READY, Errand
+from holdfast.workflow.recovery.recovery import Suspects
 
 
 class SuspectsEngine(Engine):

@@ -12,7 +12,7 @@ from holdfast.store import journal
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Query, Record, Scope
-from holdfast.workflow.run import MEMO, RUN, Run, decode_run
+from holdfast.workflow.model.run import MEMO, RUN, Run, decode_run
 from tests.engine.crash.processes import FILE, LIMIT_S, LOOK_S
 
 PAGE = 1000

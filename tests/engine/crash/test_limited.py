@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from holdfast.workflow.run import Run
+from holdfast.workflow.model.run import Run
 from tests.engine.crash.findings import examine
 from tests.engine.crash.processes import Stage
 

@@ -12,8 +12,8 @@ from holdfast.errors import Fenced
 from holdfast.store.open import open_store
 from holdfast.store.records import Claim, Query, Scope
 from holdfast.store.sqlite.store import SqliteStore
-from holdfast.workflow.ownership import HEARTBEAT_S, LEASE_TTL_S
-from holdfast.workflow.run import PROCESS, RUN
+from holdfast.workflow.model.run import PROCESS, RUN
+from holdfast.workflow.process.ownership import HEARTBEAT_S, LEASE_TTL_S
 from tests.engine.crash.findings import examine, found_in, memo_names, reading, stop_outside_a_commit
 from tests.engine.crash.processes import ON_SQLITE, Stage, until
 

@@ -12,7 +12,7 @@ import pytest
 from holdfast import Engine, Workflow
 from holdfast.store.open import open_store
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.run import RUN
+from holdfast.workflow.model.run import RUN
 from tests.engine.crash.findings import examine, runs_now
 from tests.engine.crash.processes import ON_POSTGRES, Process, Stage
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from holdfast import Engine, Workflow
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.records import Query, Scope
-from holdfast.workflow.run import PROCESS
+from holdfast.workflow.model.run import PROCESS
 
 HEARTBEAT_S = 0.1
 LEASE_TTL_S = 0.5

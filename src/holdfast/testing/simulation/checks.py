@@ -16,10 +16,10 @@ from holdfast.chart import Chart, Configuration
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, conflict
 from holdfast.store.records import Change, Event, Key, Put, Record, Scope
-from holdfast.workflow.run import MEMO, RUN, STILL, Run, decode_run
-from holdfast.workflow.schedule import SCHEDULE
-from holdfast.workflow.scheduler import state_of
-from holdfast.workflow.scheduling import ticket_of
+from holdfast.workflow.model.run import MEMO, RUN, STILL, Run, decode_run
+from holdfast.workflow.model.schedule import SCHEDULE
+from holdfast.workflow.model.scheduling import ticket_of
+from holdfast.workflow.recovery.scheduler import state_of
 
 STEPS_MAX = 2
 """So many events one decision may take: approving what was not looked at yet is two."""

@@ -20,7 +20,7 @@ from holdfast.testing.simulation.node import Node, SimulatedClock
 from holdfast.testing.simulation.sharing import COUNTER, Tally, miscounted
 from holdfast.testing.simulation.users import Person
 from holdfast.testing.simulation.world import World
-from holdfast.workflow.run import RUN, Run, decode_run
+from holdfast.workflow.model.run import RUN, Run, decode_run
 
 READ_ON_S = 60.0
 """Virtual seconds within which who follows a stream has read it to its end, once all is done."""

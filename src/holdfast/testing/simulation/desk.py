@@ -20,9 +20,9 @@ from holdfast.store.protocol import Store
 from holdfast.testing.simulation.loop import Process, current_process
 from holdfast.testing.simulation.world import World
 from holdfast.users.stream import UserStreams
-from holdfast.workflow.definition import Retry
-from holdfast.workflow.steps import RunContext
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.actors.steps import RunContext
+from holdfast.workflow.model.definition import Retry
+from holdfast.workflow.model.workflow import Workflow
 
 TEAM = "team"
 """The workflow of which one state is a network."""

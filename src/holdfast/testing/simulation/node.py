@@ -18,7 +18,7 @@ from holdfast.testing.simulation.draws import Trouble
 from holdfast.testing.simulation.loop import Process, SimulatedLoop, current_process
 from holdfast.testing.virtual_clock import START_S
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.workflow import Workflow
 
 T = TypeVar("T")
 

@@ -38,7 +38,7 @@ from holdfast.testing.simulation.checks import (
     outside,
 )
 from holdfast.testing.simulation.sharing import Counts, Purses
-from holdfast.workflow.run import RUN, Run
+from holdfast.workflow.model.run import RUN, Run
 
 Answer = Commit | tuple[Record, ...] | str
 """What came of a write: of a refusal its kind."""

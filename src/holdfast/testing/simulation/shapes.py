@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from holdfast.clock import Randomness
 from holdfast.locks.rules import LockName
 from holdfast.testing.simulation.world import World
-from holdfast.workflow.definition import Retry
-from holdfast.workflow.steps import RunContext
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.actors.steps import RunContext
+from holdfast.workflow.model.definition import Retry
+from holdfast.workflow.model.workflow import Workflow
 
 STAGES_MAX = 4
 LOCKS = 2

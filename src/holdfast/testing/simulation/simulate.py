@@ -31,10 +31,10 @@ from holdfast.testing.simulation.shapes import random_workflows
 from holdfast.testing.simulation.users import Person
 from holdfast.testing.simulation.world import World
 from holdfast.workflow.engine import Engine
-from holdfast.workflow.ownership import LEASE_TTL_S
-from holdfast.workflow.run import ACTIVE, PROCESS, RUN, STILL, Run, decode_run, queue_of
-from holdfast.workflow.schedule import SCHEDULE
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.model.run import ACTIVE, PROCESS, RUN, STILL, Run, decode_run, queue_of
+from holdfast.workflow.model.schedule import SCHEDULE
+from holdfast.workflow.model.workflow import Workflow
+from holdfast.workflow.process.ownership import LEASE_TTL_S
 
 HEAL_S = 120.0
 """Virtual seconds after the last fault within which every run must have ended."""

@@ -11,10 +11,10 @@ from holdfast.errors import CommitUnknown, Conflict, Corrupt, Fenced, HoldfastEr
 from holdfast.store.records import Key
 from holdfast.testing.simulation.draws import Beginning
 from holdfast.testing.simulation.node import Node, NodeDown
-from holdfast.workflow.admission import is_active
 from holdfast.workflow.client import Client
+from holdfast.workflow.decisions.admission import is_active
 from holdfast.workflow.handle import RunHandle
-from holdfast.workflow.run import PARENT, STILL
+from holdfast.workflow.model.run import PARENT, STILL
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from holdfast.store.protocol import Store
 from holdfast.store.records import Event, Key, Position, Query, Record, Scope
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.rules import Move, Seen
-from holdfast.workflow.run import RUN, decode_run
+from holdfast.workflow.model.run import RUN, decode_run
 
 PAGE = 500
 UNSETTLED = ("running", "suspect", "paused", "failed", "poisoned")

@@ -12,9 +12,9 @@ from holdfast.locks.rules import LockName
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.ledger import Ledger
 from holdfast.testing.soak.shapes import Shape, Stage
-from holdfast.workflow.definition import Retry
-from holdfast.workflow.steps import RunContext
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.actors.steps import RunContext
+from holdfast.workflow.model.definition import Retry
+from holdfast.workflow.model.workflow import Workflow
 
 RETRY = Retry(attempts_max=50, first_s=0.05, cap_s=0.5)
 """Here states fail for no fault of their code."""

@@ -1,0 +1,1 @@
+"""What the processes on a store tell each other about their breakers."""
