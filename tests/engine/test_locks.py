@@ -344,3 +344,24 @@ async def test_what_cannot_name_a_lock_is_said_before_it_is_stored(
     with pytest.raises(InvalidInput, match=problem):
         async with lab.engine.lock(*named):
             raise AssertionError("held a lock without a name")
+
+
+async def test_who_waits_for_a_lock_and_is_paused_is_not_set_going_by_a_look_at_him(open_lab: OpenLab) -> None:
+    """A process may take up a run that stands still, for a signal's sake, and looks at all that it waits for then."""
+    world = World()
+    lab, gates = await opened(open_lab, world, "one", "two")
+    await lab.start("repair", {"name": "one", "repo": "company/service"})
+    two = await lab.start("repair", {"name": "two", "repo": "company/service"})
+    await lab.settle()
+    await two.pause(by="ops")
+    await lab.settle()
+    assert await lab.engine.inside.recovery.claim_one((await two.refresh()).run)
+    await lab.settle()
+    gates["one"].open()
+    await lab.skip("1m")
+    assert ((await two.refresh()).status, world.calls) == ("paused", {"one": 1})
+    assert [event.name for event in await two.history()][-1] == "paused"
+    await two.resume(by="ops")
+    gates["two"].open()
+    await lab.settle()
+    assert ((await two.refresh()).state, world.calls["two"]) == ("review", 1)

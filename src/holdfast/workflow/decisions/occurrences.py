@@ -175,11 +175,13 @@ class Moved(Occurrence, frozen=True, kw_only=True):
     states: dict[str, str]
 
 
-def is_result(occurrence: Occurrence) -> bool:
-    """Whether it is what came of an attempt of a handler."""
-    return isinstance(occurrence, Finished | Failed | Parked)
+OF_ITS_OWN = (
+    *(Finished, Failed, Parked, Unparked, TimerDue, RetryDue, AttemptOverdue, SlaBreached, RunOverdue),
+    *(LockGranted, LockLost, PlaceAsked, PlaceLost, TakenUp),
+)
+"""What comes of a run's own going on, and of nobody's word: it does not set a run going that stands still."""
 
 
 def is_result_of(occurrence: Occurrence, path: str) -> bool:
     """Whether it is what came of an attempt of that leaf's handler."""
-    return is_result(occurrence) and getattr(occurrence, "leaf", "") == path
+    return isinstance(occurrence, Finished | Failed | Parked) and occurrence.leaf == path

@@ -47,7 +47,7 @@ def decide(built: Built, run: Run, occurrence: on.Occurrence, *, now: float) -> 
     judged as a failure of that handler."""
     if run.is_ended:
         return refused(run, f"run {run.id} has ended in {run.outcome}")
-    if run.status in STILL and on.is_result(occurrence):  # it came while the run was stopped; resumed, it tries again
+    if run.status in STILL and isinstance(occurrence, on.OF_ITS_OWN):  # it was under way as the run was stopped
         return refused(run, f"run {run.id} is {run.status}, and waits for somebody to resume it")
     judge = _JUDGES[type(occurrence)]
     decision = judge(built, run, occurrence, now)

@@ -26,7 +26,7 @@ from holdfast.workflow.decisions.decision import Decision, Row
 from holdfast.workflow.decisions.locking import Look, holder_of, look_at_locks
 from holdfast.workflow.model.definition import StateSpec
 from holdfast.workflow.model.fairness import Priority, next_place
-from holdfast.workflow.model.run import RUNNABLE, Leaf, Run
+from holdfast.workflow.model.run import RUNNABLE, STILL, Leaf, Run
 
 TURN_S = 1.0
 """How long a decision waits for the others of this process over the same limit."""
@@ -128,7 +128,9 @@ async def look_at_places(store: Store, run: Run, limits: Mapping[str, Limit]) ->
 
 async def look_at_waits(store: Store, run: Run, limits: Mapping[str, Limit] | None) -> Look:
     """Locks that came to be ours, and places that may be had; else when to look again. `limits`: None where no handler
-    may begin here."""
+    may begin here. A run that stands still waits for neither."""
+    if run.status in STILL:
+        return Look()
     look = await look_at_locks(store, run)
     if look.occurrence is not None or limits is None:
         return look
