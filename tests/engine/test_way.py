@@ -137,3 +137,40 @@ async def test_a_dead_process_leaves_a_lock_to_one_whose_only_place_waits_for_it
     finally:
         await old.close()
         await store.close()
+
+
+async def test_a_suspect_that_waits_for_another_ones_lock_lets_that_one_be_tried_first(tmp_path: Path) -> None:
+    """They are tried one at a time: the first in line would wait for the second one for ever."""
+    clock = VirtualClock()
+    store = open_store(f"sqlite:///{tmp_path / 'runs.db'}", clock=clock)
+    workflow = Workflow("repair")
+    begun: list[str] = []
+
+    @workflow.state("read", start=True, to="work")
+    async def read(ctx: RunContext) -> None:
+        if ctx.ticket_id == "first":
+            await ctx.sleep(1)
+
+    @workflow.state("work", to="end", lock=lambda data: ("repository", "company/cart"))
+    async def work(ctx: RunContext) -> None:
+        begun.append(ctx.ticket_id)
+        await ctx.sleep(1e6 if len(begun) == 1 else 0)
+
+    workflow.final("end")
+    old = await Engine(store, workflow, clock=clock, deaths_max=2).__aenter__()
+    try:
+        async with Lab(store=store, clock=clock) as around:
+            for name in ("first", "second"):
+                await old.start("repair", id=name, user="tester")
+            await around.skip("2s")
+        assert begun == ["second"]
+        await die(old)
+        async with Lab(workflow, store=store, clock=clock, deaths_max=2) as lab:
+            await lab.skip("1m")
+            assert begun == ["second", "second", "first"]
+            for name in ("first", "second"):
+                run = await lab.client.get(name)
+                assert (run.state, len(await told(run, "suspected"))) == ("end", 1)
+    finally:
+        await old.close()
+        await store.close()

@@ -53,6 +53,11 @@ class Crew:
         """How many runs more than it has places for this process works on: by places that were lent."""
         return max(0, len(self._actors) - self._runs_max)
 
+    @property
+    def is_lonely(self) -> bool:
+        """Whether a suspect may be tried here: no other one is, that has not made progress yet."""
+        return self.suspect is None or self.suspect.has_progressed.is_set()
+
     def close(self) -> None:
         """Take no more runs: what is committed from now on is nobody's, for others to take up."""
         self._runs_max = 0

@@ -6,9 +6,10 @@ be put away, and does not use its place: it lends it, to the one it waits for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import TypeVar
 
+from holdfast.workflow.actors.actor import Actor
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.decisions.locking import holder_without_place, is_blocked_in_line
 from holdfast.workflow.process.runtime import Runtime
@@ -40,7 +41,7 @@ class Way:
         wait so later is looked at then. `dead`: processes that will not go on."""
         if self._crew.waiting_for_locks() or self._runtime.locks.waiting:
             self.watch()
-        await self._let_step_aside(dead, round_)
+        await self._let_step_aside(_some(self._crew.waiting_for_locks(), round_), dead)
         return [] if self._runtime.is_draining else await self._lent(dead, round_)
 
     def watch(self) -> None:
@@ -49,10 +50,18 @@ class Way:
             self._is_watched = True
             self._runtime.alarm.at(self._runtime.store.now_s() + self._sweep_s, self._look)
 
-    async def _let_step_aside(self, dead: Container[str], round_: int) -> None:
+    async def of_suspect(self, *, dead: Container[str]) -> None:
+        """A suspect that is tried here and waits for a lock of one in line lets that one be tried first: they are tried
+        one at a time, so it would wait for ever."""
+        suspect = self._crew.suspect
+        if suspect is not None and suspect.waits_for_locks:
+            self.watch()
+            await self._let_step_aside([suspect], dead)
+
+    async def _let_step_aside(self, actors: Iterable[Actor], dead: Container[str]) -> None:
         now = self._runtime.store.now_s()
         self._aside = {run_id: at for run_id, at in self._aside.items() if at > now - self._sweep_s}
-        for actor in _some(self._crew.waiting_for_locks(), round_):
+        for actor in actors:
             if actor.run.id in self._aside:
                 continue
             if await is_blocked_in_line(self._runtime.store, actor.run, dead=dead):

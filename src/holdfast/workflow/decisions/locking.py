@@ -14,7 +14,7 @@ from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions.advance import granted, with_shown
 from holdfast.workflow.decisions.decision import Decision
 from holdfast.workflow.model.definition import StateSpec
-from holdfast.workflow.model.run import RUN, RUNNABLE, Leaf, Run
+from holdfast.workflow.model.run import RUN, RUNNABLE, WORKABLE, Leaf, Run
 
 LOOK_MAX = 8
 """How many of those who are before a waiting run are looked at, whether they have a place."""
@@ -112,7 +112,7 @@ def _wants_place(record: Record, now: float, dead: Container[str]) -> bool:
     if record.owner:
         return record.owner in dead
     is_due = record.status == "waiting" and record.due is not None and record.due <= now
-    return is_due or record.status in ("running", "suspect")
+    return is_due or record.status in WORKABLE
 
 
 def _run_of(tenant: str, ticket: Ticket) -> Key | None:

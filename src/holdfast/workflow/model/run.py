@@ -38,6 +38,8 @@ ACTIVE = ("running", "waiting", "suspect", "paused", "failed", "poisoned")
 """Statuses of a run that has not ended."""
 ENDED = ("done", "cancelled")
 RUNNABLE = ("running", "waiting")
+WORKABLE = ("running", "suspect")
+"""Statuses of a run that somebody is to work on now: it is owned, or stands in line."""
 STILL = ("paused", "failed", "poisoned")
 """Statuses of a run that stands still until somebody does something about it."""
 

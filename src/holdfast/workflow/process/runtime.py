@@ -47,7 +47,18 @@ from holdfast.workflow.decisions.family import Kin, kin_of
 from holdfast.workflow.decisions.locking import with_locks
 from holdfast.workflow.model.build import Built
 from holdfast.workflow.model.fairness import BEGUN
-from holdfast.workflow.model.run import CHART, MEMO, RUN, Leaf, Run, decode_run, encode_run, queue_of, visit_prefix
+from holdfast.workflow.model.run import (
+    CHART,
+    MEMO,
+    RUN,
+    WORKABLE,
+    Leaf,
+    Run,
+    decode_run,
+    encode_run,
+    queue_of,
+    visit_prefix,
+)
 from holdfast.workflow.process.alarm import Alarm
 from holdfast.workflow.process.needs import Needs
 from holdfast.workflow.process.placing import Placer
@@ -336,7 +347,7 @@ class Runtime:
             owner="",
             from_owners=(self.process_id,),
             ids=(run.id,),
-            due_after=place if run.status == "running" else None,
+            due_after=place if run.status in WORKABLE else None,
             limit=1,
         )
         taken = await self.store.claim(Scope.of_user(run.tenant, run.user), claim)
@@ -344,7 +355,7 @@ class Runtime:
 
     def _due_of(self, run: Run, place: float | None) -> float | None:
         """What the record of a run is due at: its place in line, the moment of its end, or what happens next."""
-        if place is not None and run.status == "running":
+        if place is not None and run.status in WORKABLE:
             return place
         return self.store.now_s() if run.is_ended else run.due
 
@@ -419,7 +430,7 @@ def _removals(run: Run, left: Iterable[tuple[str, Leaf]], blobless: Container[st
 
 def _keeps_owner(after: Run) -> bool:
     """A run stays owned while it has work here."""
-    return after.status in ("running", "suspect") and after.has_work
+    return after.status in WORKABLE and after.has_work
 
 
 def chart_key(workflow: str, version: int, chart_hash: str) -> Key:

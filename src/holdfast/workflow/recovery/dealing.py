@@ -20,7 +20,7 @@ from holdfast.workflow.actors.actor import Origin
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.decisions.admission import Verdict, admit
 from holdfast.workflow.decisions.signals import EARLY, NEW
-from holdfast.workflow.model.run import ENDED, RUN, SIGNAL, Run
+from holdfast.workflow.model.run import ENDED, RUN, SIGNAL, WORKABLE, Run
 from holdfast.workflow.process.calling import called
 from holdfast.workflow.process.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.process.ownership import Ownership
@@ -31,7 +31,6 @@ from holdfast.workflow.recovery.recovery import RecoveryManager
 TakenUp = Literal["taken", "owned", "idle", "full"]
 """What came of handing a run over: this process works on it now; somebody who lives does already; there is nothing to
 do for it; there is no place here."""
-WORKABLE = ("running", "suspect")
 """Statuses in which a run that nobody owns is to be worked on at once."""
 PAGE = 500
 
@@ -95,8 +94,7 @@ class Dealer:
             return "owned"
         if not stored.owner and not await self._is_to_do(run):
             return "idle"
-        is_alone = self._crew.suspect is None or self._crew.suspect.has_progressed.is_set()
-        if self._crew.free == 0 or (run.status == "suspect" and not is_alone):
+        if self._crew.free == 0 or (run.status == "suspect" and not self._crew.is_lonely):
             return "full"
         return await self._claim(stored)
 

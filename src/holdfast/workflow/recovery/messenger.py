@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from holdfast.errors import HoldfastError
 from holdfast.store.records import Key, Query, Record, Scope
 from holdfast.workflow.actors.crew import Crew
-from holdfast.workflow.model.run import PROCESS, Run
+from holdfast.workflow.model.run import PROCESS, WORKABLE, Run
 from holdfast.workflow.process.inbox import refuse_rest, waiting_signals
 from holdfast.workflow.process.notices import leave_notice
 from holdfast.workflow.process.runtime import Runtime, Stored, knows
@@ -58,7 +58,7 @@ class Messenger:
         elif stored.run.is_ended:
             if stored.run.queue in knows(self._runtime.workflows):
                 await refuse_rest(self._runtime, stored.run)
-        elif stored.run.status in ("running", "suspect"):
+        elif stored.run.status in WORKABLE:
             self._recovery.nudge()
         else:
             await self.look_into_inbox(stored)

@@ -20,7 +20,7 @@ from holdfast.workflow.actors.actor import Actor, Origin
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.actors.way import Way
 from holdfast.workflow.decisions.admission import calls_for_owner, reads_inbox
-from holdfast.workflow.model.run import RUN, RUNNABLE, STILL, Run
+from holdfast.workflow.model.run import RUN, RUNNABLE, STILL, WORKABLE, Run
 from holdfast.workflow.process.alarm import Appointment
 from holdfast.workflow.process.calling import Dealt, called
 from holdfast.workflow.process.inbox import waiting_signals
@@ -103,6 +103,7 @@ class RecoveryManager:
         """One sweep now; the ids of the runs it took up, in order."""
         self.is_sweeping = True
         try:
+            await self._way.of_suspect(dead=self._dead)
             sweep = self._sweep() if self._deal is None else self._sweep_own()
             taken = [run_id async for run_id in sweep]
         except Exception as error:  # whatever it was: what this sweep was asked to look for is still to be looked for
@@ -151,7 +152,7 @@ class RecoveryManager:
         """A run was let go by its actor: be there when its time comes, and see whether somebody waits for the place."""
         run = stored.run
         if self._deal is not None:
-            if run.status in ("running", "suspect") and not stored.owner:
+            if run.status in WORKABLE and not stored.owner:
                 self._deal(run)
             return
         is_later = run.due is not None and run.due > self._runtime.store.now_s() and not run.has_work
@@ -162,8 +163,8 @@ class RecoveryManager:
             self.nudge()
 
     def _somebody_waits(self) -> None:
-        """Somebody here came to wait for a lock: it may be that of one who finds no place."""
-        if self._crew.free == 0:
+        """Somebody here came to wait for a lock: it may be one's who finds no place, or is not tried meanwhile."""
+        if self._crew.free == 0 or not self._crew.is_lonely:
             self._way.watch()
 
     async def keep(self) -> None:
@@ -407,8 +408,7 @@ class RecoveryManager:
 
     async def _suspects(self, queues: tuple[str, ...]) -> AsyncRuns:
         """One suspect at a time: only a death in that loneliness can set a run aside."""
-        is_alone = self._crew.suspect is None or self._crew.suspect.has_progressed.is_set()
-        if self._crew.free == 0 or not is_alone:
+        if self._crew.free == 0 or not self._crew.is_lonely:
             return
         claim = Claim(
             kind=RUN, owner=self._runtime.process_id, from_owners=("",), queues=queues, statuses=("suspect",), limit=1
