@@ -37,7 +37,7 @@ def timeline(snapshot: Snapshot, finding: Finding, changes: Iterable[Moment] = (
 
 def _events(snapshot: Snapshot, about: set[Ref]) -> Iterator[Moment]:
     for ref in sorted(about):
-        for event in {*snapshot.events_of(ref), *snapshot.events_under(ref)}:
+        for event in dict.fromkeys((*snapshot.events_of(ref), *snapshot.events_under(ref))):
             if event.age_s is None or (event.type != "Warning" and event.reason not in _CHANGES):
                 continue
             said = quote(event.about, f"{event.reason}: {event.message}")

@@ -90,6 +90,15 @@ def test_a_line_of_time_is_bounded_and_its_text_is_harmless() -> None:
     assert [moment.age_s for moment in moments] == sorted((moment.age_s for moment in moments), reverse=True)
 
 
+def test_what_happened_at_the_same_time_stands_as_it_was_recorded() -> None:
+    world = unplaced()
+    texts = [f"BackOff: attempt {index}" for index in range(20)]
+    for text in texts:
+        world.event(world.pod("till"), *text.split(": "), age_s=5.0)
+    moments = timeline(world.snapshot(), found(world.snapshot(), "node-selector")[0])
+    assert [moment.text for moment in moments] == texts[:MOMENTS_MAX]
+
+
 def application() -> typer.Typer:
     app = typer.Typer()
     register(app)
