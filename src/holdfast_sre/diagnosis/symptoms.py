@@ -112,6 +112,11 @@ def container_path(name: str) -> str:
     return f"spec.template.spec.containers[{name}]"
 
 
+def workload_named(snapshot: Snapshot, service: str) -> Ref:
+    """The workload of a service's name; the service itself where there is none."""
+    return next((ref for ref in snapshot.workloads if ref.name == service), Ref("Service", service))
+
+
 def unreached(snapshot: Snapshot, service: str) -> bool:
     """Whether a connection to the service was tried and failed; False where none was tried."""
     return any(probe.service == service and not probe.reached for probe in snapshot.probes)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_sre.diagnosis.rules.jobs import is_schedule
+from holdfast_sre.diagnosis.rules.jobs.cron_schedule import is_schedule
 from holdfast_sre.evidence.snapshot import Ref
 from tests.sre.diagnosis.worlds import World, container, found
 

@@ -1,0 +1,3 @@
+"""Services that are not there, or not at the port that several others expect."""
+
+ORDER = ("service_port", "service_missing")

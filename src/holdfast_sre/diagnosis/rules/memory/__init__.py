@@ -1,0 +1,1 @@
+"""Containers killed for want of memory."""

@@ -1,0 +1,1 @@
+"""Namespaces whose quota keeps something from being created."""

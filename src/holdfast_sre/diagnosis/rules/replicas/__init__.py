@@ -1,0 +1,1 @@
+"""Workloads scaled to nothing although somebody calls them."""

@@ -1,0 +1,1 @@
+"""Pods with a name server of their own that does not answer."""

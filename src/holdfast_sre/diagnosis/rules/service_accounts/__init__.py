@@ -1,0 +1,1 @@
+"""Pods that cannot be created because their service account does not exist."""

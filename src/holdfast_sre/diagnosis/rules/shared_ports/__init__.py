@@ -1,0 +1,1 @@
+"""A mesh sidecar that is told to listen where the application listens."""
