@@ -102,13 +102,6 @@ def test_the_catalogue_has_unique_ids_that_its_findings_bear() -> None:
     assert set(ROOT_CAUSES) <= set(ids)
 
 
-def test_every_rule_is_named_by_a_test_of_the_rules() -> None:
-    named: set[str] = set()
-    for path in Path(__file__).parent.glob("test_rules_*.py"):
-        named |= literals(path)
-    assert {rule.id for rule in CATALOGUE} - named == set()
-
-
 def test_a_rules_id_is_words_joined_by_hyphens() -> None:
     with pytest.raises(AssertionError, match="lower-case words"):
         Rule("No Id", "", "", "", "", "patch", lambda snapshot: [])

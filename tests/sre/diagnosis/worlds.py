@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from holdfast_sre.diagnosis.findings import Finding
@@ -196,3 +197,55 @@ class World:
             calls=self.calls,
             taken_at=self.taken_at,
         )
+
+
+def calling(*callers: str, address: str, port: int = 81) -> World:
+    """Workloads whose environment names an address, and a service `till` at a port."""
+    world = World()
+    world.deployment("till")
+    world.service("till", port=port)
+    for name in callers:
+        world.deployment(name, containers=[container(env=[{"name": "TILL_ADDR", "value": address}])])
+    return world
+
+
+def chain() -> World:
+    """shop calls till, till calls oven."""
+    world = World()
+    for name in ("shop", "till", "oven"):
+        world.deployment(name)
+    world.calls |= {"shop": ("till",), "till": ("oven",)}
+    return world
+
+
+def measured_chain(*rows: tuple[str, float, float]) -> World:
+    """Services that call each other in a row, each with a latency before and now."""
+    world = World()
+    for name, normal, current in rows:
+        world.deployment(name)
+        world.measure(name, "latency_ms", normal, current, pct=90)
+    names = [name for name, _, _ in rows]
+    world.calls = {caller: (callee,) for caller, callee in pairwise(names)}
+    return world
+
+
+PREEMPTION = ". preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling."
+GPU_TAINT: dict[str, Any] = {"taints": [{"key": "gpu", "value": "yes", "effect": "NoSchedule"}]}
+EVERY_SIGN = (
+    "0/3 nodes are available: 1 node(s) were unschedulable, 1 didn't match Pod's node affinity/selector, "
+    "1 had untolerated taint {x: y}, Insufficient cpu, Insufficient memory, didn't match pod anti-affinity rules"
+)
+
+
+def scheduling(*parts: str) -> str:
+    """The scheduler's message with its counts of nodes."""
+    return f"0/4 nodes are available: {', '.join(parts)}{PREEMPTION}"
+
+
+def without_node(message: str | None = EVERY_SIGN, *, node: str | None = None, **pod_spec: Any) -> World:
+    """A workload whose pod waits for a node, and what the scheduler says of it; placed since on `node`."""
+    world = World()
+    world.deployment("oven", ready=0 if node is None else 1, node=node, **pod_spec)
+    if message is not None:
+        world.event(world.pod("oven"), "FailedScheduling", message)
+    return world

@@ -21,7 +21,8 @@ def _modules(package: str, path: Iterable[str]) -> dict[str, ModuleType]:
     return {name: importlib.import_module(f"{package}.{name}") for name in names}
 
 
-def _rules_of(family: ModuleType) -> tuple[Rule, ...]:
+def rules_of(family: ModuleType) -> tuple[Rule, ...]:
+    """The rules of a family's package, in its order."""
     modules = _modules(family.__name__, family.__path__)
     rules = {name: module.RULE for name, module in modules.items() if hasattr(module, "RULE")}
     order: tuple[str, ...] = getattr(family, "ORDER", ())
@@ -34,7 +35,7 @@ def _text(family: ModuleType) -> str:
 
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
-    _text(family): _rules_of(family) for family in _modules(__name__, __path__).values()
+    _text(family): rules_of(family) for family in _modules(__name__, __path__).values()
 }
 """The rules by what their family says of itself."""
 CATALOGUE: tuple[Rule, ...] = tuple(rule for rules in FAMILIES.values() for rule in rules)
