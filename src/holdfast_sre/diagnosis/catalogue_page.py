@@ -16,7 +16,9 @@ not recorded, it does not guess; the diagnosis names it as missing.
 it, and escalates where neither does. *Escalate* means that no manifest can mend it: the bot never patches, and a person
 takes the step.
 
-This page is made from the rules by `holdfast-sre catalogue --markdown`.
+This page is made from the rules by `holdfast-sre catalogue --markdown`. A rule is one file, named by its id, in its
+family's folder below `holdfast_sre/diagnosis/rules`: `image-not-found` is `images/image_not_found.py`. To add one, add
+its file, and its tests as `test_` and the same name below `tests/sre/diagnosis/rules`; nothing else lists it.
 """
 
 
