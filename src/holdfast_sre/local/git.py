@@ -24,7 +24,9 @@ _SETTINGS = (
     "core.quotePath=false",
     "gc.auto=0",
     "protocol.allow=never",
+    "log.showSignature=false",
 )
+"""No program that a repository's own configuration names is started: not even to show whether a commit is signed."""
 
 
 @dataclass(frozen=True)
