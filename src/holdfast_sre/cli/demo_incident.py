@@ -14,6 +14,7 @@ from string import Template
 
 from holdfast import InvalidInput
 from holdfast_sre.evidence import recording
+from holdfast_sre.evidence.dump_events import told_moment
 from holdfast_sre.evidence.snapshot import Event, Failure, LogLine, Manifest, Probe, Ref, Signal, Snapshot
 from holdfast_sre.files import in_thread, replace_text
 from holdfast_sre.local.git import Identity
@@ -154,7 +155,8 @@ async def make_incident(folder: Path, *, identity: Identity, assignee: str, now_
     repository = await GitRepository.create(folder / recording.MANIFESTS_FOLDER, identity=identity)
     healthy, faulty = await _write_history(repository, int(now_s))
     manifests = declared(await repository.files(faulty), NAMESPACE)
-    await in_thread(recording.save, folder, broken_cluster(manifests))
+    recorded = replace(broken_cluster(manifests), taken_at=told_moment(now_s))
+    await in_thread(recording.save, folder, recorded)
     ticket = _TICKET.substitute(id=TICKET_ID, namespace=NAMESPACE, assignee=assignee)
     await in_thread(replace_text, folder / recording.TICKETS_FOLDER / f"{TICKET_ID}.yaml", ticket)
     return DemoIncident(folder, repository, NAMESPACE, TICKET_ID, healthy, faulty)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,15 +24,16 @@ from holdfast_sre.cli.examine import (
     load_baseline,
     print_json,
 )
-from holdfast_sre.cli.given_manifests import GivenManifests
-from holdfast_sre.cli.proposals import HealthyAt, ManifestsAt, moment_of, open_given, propose_command
+from holdfast_sre.cli.given_past import open_past
+from holdfast_sre.cli.given_sources import SourcesAt
+from holdfast_sre.cli.proposals import HealthyAt, ManifestsAt, propose_command
 from holdfast_sre.cli.repair_trials import eval_repairs
+from holdfast_sre.cli.terminal import console_on
 from holdfast_sre.diagnosis.catalogue_page import page
 from holdfast_sre.diagnosis.explain import Explanation, chosen, explain
-from holdfast_sre.diagnosis.findings import Evidence, Finding, Moment
+from holdfast_sre.diagnosis.findings import Evidence, Moment
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.diagnosis.rules import CATALOGUE, FAMILIES
-from holdfast_sre.diagnosis.timeline import taken_at_s
 from holdfast_sre.evaluation.diagnosis_view import show_diagnosis, show_explanation, show_repairs, show_report
 from holdfast_sre.evaluation.evaluate import (
     JudgedRepair,
@@ -44,11 +46,15 @@ from holdfast_sre.evaluation.evaluate import (
 )
 from holdfast_sre.evaluation.judged import Judged
 from holdfast_sre.evaluation.opsbench_labels import read_label
-from holdfast_sre.evidence.snapshot import Snapshot
-from holdfast_sre.repair.history import moments
+from holdfast_sre.history.key_users import KeyUse
+from holdfast_sre.history.past import Past
+from holdfast_sre.history.sources import blamed_services
+from holdfast_sre.history.suspects import Suspect, nearest
 from holdfast_sre.repair.propose import Manifests, propose
 
 EXIT_REFUSED = 1
+SUSPECTS_MAX = 50
+"""How many suspects an explanation tells to machines; how many more there are it says."""
 
 Oracle = Annotated[
     Path | None, typer.Option("--oracle", help="JSON file of known repairs, to score proposals against.")
@@ -59,8 +65,8 @@ Seed = Annotated[int, typer.Option("--seed", help="With --repairs: which drift."
 Drift = Annotated[float, typer.Option("--drift", help="With --repairs: the share of places that drift, 0 to 1.")]
 
 
-class RankedLine(msgspec.Struct, frozen=True):
-    """One cause in the output of `diagnose --json`."""
+class RankedLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One cause in the output of `diagnose --json`. `suspect` is there only where a history was named and has one."""
 
     root_cause: str
     fault_object: str
@@ -70,6 +76,7 @@ class RankedLine(msgspec.Struct, frozen=True):
     evidence: tuple[Evidence, ...]
     victims: tuple[str, ...]
     timeline: tuple[Moment, ...]
+    suspect: Suspect | None = None
 
 
 class DiagnosisLine(msgspec.Struct, frozen=True):
@@ -83,11 +90,14 @@ class DiagnosisLine(msgspec.Struct, frozen=True):
     missing: tuple[str, ...]
 
 
-class ExplanationLine(msgspec.Struct, frozen=True):
-    """The output of `explain --json`."""
+class ExplanationLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The output of `explain --json`. `suspects` and `key_users` are there only where a history has some."""
 
     case: str
     explanation: Explanation
+    suspects: tuple[Suspect, ...] = ()
+    key_users: tuple[KeyUse, ...] = ()
+    suspects_left_out: int = 0
 
 
 class RuleLine(msgspec.Struct, frozen=True):
@@ -117,35 +127,56 @@ def register(app: typer.Typer) -> None:
     app.command("catalogue")(catalogue_command)
 
 
-def diagnose_command(paths: Paths, as_json: AsJson = False, namespace: Namespace = None) -> None:
+def diagnose_command(
+    paths: Paths,
+    as_json: AsJson = False,
+    manifests: ManifestsAt = None,
+    sources: SourcesAt = None,
+    healthy_at: HealthyAt = None,
+    namespace: Namespace = None,
+) -> None:
     """Rank the likely causes of incidents or of what a dump shows, each with its evidence. Labels are not read.
+
+    With manifests or sources that git keeps, the change to look at first is named with each cause.
 
     Exit code 0, or 2 where a path holds no incident or one cannot be read.
     """
     console = Console()
+    given = open_past(manifests, sources, healthy_at)
 
     def tell(found: Examined) -> None:
-        if not as_json:
-            show_diagnosis(console, found.case.name, found.diagnosis, found.answers, seconds=found.seconds)
-            return
-        ranked = tuple(
-            RankedLine(
-                said.root_cause,
-                said.fault_object,
-                finding.rule,
-                str(finding.object),
-                finding.confidence,
-                finding.evidence,
-                tuple(map(str, finding.victims)),
-                finding.timeline,
-            )
-            for said, finding in zip(found.answers, found.diagnosis.ranked, strict=True)
-        )
-        unexplained = tuple(map(str, found.diagnosis.unexplained))
-        known = (unexplained, found.diagnosis.looked_at, found.diagnosis.missing)
-        print_json(DiagnosisLine(found.case.name, found.seconds, ranked, *known))
+        snapshot, ranked = found.incident.snapshot, found.diagnosis.ranked
+        past = given.ask(snapshot, ranked) if given else Past()
+        about = {name for finding in ranked for name in blamed_services(snapshot, finding)} if given else set()
+        named = [nearest(past.suspects(snapshot, finding)) if given else None for finding in ranked]
+        if as_json:
+            print_json(_diagnosis_line(found, named, past.missing(about)))
+        else:
+            known = (found.case.name, found.diagnosis, found.answers)
+            show_diagnosis(console, *known, seconds=found.seconds, suspects=named, missing=past.missing(about))
 
-    examine(paths, tell, namespace=namespace)
+    examine(paths, tell, namespace=namespace, declared=given.declared)
+    given.finish()
+
+
+def _diagnosis_line(found: Examined, named: Sequence[Suspect | None], missing: tuple[str, ...]) -> DiagnosisLine:
+    ranked = tuple(
+        RankedLine(
+            said.root_cause,
+            said.fault_object,
+            finding.rule,
+            str(finding.object),
+            finding.confidence,
+            finding.evidence,
+            tuple(map(str, finding.victims)),
+            finding.timeline,
+            suspect,
+        )
+        for said, finding, suspect in zip(found.answers, found.diagnosis.ranked, named, strict=True)
+    )
+    unexplained = tuple(map(str, found.diagnosis.unexplained))
+    known = (unexplained, found.diagnosis.looked_at, (*found.diagnosis.missing, *missing))
+    return DiagnosisLine(found.case.name, found.seconds, ranked, *known)
 
 
 def explain_command(
@@ -156,17 +187,19 @@ def explain_command(
     ] = "1",
     as_json: AsJson = False,
     manifests: ManifestsAt = None,
+    sources: SourcesAt = None,
     healthy_at: HealthyAt = None,
     namespace: Namespace = None,
 ) -> None:
     """Explain a finding: its evidence, what it rests on, what would refute it, and what was looked at.
 
-    With manifests that git keeps, commits stand on its line of time beside events and logs.
+    With manifests or sources that git keeps, commits stand on its line of time beside events and logs, and it is told
+    who else uses the keys that they changed.
 
     Exit code 0, 1 where the incident has no such finding, or 2 where the path holds no incident or several.
     """
     told: list[bool] = []
-    given, healthy_at_s = open_given(manifests), moment_of(healthy_at)
+    given = open_past(manifests, sources, healthy_at)
 
     def tell(found: Examined) -> None:
         wanted = chosen(found.diagnosis, finding)
@@ -181,32 +214,26 @@ def explain_command(
             )
             return
         snapshot = found.incident.snapshot
-        changes, missing = _history_of(wanted, given, snapshot, healthy_at_s)
-        explanation = explain(snapshot, found.diagnosis, wanted, changes=changes, missing=missing)
+        past = given.ask(snapshot, [wanted])
+        named = past.suspects(snapshot, wanted)
+        users = given.users_of_keys(snapshot, wanted, past, named)
+        explanation = explain(
+            snapshot,
+            found.diagnosis,
+            wanted,
+            changes=[moment for each in named if (moment := each.moment) is not None],
+            missing=given.missing(snapshot, wanted, past, named),
+        )
         if as_json:
-            print_json(ExplanationLine(found.case.name, explanation))
+            left_out = max(0, len(named) - SUSPECTS_MAX)
+            print_json(ExplanationLine(found.case.name, explanation, named[:SUSPECTS_MAX], users, left_out))
         else:
-            show_explanation(Console(), found.case.name, explanation)
+            show_explanation(console_on(), found.case.name, explanation, named, users)
 
-    declared = given.declared if given is not None else None
-    examine([path], tell, namespace=namespace, declared=declared, cases_max=1)
+    examine([path], tell, namespace=namespace, declared=given.declared, cases_max=1)
+    given.finish()
     if not all(told):
         raise typer.Exit(EXIT_REFUSED)
-
-
-def _history_of(
-    finding: Finding, given: GivenManifests | None, snapshot: Snapshot, healthy_at_s: float | None
-) -> tuple[tuple[Moment, ...], tuple[str, ...]]:
-    """What git knows of a finding, as moments of the recording's line of time; and what is missing for that."""
-    if given is None:
-        return (), ("the history of the manifests: name their repository by --manifests",)
-    looked = given.look_back(finding, namespace=snapshot.namespace, healthy_at_s=healthy_at_s)
-    if looked is None:
-        return (), () if given.repository is not None else (f"a history: git does not keep {given.folder}",)
-    taken = taken_at_s(snapshot)
-    if taken is None:
-        return (), ("when the recording was taken: commits have no place on its line of time",)
-    return moments(looked, taken), () if looked.culprit is not None else (looked.told,)
 
 
 def eval_command(

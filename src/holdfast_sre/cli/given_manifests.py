@@ -15,12 +15,13 @@ from holdfast_sre.evidence.snapshot import Manifest, Ref
 from holdfast_sre.files import read_text
 from holdfast_sre.local.git import Git, Identity
 from holdfast_sre.local.repository import GitRepository
+from holdfast_sre.local.source_repository import shallow_note
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import COMMITS_MAX, HistoryPort
+from holdfast_sre.repair.changelog import COMMITS_MAX, Declare, Edit, HistoryPort, recent_edits
 from holdfast_sre.repair.history import LookBack, look_back
 from holdfast_sre.repair.layouts import Renderer, declared_in, roots_of
 
-_READER = Identity("holdfast-sre", "holdfast-sre@localhost")
+READER = Identity("holdfast-sre", "holdfast-sre@localhost")
 """Git wants to know who asks; nothing is written in this name."""
 
 
@@ -39,6 +40,7 @@ class GivenManifests:
     repository: HistoryPort | None = None
     revision: Revision = _NO_REVISION
     faults: list[str] = field(default_factory=list)
+    _edits: dict[str, tuple[Edit, ...]] = field(default_factory=dict)
 
     def declared(self, namespace: str) -> dict[Ref, Manifest]:
         """What they declare in a namespace, without objects of another shape than the API's; `faults` names those."""
@@ -59,17 +61,45 @@ class GivenManifests:
         """What history knows about a finding; None without a history."""
         if self.repository is None or not finding.blames:
             return None
-        is_built = bool(roots_of(self.files))
         work = look_back(
             self.repository,
             self.revision,
             finding,
             namespace=namespace,
             healthy_at_s=healthy_at_s,
-            commits_max=COMMITS_BUILT_MAX if is_built else COMMITS_MAX,
-            declare=self._built if is_built else None,
+            commits_max=self._commits_max,
+            declare=self._declare,
         )
         return asyncio.run(work)
+
+    def edits(self, *, namespace: str) -> tuple[Edit, ...] | None:
+        """The last edits, newest first; None without a history."""
+        if self.repository is None:
+            return None
+        if namespace in self._edits:
+            return self._edits[namespace]
+        work = recent_edits(
+            self.repository,
+            self.revision,
+            namespace=namespace,
+            commits_max=self._commits_max,
+            declare=self._declare,
+        )
+        self._edits[namespace] = asyncio.run(work)
+        return self._edits[namespace]
+
+    def shallow_note(self, since_s: float | None) -> str:
+        """What a clone without its older history cannot tell since a moment; "" for nothing."""
+        root = root_of(self.folder) if self.repository is not None else None
+        return "" if root is None else asyncio.run(shallow_note(Git(root, identity=READER), self.revision, since_s))
+
+    @property
+    def _commits_max(self) -> int:
+        return COMMITS_BUILT_MAX if roots_of(self.files) else COMMITS_MAX
+
+    @property
+    def _declare(self) -> Declare | None:
+        return self._built if roots_of(self.files) else None
 
     def _built(self, files: Mapping[str, str], namespace: str) -> dict[Ref, Manifest]:
         return declared_in(files, namespace, self.renderer)
@@ -82,18 +112,19 @@ def open_manifests(path: Path, renderer: Renderer) -> GivenManifests:
     """
     if not path.is_dir():
         raise InvalidInput(f"{path}: expected a folder or a git repository of manifests, saw none", path=str(path))
-    root = _root_of(path)
+    root = root_of(path)
     if root is None:
         return GivenManifests(path, _files_below(path), renderer)
     prefix = path.resolve().relative_to(root.resolve()).as_posix()
-    repository = Below(GitRepository(root, identity=_READER), "" if prefix == "." else f"{prefix}/")
+    repository = Below(GitRepository(root, identity=READER), "" if prefix == "." else f"{prefix}/")
     revision, files = asyncio.run(_head(root, repository))
     if not files:
         raise InvalidInput(f"{path}: expected committed manifests (.yaml, .yml), saw none at {revision[:10]}")
     return GivenManifests(path, files, renderer, repository, revision)
 
 
-def _root_of(path: Path) -> Path | None:
+def root_of(path: Path) -> Path | None:
+    """The folder of the git repository that a path is in, or is as a bare one; None where it is in none."""
     if (path / "HEAD").is_file() and (path / "objects").is_dir():
         return path  # a bare repository
     here = path.resolve()
@@ -101,7 +132,7 @@ def _root_of(path: Path) -> Path | None:
 
 
 async def _head(root: Path, repository: HistoryPort) -> tuple[Revision, dict[str, str]]:
-    revision = Revision(await Git(root, identity=_READER).text("rev-parse", "--verify", "HEAD^{commit}"))
+    revision = Revision(await Git(root, identity=READER).text("rev-parse", "--verify", "HEAD^{commit}"))
     return revision, await repository.files(revision)
 
 

@@ -247,9 +247,7 @@ def _question(incident: Incident) -> Panel:
     if cause is not None:
         parts.append(Text(f"{cause.rule} on {cause.object}, confidence {incident.confidence:.2f}", style="bold"))
         parts += [Text(printable(f"  {quote.source}: {quote.text}")) for quote in cause.evidence]
-    if incident.culprit is not None:
-        commit = incident.culprit.commit
-        parts.append(Text(printable(f"  brought by {commit.revision[:10]} of {commit.author}: {commit.subject}")))
+    parts += [Text(printable(f"  {line}")) for line in incident.origin_told]
     parts.append(Text(printable(f"\n{incident.reason}\n")))
     parts.append(
         Syntax(printable(incident.diff), "diff", theme="ansi_dark", background_color="default", word_wrap=True)

@@ -2,6 +2,7 @@
 
 WORKSPACE/cluster.json, tickets/, manifests.git/    the incident, in the neutral form
 WORKSPACE/found-at                                  the commit that the cluster was recorded under
+WORKSPACE/sources/                                  the services' own git repositories by their names, where at hand
 WORKSPACE/reviews/, live/                           pull requests, and what is deployed
 WORKSPACE/holdfast.db                               the runs
 WORKSPACE/report.html                               the report of the last run that was watched
@@ -20,11 +21,13 @@ from ruamel.yaml import YAML
 
 from holdfast import Dependencies, InvalidInput
 from holdfast_sre.cli.demo_incident import make_incident
+from holdfast_sre.cli.given_sources import sources_below
 from holdfast_sre.evidence import opsbench, recording
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
 from holdfast_sre.files import in_thread, read_text, replace_text
 from holdfast_sre.flow.opinion import model_dependency
 from holdfast_sre.flow.world import BOT, World
+from holdfast_sre.history.sources import Sources
 from holdfast_sre.local.cluster import ReplayCluster, images_in
 from holdfast_sre.local.deployment import GitOpsFolder, LiveFolder
 from holdfast_sre.local.git import Identity
@@ -42,6 +45,7 @@ FINDER = Identity("As found", "incident@localhost")
 BASE_BRANCH = "main"
 REVISION_BYTES_MAX = 200
 MODEL_FILE = "model.json"
+SOURCES_FOLDER = "sources"
 MODEL_BYTES_MAX = 10_000
 
 
@@ -147,6 +151,7 @@ async def open_world(folder: Path) -> World:
         repository_name=f"{(await in_thread(folder.resolve)).name}/manifests",
         base_branch=BASE_BRANCH,
         last_good=last_good,
+        sources=await in_thread(_sources, folder / SOURCES_FOLDER),
     )
 
 
@@ -160,6 +165,10 @@ async def _found_at(folder: Path, repository: GitRepository) -> Revision:
         head = await repository.head(BASE_BRANCH)
         await in_thread(replace_text, path, head + "\n")
     return Revision((await in_thread(read_text, path, bytes_max=REVISION_BYTES_MAX)).strip())
+
+
+def _sources(folder: Path) -> Sources:
+    return sources_below(folder) if folder.is_dir() else {}
 
 
 def _model(path: Path) -> HttpModel | None:

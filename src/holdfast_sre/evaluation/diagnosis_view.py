@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,21 +14,35 @@ from holdfast_sre.diagnosis.timeline import told
 from holdfast_sre.evaluation.evaluate import RepairReport, Report
 from holdfast_sre.evaluation.judged import Score
 from holdfast_sre.evaluation.opsbench_labels import Answer
+from holdfast_sre.history.key_users import KeyUse
+from holdfast_sre.history.suspects import WHY_TOLD, Suspect
 
 ROWS_MAX = 40
+SUSPECTS_MAX = 5
 
 
 def show_diagnosis(
-    console: Console, case: str, diagnosis: Diagnosis, answers: Iterable[Answer], *, seconds: float
+    console: Console,
+    case: str,
+    diagnosis: Diagnosis,
+    answers: Iterable[Answer],
+    *,
+    seconds: float,
+    suspects: Sequence[Suspect | None] = (),
+    missing: Iterable[str] = (),
 ) -> None:
-    """The ranked causes with their evidence and victims; where there is none, what was looked at."""
+    """The ranked causes with their evidence and victims, and the change to look at first where `suspects` has one for
+    each; where there is no cause, what was looked at. `missing` goes beside what the diagnosis names."""
     table = Table(title=f"{escape(case)}  {seconds * 1000:.0f} ms", title_justify="left", show_lines=True)
     table.add_column("cause", no_wrap=True)
     table.add_column("evidence", overflow="fold", ratio=1)
-    for finding, answer in zip(diagnosis.ranked, answers, strict=True):
+    named = suspects or [None] * len(diagnosis.ranked)
+    for finding, answer, suspect in zip(diagnosis.ranked, answers, named, strict=True):
         lines = [f"[dim]{escape(item.source)}:[/] {escape(item.text)}" for item in finding.evidence]
         if finding.victims:
             lines.append(f"[dim]explains:[/] {escape(', '.join(str(ref) for ref in finding.victims[:8]))}")
+        if suspect is not None:
+            lines.append(f"[yellow]suspect:[/] {escape(suspect.told)}")
         cause = f"[bold]{escape(answer.root_cause)}[/]\n{escape(answer.fault_object)}\n{finding.confidence:.2f} sure"
         table.add_row(cause, "\n".join(lines))
     if diagnosis.ranked:
@@ -40,10 +54,15 @@ def show_diagnosis(
         console.print(f"  short of replicas, unexplained: {escape(', '.join(map(str, diagnosis.unexplained)))}")
     if diagnosis.missing:
         console.print(f"  missing from the record: {escape(', '.join(diagnosis.missing))}")
+    for text in missing:
+        console.print(f"  not known: {escape(text)}")
 
 
-def show_explanation(console: Console, case: str, found: Explanation) -> None:
-    """A finding with its evidence, its line of time, what it rests on and what would refute it."""
+def show_explanation(
+    console: Console, case: str, found: Explanation, suspects: Sequence[Suspect] = (), key_users: Iterable[KeyUse] = ()
+) -> None:
+    """A finding with its evidence, its line of time, the suspected changes, who else uses what they changed, what it
+    rests on and what would refute it."""
     finding = found.finding
     heading = f"[bold]{escape(found.title)}[/]  {escape(str(finding.object))}  {finding.confidence:.2f} sure"
     console.print(f"{heading}  [dim]{escape(case)}[/]")
@@ -52,6 +71,12 @@ def show_explanation(console: Console, case: str, found: Explanation) -> None:
         ("evidence", [f"{item.source}: {item.text}" for item in finding.evidence]),
         ("explains", [", ".join(str(ref) for ref in finding.victims[:8])] if finding.victims else []),
         ("line of time", told(finding.timeline)),
+        ("suspect", [f"{each.told} ({WHY_TOLD[each.why]})" for each in suspects[:SUSPECTS_MAX]]),
+        (
+            "other suspects",
+            [f"{len(suspects) - SUSPECTS_MAX} more, see --json"] if len(suspects) > SUSPECTS_MAX else [],
+        ),
+        ("also used by", [each.told for each in key_users]),
         ("rests on", found.rests_on),
         ("less sure without", [f"{kind}: {left:.2f}" for kind, left in found.holds_without.items()]),
         ("would refute it", found.refuted_by),
@@ -63,7 +88,7 @@ def show_explanation(console: Console, case: str, found: Explanation) -> None:
     ]
     for name, lines in parts:
         for line in lines:
-            console.print(f"  [dim]{name}:[/] {escape(line)}", highlight=False)
+            console.print(f"  [dim]{name}:[/] {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def show_report(console: Console, found: Report) -> None:

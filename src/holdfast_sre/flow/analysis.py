@@ -12,9 +12,11 @@ from contextlib import suppress
 from holdfast import Conflict, ErrorSeverity, ErrorType, NotFound, RunContext, WorkflowError
 from holdfast_sre.diagnosis.diagnose import diagnose
 from holdfast_sre.diagnosis.findings import Finding
-from holdfast_sre.flow.incident import Collected, Incident
+from holdfast_sre.flow.incident import Collected, Incident, called
 from holdfast_sre.flow.opinion import Opinion
 from holdfast_sre.flow.world import World
+from holdfast_sre.history.past import Past, Suspected, past_of, suspected
+from holdfast_sre.history.sources import SourcePast
 from holdfast_sre.ports import Material, ModelRequest, Revision, Ticket
 from holdfast_sre.repair.changelog import Edit, culprit, recent_edits
 
@@ -75,9 +77,14 @@ class Analysis:
     async def source_code_analysis(self, ctx: RunContext) -> None:
         collected: Collected = ctx.data.collected
         ctx.data.edits = await ctx.step("edits", self._edits, collected.revision, ctx.data.namespace)
+        if self._world.sources:
+            ctx.data.pasts = await ctx.step("sources", self._pasts, ctx.data.namespace, ctx.data.edits)
 
     async def correlation(self, ctx: RunContext) -> None:
-        """Which of the recent edits brought a value that the first findings blame."""
+        """Which of the recent edits brought a value that the first findings blame, and which change comes first when
+        one looks for what broke it."""
+        if ctx.data.edits or ctx.data.pasts:
+            ctx.data.suspected = await ctx.step("suspect", self._suspected, ctx.data)
         for finding in ctx.data.findings[:CHOICES_MAX]:
             found = culprit(ctx.data.edits, finding.blames)
             if found is not None:
@@ -169,11 +176,23 @@ class Analysis:
     async def _edits(self, revision: str, namespace: str) -> tuple[Edit, ...]:
         return await recent_edits(self._world.repository, Revision(revision), namespace=namespace)
 
+    async def _pasts(self, namespace: str, edits: tuple[Edit, ...]) -> tuple[SourcePast, ...]:
+        snapshot = await self._world.cluster.capture(namespace)
+        return (await past_of(snapshot, self._world.sources, edits)).pasts
+
+    async def _suspected(self, incident: Incident) -> dict[str, Suspected]:
+        snapshot = await self._world.cluster.capture(incident.namespace)
+        past = Past(incident.edits, incident.pasts)
+        return {
+            called(finding): await suspected(snapshot, finding, past, self._world.sources)
+            for finding in incident.findings[:CHOICES_MAX]
+        }
+
 
 def _choices(findings: Sequence[Finding]) -> dict[str, Finding]:
     """The findings that are about as likely as the first, by what they are called."""
     near = [each for each in findings[:CHOICES_MAX] if findings[0].confidence - each.confidence <= DOUBT_SPAN]
-    return {f"{each.rule} on {each.object}": each for each in near}
+    return {called(each): each for each in near}
 
 
 def _told(incident: Incident) -> str:
@@ -181,9 +200,7 @@ def _told(incident: Incident) -> str:
     assert incident.cause is not None
     lines = [f"Cause: {incident.cause.rule} on {incident.cause.object} (confidence {incident.confidence:.2f})."]
     lines += [f"- {quote.source}: {quote.text}" for quote in incident.cause.evidence]
-    if incident.culprit is not None:
-        commit = incident.culprit.commit
-        lines.append(f"Brought by {commit.revision[:10]} of {commit.author}: {commit.subject}")
+    lines += incident.origin_told
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from holdfast import Dependencies
 from holdfast_sre.evidence.snapshot import Manifest, Ref
+from holdfast_sre.history.sources import Sources
 from holdfast_sre.ports import (
     ClusterPort,
     DeploymentPort,
@@ -22,6 +23,7 @@ BOT = "holdfast-sre"
 @dataclass(frozen=True, kw_only=True)
 class World:
     """`repository_name` is what runs lock; `last_good` are manifests known to have worked, beside what history says.
+    `sources` are the histories of services' own programs, by the services' names, where they are at hand.
     `dependencies`: what the ports call over a network, with a breaker each; None where nothing is."""
 
     tickets: TicketPort
@@ -35,3 +37,4 @@ class World:
     assignee: str = BOT
     dependencies: Dependencies | None = None
     last_good: Mapping[Ref, Manifest] = field(default_factory=dict)
+    sources: Sources = field(default_factory=dict)

@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from holdfast import InvalidInput, Unavailable
 
+T = TypeVar("T")
+
 DEADLINE_S = 60.0
 ERROR_CHARS_MAX = 500
+LATEST_S = 253_402_300_799
+"""The last second that a calendar has (year 9999): a commit may claim a later one."""
+_PART_BYTES = 1 << 16
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -24,7 +30,9 @@ _SETTINGS = (
     "core.quotePath=false",
     "gc.auto=0",
     "protocol.allow=never",
+    "log.showSignature=false",
 )
+"""No program that a repository's own configuration names is started: not even to show whether a commit is signed."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,29 @@ class Git:
         Raises GitFailed for an exit status above zero, InvalidInput where there is no repository, Unavailable without
         git or past the deadline.
         """
+        process = await self._start(args, env, cwd)
+        output, complaint = await _finish(process, process.communicate(data), args)
+        if process.returncode:
+            raise self._failed(process.returncode, complaint, args)
+        return output
+
+    async def head_of(self, *args: str, bytes_max: int, env: Mapping[str, str] | None = None) -> tuple[bytes, bool]:
+        """The first `bytes_max` bytes of what `git ARGS` prints, and whether there was more; git is ended there.
+
+        Raises what `run` raises.
+        """
+        process = await self._start(args, env, None)
+        (output, complaint), is_cut = await _finish(process, _read(process, bytes_max), args)
+        if process.returncode and not is_cut:
+            raise self._failed(process.returncode, complaint, args)
+        return output, is_cut
+
+    async def _start(
+        self, args: tuple[str, ...], env: Mapping[str, str] | None, cwd: Path | None
+    ) -> asyncio.subprocess.Process:
         settings = [part for setting in _SETTINGS for part in ("-c", setting)]
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 "git",
                 *settings,
                 *args,
@@ -76,17 +104,12 @@ class Git:
             )
         except FileNotFoundError as error:
             raise _not_started(cwd or self.path) from error
-        output, complaint = await _finish(process, data, args)
-        if process.returncode:
-            if b"not a git repository" in complaint:
-                raise InvalidInput(f"{self.path}: expected a git repository, found none", path=str(self.path))
-            said = complaint.decode(errors="replace").strip()[:ERROR_CHARS_MAX]
-            raise GitFailed(
-                f"git {args[0]}: exit status {process.returncode}: {said or 'no message'}",
-                status=process.returncode,
-                complaint=said,
-            )
-        return output
+
+    def _failed(self, status: int, complaint: bytes, args: tuple[str, ...]) -> Exception:
+        if b"not a git repository" in complaint:
+            return InvalidInput(f"{self.path}: expected a git repository, found none", path=str(self.path))
+        said = complaint.decode(errors="replace").strip()[:ERROR_CHARS_MAX]
+        return GitFailed(f"git {args[0]}: exit status {status}: {said or 'no message'}", status=status, complaint=said)
 
     async def text(self, *args: str, data: bytes = b"", env: Mapping[str, str] | None = None) -> str:
         """What git prints, as text without the line's end."""
@@ -125,10 +148,31 @@ def _not_started(folder: Path) -> Exception:
     return Unavailable("git: expected the program on PATH, found none; install git")
 
 
-async def _finish(process: asyncio.subprocess.Process, data: bytes, args: tuple[str, ...]) -> tuple[bytes, bytes]:
+async def _read(process: asyncio.subprocess.Process, bytes_max: int) -> tuple[tuple[bytes, bytes], bool]:
+    """What it prints and its complaint; where it prints more than `bytes_max`, it is ended there."""
+    assert process.stdin
+    assert process.stderr
+    process.stdin.close()
+    async with asyncio.TaskGroup() as group:  # both at once: a full pipe stops it
+        complaint = group.create_task(process.stderr.read())
+        output = bytearray()
+        while len(output) <= bytes_max and (part := await _part(process)):
+            output += part
+        if is_cut := len(output) > bytes_max:
+            process.kill()
+        await process.wait()
+    return (bytes(output[:bytes_max]), complaint.result()), is_cut
+
+
+async def _part(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout
+    return await process.stdout.read(_PART_BYTES)
+
+
+async def _finish(process: asyncio.subprocess.Process, work: Coroutine[Any, Any, T], args: tuple[str, ...]) -> T:
     try:
         async with asyncio.timeout(DEADLINE_S):
-            return await process.communicate(data)
+            return await work
     except TimeoutError as error:
         raise Unavailable(f"git {args[0]}: expected an end within {DEADLINE_S} s, still running") from error
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
 from holdfast_sre.files import in_thread
 from holdfast_sre.local import git_messages, git_trees
-from holdfast_sre.local.git import Git, GitFailed, Identity
+from holdfast_sre.local.git import LATEST_S, Git, GitFailed, Identity
 from holdfast_sre.ports import Commit, Diff, Draft, Revision
 
 FILES_MAX = 5_000
@@ -318,5 +318,5 @@ def _parse_log(output: str) -> tuple[Commit, ...]:
             paths.append(tokens[at].removeprefix("\n"))
             at += 1
         above = tuple(Revision(parent) for parent in parents.split())
-        commits.append(Commit(Revision(revision), above, author, int(time), subject, tuple(paths)))
+        commits.append(Commit(Revision(revision), above, author, min(int(time), LATEST_S), subject, tuple(paths)))
     return tuple(commits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -52,7 +52,7 @@ def blast_radius(snapshot: Snapshot, changes: Iterable[Change]) -> BlastRadius:
         by_object.setdefault(Ref(kind, name), []).append(change)
     users: dict[Ref, str] = {}
     for ref, theirs in by_object.items():
-        users |= {user: how for user, how in _users(snapshot, ref, theirs).items() if user not in by_object}
+        users |= {user: how for user, how in users_of(snapshot, ref, theirs).items() if user not in by_object}
     restarts = {ref for ref, theirs in by_object.items() if _is_rollout(ref, theirs)}
     # A workload reads settings from a table at its start, so whoever reads a changed one is restarted to see it.
     restarts |= {user for user, how in users.items() if user.kind in WORKLOAD_KINDS and how.startswith("reads")}
@@ -71,7 +71,8 @@ def _is_rollout(ref: Ref, changes: Iterable[Change]) -> bool:
     return ref.kind in WORKLOAD_KINDS and any(change.path.startswith("spec.template.") for change in changes)
 
 
-def _users(snapshot: Snapshot, ref: Ref, changes: Iterable[Change]) -> Mapping[Ref, str]:
+def users_of(snapshot: Snapshot, ref: Ref, changes: Sequence[Change] = ()) -> Mapping[Ref, str]:
+    """Who uses an object, each with how. With changes that are all of keys of a table only users of those keys."""
     if ref.kind == "Service":
         return _users_of_service(snapshot, ref)
     ends = _NAMES_OF.get(ref.kind)

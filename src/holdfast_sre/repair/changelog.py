@@ -96,7 +96,7 @@ def culprit(edits: Sequence[Edit], blames: Iterable[Field], *, healthy_at_s: flo
     for edit in edits:
         if healthy_at_s is not None and edit.commit.at_s <= healthy_at_s:
             break
-        changes = tuple(change for change in edit.changes if _is_blamed(change, fields))
+        changes = tuple(change for change in edit.changes if is_blamed(change, fields))
         if not changes:
             continue
         if found and healthy_at_s is None and found[-1].commit.at_s - edit.commit.at_s > BURST_S:
@@ -110,7 +110,8 @@ def since(edits: Iterable[Edit], healthy_at_s: float) -> tuple[Edit, ...]:
     return tuple(edit for edit in edits if edit.commit.at_s > healthy_at_s)
 
 
-def _is_blamed(change: Change, fields: Iterable[Field]) -> bool:
+def is_blamed(change: Change, fields: Iterable[Field]) -> bool:
+    """Whether a change is of one of the fields."""
     return any(_is_about(field, change) and is_under(change.path, field.path) for field in fields)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from holdfast_sre.diagnosis.findings import Finding, Moment
+from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.evidence.snapshot import Manifest, Ref
 from holdfast_sre.ports import Commit, Revision
 from holdfast_sre.repair.changelog import (
@@ -43,23 +43,6 @@ class LookBack(msgspec.Struct, frozen=True):
             return f"none of the last {self.looked_at} edits up to {self.revision[:10]} touched what is blamed"
         commit = self.culprit.commit
         return f"brought by {commit.revision[:10]} of {commit.author}: {commit.subject}"
-
-
-def moments(looked: LookBack, taken_at_s: float) -> tuple[Moment, ...]:
-    """The edits of a look back, newest first, as they stand on the line of time of a recording taken at `taken_at_s`
-    (epoch seconds): the one that brought the cause, and what else changed since. Later ones are left out."""
-    culprit = looked.culprit.commit if looked.culprit is not None else None
-    found = (*looked.since, *(() if culprit is None else (culprit,)))
-    return tuple(
-        Moment(
-            taken_at_s - commit.at_s,
-            "change",
-            f"commit {commit.revision[:10]} of {commit.author}",
-            f"{commit.subject}{' (brought what is blamed)' if commit is culprit else ''}",
-        )
-        for commit in sorted(found, key=lambda each: -each.at_s)
-        if commit.at_s <= taken_at_s
-    )
 
 
 async def look_back(

@@ -31,12 +31,16 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """A finding as told: the first is the cause, others are what else was considered. Confidence lies in (0, 1)."""
+    """A finding as told: the first is the cause, others are what else was considered. Confidence lies in (0, 1).
+
+    `suspected` says in lines which change comes first when one looks for what broke it.
+    """
 
     title: str
     object: str
     confidence: float
     evidence: tuple[Proof, ...] = ()
+    suspected: tuple[str, ...] = ()
 
 
 class Origin(msgspec.Struct, frozen=True):

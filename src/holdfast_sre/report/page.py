@@ -152,6 +152,7 @@ def _finding(cause: Cause, kind: str) -> Html:
             class_="about",
         ),
         tag("ul", *evidence, class_="evidence") if evidence else Html(),
+        *(tag("p", line, class_="quiet") for line in cause.suspected),
         class_=kind,
     )
 

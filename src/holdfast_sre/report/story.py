@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from holdfast import RunHandle, Workflow, to_svg
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.flow.chart import VERDICTS
-from holdfast_sre.flow.incident import Incident
+from holdfast_sre.flow.incident import Incident, called
+from holdfast_sre.history.past import Suspected
 from holdfast_sre.repair.secret_values import hidden_values
 from holdfast_sre.report import data as told
 
@@ -245,6 +246,7 @@ def _causes(incident: Incident) -> tuple[told.Cause, ...]:
             str(finding.object),
             incident.confidence if finding is incident.cause else finding.confidence,
             tuple(told.Proof(quote.source, quote.text) for quote in finding.evidence),
+            incident.suspected.get(called(finding), Suspected()).told,
         )
         for finding in (*first, *others)
     )

@@ -278,3 +278,19 @@ async def test_a_folder_inside_another_repository_is_not_taken_for_it(tmp_path: 
 def test_an_identity_that_git_would_mangle_is_invalid(name: str, email: str) -> None:
     with pytest.raises(InvalidInput, match="git identity"):
         Identity(name, email)
+
+
+async def test_no_program_that_a_repository_names_is_asked_about_signatures(tmp_path: Path) -> None:
+    repository, head = await seeded(tmp_path / "kites.git")
+    raw = git(repository.path, "cat-file", "commit", head)
+    above, _, below = raw.partition("\n\n")
+    mark = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n wsBc\n -----END PGP SIGNATURE-----"
+    (tmp_path / "signed").write_text(f"{above}\n{mark}\n\n{below}\n")
+    signed = git(repository.path, "hash-object", "-t", "commit", "-w", str(tmp_path / "signed"))
+    program, witness = tmp_path / "evil", tmp_path / "ran"
+    program.write_text(f"#!/bin/sh\ntouch {witness}\n")
+    program.chmod(0o755)
+    git(repository.path, "config", "log.showSignature", "true")
+    git(repository.path, "config", "gpg.program", str(program))
+    assert (await repository.history(Revision(signed)))[0].subject == "Fly higher"
+    assert not witness.exists()

@@ -189,7 +189,7 @@ FIELDS: tuple[Callable[[str], RunReport], ...] = (
         problem=text,
         facts=((text, text),),
         spans=(Span(text, 0.0, 1.0, note=text),),
-        causes=(Cause(text, text, 0.5, (Proof(text, text),)),),
+        causes=(Cause(text, text, 0.5, (Proof(text, text),), (text,)),),
         origin=Origin(text, text, 0.0, text, (text,)),
         change=Change(
             f"--- a/{text}\n+++ b/{text}\n@@ -1 +1 @@\n-{text}\n+{text}\n", text, text, text, (text,), text, (text,)
