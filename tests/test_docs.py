@@ -160,6 +160,15 @@ class TestCompleteness:
         wanted = ["Context", "Decision", "Consequences"]
         assert [p.place for p in decisions if [s.title for s in p.sections()][1:] != wanted] == []
 
+    def test_the_glossary_has_each_word_once_and_in_order(self) -> None:
+        tables = re.split(r"^## ", PAGES["docs/glossary.md"].text, flags=re.MULTILINE)[1:]
+        assert [table.partition("\n")[0].split()[0] for table in tables] == ["Words", "Names", "Words"]
+        words = [re.findall(r"^\| (?!word |name )(.+?) \|", table, flags=re.MULTILINE) for table in tables]
+        assert all(len(some) > 5 for some in words)
+        assert [word for some in words for word in sorted(some, key=_plain) if some.count(word) > 1] == []
+        assert words == [sorted(some, key=_plain) for some in words]
+        assert set(words[0]) & set(words[2]) == set()
+
     def test_the_glossary_knows_the_rooms(self) -> None:
         """The last column of the spec's names is a room of the street, and the true one where the name is public."""
         rows = re.findall(r"^\| `(\w+)` \|.*\| `(\w+)` \|$", PAGES["docs/glossary.md"].text, flags=re.MULTILINE)
@@ -216,3 +225,7 @@ class TestNews:
         texts = {"a.added.md": "`holdfast.Engine` is new.", "b.added.md": "So is Lease."}
         found = missing_news(["Old"], ["Engine", "Lease"], texts, package="holdfast")
         assert found == ["holdfast.Lease: came, and no news tells", "holdfast.Old: went, and no news tells"]
+
+
+def _plain(word: str) -> str:
+    return word.strip("`").lower()

@@ -41,7 +41,7 @@ def long_functions(modules: Modules, lines_max: int) -> list[str]:
 
 
 def missing_furniture(modules: Modules, *, rooms_without_rules: Collection[str] = ()) -> list[str]:
-    """Rooms that lack their paragraph, their `rules.py`, or a third module beside `__init__`."""
+    """Rooms that lack their paragraph, their `rules.py`, in a folder or not, or a third module beside `__init__`."""
     found = []
     for room in modules.values():
         if not room.is_package or room.name.count(".") != 1:
@@ -52,7 +52,7 @@ def missing_furniture(modules: Modules, *, rooms_without_rules: Collection[str] 
         paragraph = ast.get_docstring(room.tree) or ""
         if len(paragraph) < PARAGRAPH_CHARS_MIN:
             found.append(f"{room.place}: a room opens with a paragraph that says what it is for and how to read it")
-        if room.leaf not in rooms_without_rules and f"{room.name}.rules" not in modules:
+        if room.leaf not in rooms_without_rules and not any(part.leaf == "rules" for part in parts):
             found.append(f"{room.place}: room {room.leaf} has no rules.py; what decides is pure and lives there")
     return found
 
