@@ -1,7 +1,7 @@
 """The durable engine. A `Workflow` declares what may happen; an `Engine` makes it happen, once, whatever crashes.
 
 Its folders are stairs, each above those that it may use. `model` is what a workflow and a run are; `decisions` what may
-happen to a run: `decisions/rules.py` judges, a run and an occurrence give the next run and the journal rows that tell it.
+happen to a run: `decisions/rules.py` makes of a run and an occurrence the next run, and the journal rows of it.
 `process` is what one process has for all its runs; in `actors` one actor per owned run commits these judgements and
 starts handlers, `steps` is what they see, `memos` what survives. `recovery` finds what nobody works on; beside them
 `upkeep` removes what nobody needs, and `board` tells others of breakers. In front stand the doors: `engine`, `client`,
