@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Literal, Protocol, runtime_checkable
 
 from holdfast.clock import monotonic_s
+from holdfast.errors import BreakerOpen
 from holdfast.resilience.breaker import CircuitBreaker, preset
 from holdfast.resilience.breaker.machine import Pass
 from holdfast.resilience.breaker.outcomes import CANCELLED, FAILURE, IGNORED, SUCCESS
@@ -135,3 +136,9 @@ class Guarded(Protocol):
 def breakers_of(store: Store) -> tuple[ServerBreaker, ...]:
     """The breakers of a store that has any; none for one without a server."""
     return store.server_breakers() if isinstance(store, Guarded) else ()
+
+
+def refused_for_s(error: BaseException) -> float:
+    """Until when a breaker refuses what came to this error, in seconds from then; zero where none did."""
+    refusal = error if isinstance(error, BreakerOpen) else error.__cause__
+    return float(refusal.facts.get("retry_after_s") or 0.0) if isinstance(refusal, BreakerOpen) else 0.0

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from holdfast.clock import monotonic_s
 from holdfast.errors import HoldfastError
-from holdfast.store.mirror.background import Background
+from holdfast.store.background import Background
 from holdfast.store.mirror.rules import Promise
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 
-from holdfast.errors import BreakerOpen, HoldfastError
+from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
-from holdfast.store.mirror.background import Background
+from holdfast.store.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.generation import Generation
 from holdfast.store.mirror.rules import Promise
+from holdfast.store.server_breaker import refused_for_s
 
 log = get_logger(__name__)
 
@@ -109,7 +110,7 @@ class Link:
                 if self._trouble is None:
                     log.warning("cache_not_reached", reason=str(error))
                 self._trouble = f"the cache is not used: {error}"
-                await asyncio.sleep(max(self._promise.probe_first_s, _refused_for_s(error)))
+                await asyncio.sleep(max(self._promise.probe_first_s, refused_for_s(error)))
         if self._trouble is not None:
             log.info("cache_back")
             self._trouble = None
@@ -134,9 +135,3 @@ class Link:
 
     def __repr__(self) -> str:
         return f"Link({self._cache!r}, up={self._is_up}, owed={self._is_owed})"
-
-
-def _refused_for_s(error: Exception) -> float:
-    """Until when a breaker refuses what came to this error; zero where none did."""
-    refusal = error if isinstance(error, BreakerOpen) else error.__cause__
-    return float(refusal.facts.get("retry_after_s") or 0.0) if isinstance(refusal, BreakerOpen) else 0.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from holdfast.clock import monotonic_s
-from holdfast.store.mirror.background import Background
+from holdfast.store.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.link import Link

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from holdfast.errors import HoldfastError
+from holdfast.store.background import Background
 from holdfast.store.delivery import copy_of
 from holdfast.store.gathering import Gathering
-from holdfast.store.mirror.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.generation import Generation

@@ -20,9 +20,9 @@ from holdfast.errors import CommitUnknown, Unavailable
 from holdfast.logs import get_logger
 from holdfast.store import gate
 from holdfast.store.audit import History
+from holdfast.store.background import Background
 from holdfast.store.mirror import address
 from holdfast.store.mirror.attention import Attention
-from holdfast.store.mirror.background import Background
 from holdfast.store.mirror.cache import Cache
 from holdfast.store.mirror.figures import SyncFigures, Tally
 from holdfast.store.mirror.generation import Generation, Generations

@@ -1,4 +1,4 @@
-"""The tasks of a mirror: started from wherever it is used, one of a name at a time, ended with it."""
+"""The tasks of a store: started from wherever it is used, one of a name at a time, ended with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ STOP_TIMEOUT_S = 5.0
 class Background:
     """Tasks on any number of loops. Those of a loop that ended, or of the process that forked us, are forgotten."""
 
-    def __init__(self, on_failure: Callable[[str, BaseException], None]) -> None:
+    def __init__(self, on_failure: Callable[[str, BaseException], None], *, name: str = "mirror") -> None:
+        self._name = name
         self._on_failure = on_failure
         self._pid = os.getpid()
         self._supervisors: WeakKeyDictionary[asyncio.AbstractEventLoop, Supervisor] = WeakKeyDictionary()
@@ -31,7 +32,7 @@ class Background:
         loop = asyncio.get_running_loop()
         supervisor = self._supervisors.get(loop)
         if supervisor is None:
-            supervisor = self._supervisors[loop] = Supervisor("mirror", on_failure=self._on_failure)
+            supervisor = self._supervisors[loop] = Supervisor(self._name, on_failure=self._on_failure)
         task = supervisor.start(work, name=name)
         # A loop that ends cancels its tasks once. What its last commit starts after that is not waited for, nor need it
         # be: another loop's task takes over. It is no mistake to be warned of.
