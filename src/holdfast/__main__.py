@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import backups, breakers, charts, deciding, keeping, moving, reading, schedules, soaking, working
+from holdfast.cli import (
+    backups,
+    breakers,
+    charts,
+    deciding,
+    keeping,
+    moving,
+    reading,
+    schedules,
+    soaking,
+    unmerged,
+    working,
+)
 from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 from holdfast.testing.simulation import command as simulating
@@ -26,6 +38,7 @@ reading.add_to(app)
 deciding.add_to(app)
 schedules.add_to(app)
 breakers.add_to(app)
+unmerged.add_to(app)
 keeping.add_to(app)
 backups.add_to(app)
 moving.add_to(app)

@@ -296,7 +296,13 @@ class TestStorage:
                 await state.get(ana, "plan")
         async with StateManager(url, or_memory=True) as state:
             await state.set(ana, "plan", 1)
-            assert "in memory only" in str(state.weakness())
+            assert "goes on alone, in memory" in str(state.weakness())
+        for elsewhere in ("sqlite:///state.db", "postgresql://host/db"):
+            with pytest.raises(InvalidInput, match="fallback=memory"):
+                await StateManager(elsewhere, or_memory=True).__aenter__()
+        async with StateManager(or_memory=True) as state:
+            await state.set(ana, "plan", 1)
+            assert state.weakness() is None
 
     async def test_state_survives_the_process_that_made_it(self, tmp_path: Any, ana: Context) -> None:
         for number in (1, 2):

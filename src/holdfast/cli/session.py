@@ -17,6 +17,7 @@ from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid
 from holdfast.names import check_id
+from holdfast.store.fallback import without_fallback
 from holdfast.store.open import OpenStore, open_store
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store
@@ -124,7 +125,7 @@ class Desk:
     @contextlib.asynccontextmanager
     async def opened(self, url: str = "", *, must_exist: bool = True) -> AsyncIterator[OpenStore]:
         """The store that the settings name, or the one at `url`, for what operators do to it as a whole."""
-        url = url or self.settings.store
+        url = without_fallback(url or self.settings.store)  # what a command shows is Redis's, or nothing
         check_place(url, must_exist=must_exist)
         codec, me = self.codec(), "holdfast command line"
         store = open_store(url, process=me) if codec is None else open_sealed(url, codec, process=me)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast.observe.rules import Facts, Health, judge
 from holdfast.resilience.dependencies import Dependencies, DependencyView
 from holdfast.resilience.rules import in_words
-from holdfast.store.recent import weakness_of
+from holdfast.store.recent import remedy_of, weakness_of
 from holdfast.workflow.engine import Engine
 
 
@@ -18,6 +18,7 @@ def health_of(engine: Engine) -> Health:
         Facts(
             store_ailment=inside.runtime.store.ailment(),
             store_weakness=weakness_of(inside.runtime.store),
+            store_remedy=remedy_of(inside.runtime.store),
             durability=inside.runtime.store.capabilities.durability,
             lease_left_s=inside.ownership.lease_left_s() if inside.ownership.is_shared else None,
             sweep_problem=inside.recovery.last_problem,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+_WAIT = "nothing is lost and nothing is stale; it comes back by itself once what it names does"
 CLOCK_APART_MAX_S = 5.0
 """How far this machine's clock may be from the store's. Nothing depends on it but what people make of two times."""
 
@@ -43,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     store_ailment: str | None
     store_weakness: str | None = None
+    store_remedy: str = ""
     durability: str
     lease_left_s: float | None
     sweep_problem: str | None
@@ -82,7 +84,7 @@ def _store(facts: Facts) -> Check:
         advice = "mend what it names, then restart this process: queued writes were refused, none was half done"
         return Check(name="store", status=Status.RED, seen=facts.store_ailment, advice=advice)
     if facts.store_weakness is not None:
-        advice = "nothing is lost and nothing is stale; it comes back by itself once what it names does"
+        advice = facts.store_remedy or _WAIT
         return Check(name="store", status=Status.DEGRADED, seen=facts.store_weakness, advice=advice)
     return Check(name="store", status=Status.GREEN, seen=f"commits, which survive {facts.durability}")
 

@@ -45,9 +45,10 @@ class StateManager(StateViewer):
     """Shared state on a store. `storage`: a URL as `open_store` takes it, a `StateStorage` with its `url`, or an open
     store, such as an engine's `store`, which stays open.
 
-    `test_mode` keeps everything in memory, whatever `storage` says. `or_memory`: where the store cannot be reached at
-    the start, work in memory and say so (`weakness`); nothing survives then, so it is for development. `policies`: by
-    path or prefix, and there by JSON pointer, what `merge` does about a field that both sides changed. Objects that are
+    `test_mode` keeps everything in memory, whatever `storage` says. `or_memory`: of a Redis, as `?fallback=memory` in
+    its URL: while it cannot be reached go on in memory, and say so (`weakness`); for development. `policies`: by path
+    or prefix, and there by JSON pointer, what `merge` does about a field that both sides changed, and what happens to
+    one that others changed as well while Redis was away (RETRY without one: a conflict, kept aside). Objects that are
     over their time are removed every `sweep_every`; None leaves that to others.
 
     Example::
@@ -84,14 +85,13 @@ class StateManager(StateViewer):
         self._lines = Lines()
         self._folder_now: Folder | None = None
         self._keeper: Keeper | None = None
-        self._without = ""
 
     async def __aenter__(self) -> Self:
         if self._shelf_now is not None:
             raise Rejected(f"{self!r}: it is open already")
-        store, self._without = await opened(
+        store = await opened(
             self._storage, self._exit, url=self._url, test_mode=self._test_mode, or_memory=self._or_memory,
-            clock=self._clock,
+            policies=self._policies, clock=self._clock,
         )  # fmt: skip
         clock = self._clock or SystemClock()
         self._shelf_now = Shelf(store, clock, self._randomness or system_randomness())
@@ -118,7 +118,7 @@ class StateManager(StateViewer):
     def weakness(self) -> str | None:
         """What is missing although everything works, in words: Redis, the clean-up. None if nothing is."""
         trouble = self._keeper.trouble if self._keeper is not None else None
-        return self._without or weakness_of(self.store) or trouble
+        return weakness_of(self.store) or trouble
 
     async def set(
         self,

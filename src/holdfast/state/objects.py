@@ -79,7 +79,8 @@ class StateObject(Generic[T]):
 class StateChange:
     """One change of one object, as the journal keeps it for good, and as a watcher hears of it.
 
-    `what` is "set", "updated", "merged", "deleted", "expired", "restored" or "repaired"; or "gap" from a watch whose
+    `what` is "set", "updated", "merged", "deleted", "expired", "restored", "repaired" or "passed_by" (it stays as
+    it is, and what somebody wrote while its Redis was away is kept aside); or "gap" from a watch whose
     place in the past is not kept any more: look at everything anew. `position` is where a watch may go on from.
     """
 

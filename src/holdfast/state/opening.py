@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from holdfast.clock import Clock
-from holdfast.errors import InvalidInput, Unavailable
-from holdfast.logs import get_logger
+from holdfast.errors import InvalidInput
+from holdfast.merge import FieldPolicy
 from holdfast.state.names import OBJECT
+from holdfast.state.rules import outage_policies
+from holdfast.store.fallback.address import with_fallback
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import StateStorage, open_store
-from holdfast.store.protocol import Store
+from holdfast.store.protocol import FallsBack, Store
 from holdfast.store.records import SHARED, SYSTEM_TENANT, Key, Scope
 
-log = get_logger("holdfast.state")
+Declared = Mapping[str, Mapping[str, FieldPolicy]]
+"""By path or prefix, and there by JSON pointer."""
 
 
 async def opened(
@@ -23,29 +27,29 @@ async def opened(
     url: str,
     test_mode: bool,
     or_memory: bool,
+    policies: Declared,
     clock: Clock | None,
-) -> tuple[Store, str]:
-    """The store, which is closed with `ends` unless it was handed over open; and what it is not, in words."""
+) -> Store:
+    """The store, which is closed with `ends` unless it was handed over open. Raises InvalidInput."""
     if test_mode:
-        return _own(MemoryStore(clock=clock), ends), ""
-    if not isinstance(storage, str | StateStorage):
-        return storage, ""
-    store = open_store(_url(storage, url), clock=clock)
-    if or_memory:
-        try:
-            await store.read(Scope.system(), [Key(SYSTEM_TENANT, SHARED, OBJECT, "there")])
-        except Unavailable as error:
-            await store.close()
-            log.warning("state is kept in memory only", why=error.message)
-            words = f"in memory only, as the store could not be reached: {error.message}"
-            return _own(MemoryStore(clock=clock), ends), words
+        store: Store = MemoryStore(clock=clock)
+    elif isinstance(storage, str | StateStorage):
+        place = _url(storage, url)
+        is_memory = place.partition(":")[0].lower() == StateStorage.MEMORY.value
+        store = open_store(with_fallback(place) if or_memory and not is_memory else place, clock=clock)
+    else:
+        _merge_by(policies, storage)
+        return storage
     ends.push_async_callback(store.close)
-    return store, ""
-
-
-def _own(store: MemoryStore, ends: AsyncExitStack) -> Store:
-    ends.push_async_callback(store.close)
+    _merge_by(policies, store)
+    if or_memory:  # whether Redis is there is known from the start
+        await store.read(Scope.system(), [Key(SYSTEM_TENANT, SHARED, OBJECT, "there")])
     return store
+
+
+def _merge_by(policies: Declared, store: Store) -> None:
+    if isinstance(store, FallsBack):
+        store.merge_by(OBJECT, lambda key: outage_policies(key.id, policies))
 
 
 def _url(storage: str | StateStorage, url: str) -> str:

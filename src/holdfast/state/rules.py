@@ -197,6 +197,16 @@ def policies_for(
     return declared[max(fitting, key=len)] if fitting else None
 
 
+def outage_policies(path: str, declared: Mapping[str, Mapping[str, FieldPolicy]]) -> dict[str, FieldPolicy]:
+    """What settles an object that others changed as well while its store was away, by JSON pointer into its record:
+    the policies that its value has, else RETRY. Who wrote it, and until when it lasts, is the later side's."""
+    chosen = policies_for(path, declared) or {"": FieldPolicy.RETRY}
+    later = ("/due", "/body/by", "/body/why", "/body/expires_at")
+    return {f"/body/value{pointer}": policy for pointer, policy in chosen.items()} | dict.fromkeys(
+        later, FieldPolicy.LAST_WRITER
+    )
+
+
 class Written(NamedTuple):
     """What one object's next state takes: its row, its journal, and the records of what it depends on."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -44,12 +44,19 @@ from holdfast.store.wakeup import Wakeup
 class MemoryStore:
     """A `Store` of this process alone. `clock` gives its time; `payload_bytes_max` bounds one body."""
 
-    def __init__(self, *, clock: Clock | None = None, payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
+        wakeup: Wakeup | None = None,
+    ) -> None:
+        """`wakeup`: whose count `wait` gives, where this store takes turns with another one."""
         self._clock = clock or SystemClock()
         self._payload_bytes_max = payload_bytes_max
         self._lock = threading.Lock()
         self._contents = Contents()
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup or Wakeup()
         self._is_closed = False
 
     @property
@@ -86,6 +93,10 @@ class MemoryStore:
         return paging.page_of(query, [checked(record) for record in rest[: limit + 1]], limit)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
+        return self.commit_now(scope, change)
+
+    def commit_now(self, scope: Scope, change: Change) -> Commit:
+        """As `commit`, for who must do something with the answer before anybody else does anything."""
         self._check_open()
         gate.check_change(scope, change, payload_bytes_max=self._payload_bytes_max)
         with self._lock:
@@ -104,6 +115,10 @@ class MemoryStore:
         return answer
 
     async def claim(self, scope: Scope, claim: Claim) -> list[Record]:
+        return [taken for _, taken in self.claim_now(scope, claim)]
+
+    def claim_now(self, scope: Scope, claim: Claim) -> list[tuple[Record, Record]]:
+        """As `claim`: each record as it was, and as it was taken."""
         self._check_open()
         gate.check_claim(claim)
         with self._lock:
@@ -111,12 +126,18 @@ class MemoryStore:
                 record for record in self._contents.records(scope, claim.kind) if paging.is_claimable(claim, record)
             ]
             found.sort(key=paging.claim_order)
-            taken = [claimed(checked(record), claim) for record in found[: claim.limit]]
-            for record in taken:
+            taken = [(checked(record), claimed(record, claim)) for record in found[: claim.limit]]
+            for _, record in taken:
                 self._contents.put(record.key, row_of(record))
         if taken:
             self._wakeup.advance()
         return taken
+
+    def peek(self, keys: Iterable[Key]) -> dict[Key, Record | None]:
+        """The records of `keys` as they stand, whoever they belong to."""
+        with self._lock:
+            rows = {key: self._contents.rows.get(key) for key in keys}
+        return {key: None if row is None or row.deleted else row.record for key, row in rows.items()}
 
     async def events(
         self,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from holdfast import codec
 from holdfast.clock import Clock
 from holdfast.errors import InvalidInput
+from holdfast.store.fallback.address import falls_back
 from holdfast.store.memory import MemoryStore
 from holdfast.store.place import without_secret
 from holdfast.store.protocol import Store, StoreAdmin
@@ -34,7 +35,8 @@ class OpenStore(Store, StoreAdmin, Protocol):
 
 _URLS = (
     'expected "memory:", "sqlite:///relative.db" or "sqlite:////absolute.db" (with "?mode=ro" to read only), '
-    '"postgresql://user@host/database", "redis://host/0", or "hybrid+postgresql://user@host/database?cache=redis://host"'
+    '"postgresql://user@host/database", "redis://host/0" (with "?fallback=memory" to go on while it is away), or '
+    '"hybrid+postgresql://user@host/database?cache=redis://host"'
 )
 _SCHEMES = {
     "postgresql": StateStorage.POSTGRES,
@@ -49,6 +51,7 @@ _EXTRAS = {
     StateStorage.HYBRID: ("holdfast.store.mirror.store", "MirrorStore", "postgres,redis"),
 }
 """Where the stores are that need a driver, and the extra that brings it: loaded only where a URL asks for one."""
+_FALLBACK = ("holdfast.store.fallback.store", "FallbackStore", "redis")
 
 
 def open_store(
@@ -65,6 +68,7 @@ def open_store(
     wait for it. Raises InvalidInput for a URL that names no store, and what opening the store raises.
     """
     storage, rest = _parsed(url)
+    place = _FALLBACK if falls_back(url) else _EXTRAS.get(storage)
     match storage:
         case StateStorage.MEMORY:
             if rest.strip("/"):
@@ -81,15 +85,16 @@ def open_store(
                 payload_bytes_max=payload_bytes_max,
             )
         case StateStorage.REDIS | StateStorage.POSTGRES | StateStorage.HYBRID:
-            opened: OpenStore = _extra(storage, url)(
+            opened: OpenStore = _extra(place, url)(
                 url, clock=clock, process=process, payload_bytes_max=payload_bytes_max
             )
             return opened
 
 
-def _extra(storage: StateStorage, url: str) -> Any:
+def _extra(place: tuple[str, str, str] | None, url: str) -> Any:
     """The class of a store that comes with an extra."""
-    module, name, extra = _EXTRAS[storage]
+    assert place is not None, "each storage with a driver has its place"
+    module, name, extra = place
     try:
         return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:

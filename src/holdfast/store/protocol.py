@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from holdfast.merge import FieldPolicy
 from holdfast.store.audit import History
 from holdfast.store.records import (
     Capabilities,
@@ -118,6 +119,25 @@ class Weakened(Protocol):
 
     def weakness(self) -> str | None:
         """What is missing at present, in words; None while all is well. No I/O."""
+        ...
+
+
+@runtime_checkable
+class Remedied(Protocol):
+    """What a store may have whose weakness does not end by itself, or costs more than speed."""
+
+    def remedy(self) -> str:
+        """What to do about `weakness`, and what it costs meanwhile; "" without one."""
+        ...
+
+
+@runtime_checkable
+class FallsBack(Protocol):
+    """What a store may have that goes on elsewhere while its server is away, and merges when it is back."""
+
+    def merge_by(self, kind: str, policies: Callable[[Key], Mapping[str, FieldPolicy]]) -> None:
+        """What settles the fields of a record of `kind` that both sides changed: by JSON pointer into its fields, with
+        its body under "/body". Without it nothing does."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast.store.protocol import RecentReads, Store, StreamEnds, Weakened
+from holdfast.store.protocol import RecentReads, Remedied, Store, StreamEnds, Weakened
 from holdfast.store.records import Key, Position, Record, Scope
 from holdfast.store.rules import Stream
 
@@ -26,3 +26,8 @@ async def stream_ends(store: Store, streams: Sequence[Stream]) -> list[Position]
 def weakness_of(store: Store) -> str | None:
     """What a store that works lacks at present; None where it lacks nothing, or cannot tell."""
     return store.weakness() if isinstance(store, Weakened) else None
+
+
+def remedy_of(store: Store) -> str:
+    """What to do about a store's weakness, and what it costs, where that is more than waiting; else ""."""
+    return store.remedy() if isinstance(store, Remedied) else ""

@@ -285,6 +285,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     `many_processes`: several may share it.
     `lock_folder`: where processes of this host prove with a file lock that they live; None if they cannot.
     `payload_bytes_max`: the largest body that it takes; `is_sealed`: a codec stands before what lies in it.
+    `is_partial`: it answers from what this process knows alone, so that there is no such record may only mean that
+    others wrote it. It may change while the store is open.
     """
 
     durable: bool
@@ -294,3 +296,4 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     location: str = ""
     payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX
     is_sealed: bool = False
+    is_partial: bool = False

@@ -21,7 +21,7 @@ from holdfast.errors import InvalidInput
 from holdfast.store import gate, recent
 from holdfast.store.audit import History
 from holdfast.store.open import OpenStore, open_store
-from holdfast.store.protocol import Snapshot, Store
+from holdfast.store.protocol import FallsBack, Snapshot, Store
 from holdfast.store.records import (
     SYSTEM_TENANT,
     Capabilities,
@@ -64,6 +64,11 @@ class SealedStore:
             raise InvalidInput(
                 f"sealed store: expected {can.location} to take bodies of {SEALED_BYTES_MAX} bytes, saw "
                 f"{can.payload_bytes_max}; open_store(url, payload_bytes_max={SEALED_BYTES_MAX})"
+            )
+        if isinstance(inner, FallsBack):
+            raise InvalidInput(
+                f"sealed store: expected {can.location} without a fallback, saw one: what is sealed cannot be merged "
+                "when Redis is back; leave the codec or fallback=memory out"
             )
         self._inner = inner
         self._sealer = Sealer(codec)

@@ -1,7 +1,8 @@
 """`SyncManager`: how far a cache is behind its truth, and what becomes of two who wrote the same object.
 
-Redis never holds the only copy of anything, so there is nothing to merge between cache and truth. What has to be merged
-is what two writers made of one version of an object. The version that both began from is in the journal.
+A mirror's Redis never holds the only copy of anything, so there is nothing to merge between cache and truth. What has
+to be merged is what two writers made of one version of an object. The version that both began from is in the journal.
+For what a Redis alone missed while it was away the same rules hold: see `fallback`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from holdfast.errors import Conflict, MergeConflict, Unavailable
 from holdfast.merge import NOTHING, FieldConflict, FieldPolicy, Merged, Stamp, is_same, merge
 from holdfast.names import check_id
 from holdfast.store import journal
+from holdfast.store.fallback.rules import UNMERGED
+from holdfast.store.fallback.unmerged import Unmerged, drop, unmerged
 from holdfast.store.mirror.figures import SyncFigures
 from holdfast.store.outcome import commit_surely
 from holdfast.store.protocol import Store
@@ -82,6 +85,21 @@ class SyncManager:
         """Make all that is cached worthless, in every process, within a second: after the truth was changed by hand."""
         if isinstance(self._store, Mirrored):
             await self._store.invalidate()
+
+    # -- outages ------------------------------------------------------------------------------------------------------
+
+    async def unmerged(self, context: UserExecutionContext) -> list[Unmerged]:
+        """What was written while Redis alone was away (`?fallback=memory`) and could not be merged when it was back:
+        what of, its value, why, and in which fields. The first 1000 of the context's user and of his tenant."""
+        require_context(context)
+        return await unmerged(self._store, Scope.of_user(context.tenant, context.user))
+
+    async def drop(self, context: UserExecutionContext, id: str, *, by: str) -> bool:
+        """Forget one of them, by its `id`, that somebody has decided about; False where there is none."""
+        scope = Scope.of_user(context.tenant, context.user)
+        found = [each for each in await self.unmerged(context) if each.id == id]
+        keys = [Key(each.key.tenant, each.key.user, UNMERGED, id) for each in found]
+        return any([await drop(self._store, scope, key, by=by) for key in keys])
 
     # -- writers ------------------------------------------------------------------------------------------------------
 

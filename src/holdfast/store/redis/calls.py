@@ -153,6 +153,10 @@ class Calls:
             raise self._closed("restoring")
         return int(number or 0) or INCARNATION
 
+    def forget_the_server(self) -> None:
+        """Check its layout again before the next call."""
+        self._is_checked = False
+
     async def close(self) -> None:
         """Close all clients."""
         await self._turns.close()

@@ -66,17 +66,19 @@ class RedisStore:
         clock: Clock | None = None,
         process: str = "",
         payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
+        wakeup: Wakeup | None = None,
     ) -> None:
+        """`wakeup`: whose count `wait` gives, where this store takes turns with another one."""
         self._token = f"{os.getpid()}-{system_randomness().getrandbits(64):016x}"
         self._address = address.parse(url)
         self._time = ServerTime(clock)
         self._calls = Calls(self._address, self._time)
         self._payload_bytes_max = payload_bytes_max
-        self._wakeup = Wakeup()
+        self._wakeup = wakeup or Wakeup()
         self._notices = Notices(self._calls, self._wakeup, me=self._token)
         self._is_closed = False
         self._views = 0
-        writer = BatchWriter(self._calls, self._time, on_committed=self._notices.committed)
+        self._writer = writer = BatchWriter(self._calls, self._time, on_committed=self._notices.committed)
         self._committer = Committer(
             writer.write, place=self._address.shown, on_committed=self._wakeup.advance, split=parts
         )
@@ -165,6 +167,11 @@ class RedisStore:
             ]
             return [checked_event(event) for event in found]
         return [checked_event(event) for event in await self._journal(record, behind, after_version, limit)]
+
+    def forget_the_server(self) -> None:
+        """It may come back without what it had: ask anew for its layout, and tell it its tenants anew."""
+        self._calls.forget_the_server()
+        self._writer.forget_tenants()
 
     async def wait(self, since: int) -> int:
         self._check_open()

@@ -53,13 +53,18 @@ class BatchWriter:
             await self._on_committed()
         return outcomes
 
+    def forget_tenants(self) -> None:
+        """Tell the server each tenant once more."""
+        self._tenants = {}
+
     async def _judged(self, tenant: str, changes: Sequence[Change]) -> Sequence[Outcome]:
-        if tenant not in self._tenants:
+        begins_in = self._tenants.get(tenant)
+        if begins_in is None:
             # In this order: a restore that begins in between either finds the tenant and closes it, or is seen here.
             await self._calls.know(tenant)
-            self._tenants[tenant] = await self._calls.incarnation()
+            begins_in = self._tenants[tenant] = await self._calls.incarnation()
         for _ in range(RACES_MAX):
-            known = await load(self._calls, tenant, changes, begins_in=self._tenants[tenant])
+            known = await load(self._calls, tenant, changes, begins_in=begins_in)
             judgement = judge(changes, known.rows, known.streams, at=self._time.now_s(), incarnation=known.incarnation)
             faults.point("store-before-commit")
             if await self._is_written(tenant, changes, judgement, known):

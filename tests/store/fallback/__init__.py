@@ -1,0 +1,1 @@
+"""Redis with a fallback to memory."""
