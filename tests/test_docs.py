@@ -159,6 +159,10 @@ class TestCompleteness:
         decisions = [page for place, page in PAGES.items() if re.match(r"docs/decisions/\d{4}-", place)]
         wanted = ["Context", "Decision", "Consequences"]
         assert [p.place for p in decisions if [s.title for s in p.sections()][1:] != wanted] == []
+        listed = re.findall(
+            r"^- \[\d{4}: .*\]\((.+\.md)\)$", PAGES["docs/decisions/README.md"].text, flags=re.MULTILINE
+        )
+        assert listed == sorted(page.place.rpartition("/")[2] for page in decisions), "each is listed once, in order"
 
     def test_the_glossary_has_each_word_once_and_in_order(self) -> None:
         tables = re.split(r"^## ", PAGES["docs/glossary.md"].text, flags=re.MULTILINE)[1:]
