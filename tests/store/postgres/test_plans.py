@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
-from holdfast.store.postgres import select, tables
+from holdfast.store.postgres import inspection, select, tables
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connection, Connections, reach
 from holdfast.store.postgres.reader import READ
@@ -28,18 +29,31 @@ INSERT INTO holdfast.events (kind, tenant, "user", id, incarnation, seq, version
     digest, body, delta)
 SELECT 'run', 'acme', 'ana', 'run' || n % 2000, 1, n, 1, n, 'transition', 'c', '', 'd', '{}', ''
 FROM generate_series(1, 10000) AS n;
-ANALYZE holdfast.records;
-ANALYZE holdfast.events;
 """
+ANALYZE = "ANALYZE holdfast.records; ANALYZE holdfast.events"
 
 
 @pytest.fixture
 async def connection(database: str) -> AsyncIterator[Connection]:
     """A transaction as every call has it, in a store with some thousand records."""
+    async with filled(database, FILL, ANALYZE) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def never_analyzed(database: str) -> AsyncIterator[Connection]:
+    """The same in a store that is younger than the server's first look at it."""
+    async with filled(database, FILL) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def filled(database: str, *statements: str) -> AsyncIterator[Connection]:
     connections = Connections(parse(database), size=4)
     async with connections.writing(SYSTEM) as filling:
         await filling.execute("RESET ROLE")
-        await filling.execute(FILL)
+        for statement in statements:
+            await filling.execute(statement)
     async with connections.writing(ANA) as connection:
         yield connection
     await connections.close()
@@ -90,11 +104,26 @@ async def test_a_whole_scope_is_not_read_for_one_of_its_rows(connection: Connect
     assert by_index <= 20
 
 
-async def touched(connection: Connection) -> tuple[int, int]:
-    """How many rows of the records this transaction has read: by going through all of them, and by an index."""
-    asked = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'records'"
-    (found,) = await connection.fetch(asked)
-    return tuple(found)
+async def test_a_journal_is_found_by_its_key_before_there_are_statistics(never_analyzed: Connection) -> None:
+    """Each of 2,000 runs of one user has five events. One journal, from its beginning and from its middle, and the
+    journals of a page of runs are read, and not what the user has beside."""
+    for after, count in ((None, 5), (Position(1, 2005), 3)):
+        asked = select.events(key("run5"), None, after, 0, 100)
+        before = await touched(never_analyzed, "events")
+        assert len(await never_analyzed.fetch(asked.sql, *asked.parameters)) == count
+        assert await touched(never_analyzed, "events") == (before[0], before[1] + count)
+    before = await touched(never_analyzed, "events")
+    await never_analyzed.execute("RESET ROLE")  # as whoever looks after the store
+    keys = sorted((key(f"run{number}") for number in range(100)), key=history_order)
+    assert sum(len(history.events) for history in await inspection.histories(never_analyzed, keys)) == 500
+    assert await touched(never_analyzed, "events") == (before[0], before[1] + 500)
+
+
+async def touched(connection: Connection, table: str = "records") -> tuple[int, int]:
+    """How many rows of a table this transaction has read: by going through all of them, and by an index."""
+    asked = "SELECT seq_tup_read, idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = $1"
+    (found,) = await connection.fetch(asked, table)
+    return found[0], found[1]
 
 
 async def plan_of(connection: Connection, asked: Select, *, options: str = "COSTS OFF") -> str:
