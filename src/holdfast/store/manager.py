@@ -7,6 +7,7 @@ from typing import Any
 
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.place import without_secret
+from holdfast.tasks import heeding_cancellation
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 5.0
@@ -52,7 +53,8 @@ class RedisManager:
         """Whether the server answers."""
         said = importlib.import_module("redis.exceptions")
         try:
-            return bool(await (await self.get_client()).ping())
+            with heeding_cancellation():
+                return bool(await (await self.get_client()).ping())
         except (said.RedisError, said.RedisClusterException, OSError, TimeoutError):
             return False
 

@@ -182,7 +182,13 @@ class Cache:
 
     async def _ping(self) -> bool:
         """Whether a server is there, in whatever life: on a connection of its own: those of the pool look closer."""
-        redis = Redis.from_url(self._url, single_connection_client=True, retry=Retry(NoBackoff(), 0))
+        redis = Redis.from_url(
+            self._url,
+            single_connection_client=True,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # as in `_open`
+            socket_connect_timeout=None,
+        )
         try:
             return bool(await _within(self._connect_timeout_s, redis.ping()))
         except (RedisError, OSError, TimeoutError):
@@ -197,7 +203,7 @@ class Cache:
             timeout=None,
             redis_connect_func=self._greet,
             retry=Retry(NoBackoff(), 0),  # a call that is tried again behind our back may meet another life
-            socket_timeout=None,  # the budget is ours
+            socket_timeout=None,  # the budget is ours: the driver's may lose a cancellation (`heeding_cancellation`)
             socket_connect_timeout=None,
         )
         return _Client(Redis.from_pool(pool), asyncio.Semaphore(CONNECTIONS_MAX))

@@ -24,6 +24,7 @@ from holdfast.store.redis.errors import EVERYTHING, is_away, is_closed, translat
 from holdfast.store.redis.places import INCARNATION, SCHEMA, Places
 from holdfast.store.server_breaker import ServerBreaker
 from holdfast.store.server_time import ServerTime
+from holdfast.tasks import heeding_cancellation
 
 Text = str | bytes
 Place = tuple[str, str, str]
@@ -171,7 +172,8 @@ class Calls:
                 place=self.shown,
             ) from None  # our own crowd, which is no outage
         try:
-            yield
+            with heeding_cancellation():
+                yield
         finally:
             turns.release()
 

@@ -15,6 +15,7 @@ from holdfast.store.redis import inspection
 from holdfast.store.redis.calls import Calls, each
 from holdfast.store.redis.inspection import PAGE_BYTES, PAGE_KEYS
 from holdfast.store.redis.places import INCARNATION
+from holdfast.tasks import heeding_cancellation
 
 WHY = "restoring"
 
@@ -60,12 +61,13 @@ async def _clear(calls: Calls, tenant: str) -> None:
     client = await calls.client()
     pattern = prefix.translate({ord(sign): f"\\{sign}" for sign in "*?[]\\"}) + "*"
     page: list[bytes] = []
-    async for key in client.scan_iter(match=pattern, count=1000):
-        if key != f"{prefix}meta".encode():
-            page.append(key)
-        if len(page) == PAGE_KEYS:
-            await calls.command("UNLINK", *page)
-            page = []
+    with heeding_cancellation():
+        async for key in client.scan_iter(match=pattern, count=1000):
+            if key != f"{prefix}meta".encode():
+                page.append(key)
+            if len(page) == PAGE_KEYS:
+                await calls.command("UNLINK", *page)
+                page = []
     if page:
         await calls.command("UNLINK", *page)
 
