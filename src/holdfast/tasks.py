@@ -6,33 +6,10 @@ The one place in holdfast that creates tasks. A task that fails calls `on_failur
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-
-
-@contextlib.contextmanager
-def heeding_cancellation() -> Iterator[None]:
-    """Raises CancelledError at the end of a block in which the running task was cancelled, whatever it came to.
-
-    For calls of drivers. On Python 3.11 `asyncio.wait_for`, by which redis-py writes, returns a result and loses the
-    cancellation that comes just as it is there: the task went on for ever, and whoever had ended it waited in vain.
-    """
-    task = asyncio.current_task()
-    assert task is not None, "a driver is called in a task"
-    before = task.cancelling()
-    try:
-        yield
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:
-        if task.cancelling() > before:
-            raise asyncio.CancelledError from error
-        raise
-    if task.cancelling() > before:
-        raise asyncio.CancelledError
 
 
 class Supervisor:

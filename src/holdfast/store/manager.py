@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from holdfast.cancellation import heeding_cancellation
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.place import without_secret
-from holdfast.tasks import heeding_cancellation
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 5.0

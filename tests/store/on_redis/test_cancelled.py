@@ -13,7 +13,6 @@ import pytest
 from holdfast.store.redis.address import parse
 from holdfast.store.redis.calls import Calls
 from holdfast.store.server_time import ServerTime
-from holdfast.tasks import heeding_cancellation
 from holdfast.testing.servers import ValkeyServer
 
 TURNS = 12
@@ -49,39 +48,3 @@ async def test_who_is_cancelled_in_any_turn_of_the_loop_ends(
         await asyncio.wait([task])
         assert task.cancelled() is is_cut_off, f"after {turns} turns"
     assert cut_off >= 3, "it came to its end at once"
-
-
-async def lose(result: object) -> object:
-    """As the driver does, on any Python."""
-    try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        if isinstance(result, Exception):
-            raise result from None
-    return result
-
-
-async def ask(result: object) -> object:
-    with heeding_cancellation():
-        return await lose(result)
-
-
-@pytest.mark.parametrize("result", ["answer", ConnectionError("lost")], ids=["answer", "error"])
-async def test_a_cancellation_that_a_driver_loses_is_heeded(result: object) -> None:
-    task = asyncio.ensure_future(ask(result))
-    await asyncio.sleep(0)
-    task.cancel()
-    await asyncio.wait([task])
-    assert task.cancelled()
-
-
-async def test_a_time_limit_whose_cancellation_a_driver_loses_is_kept() -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await ask("answer")
-
-
-async def test_a_time_limit_within_is_no_cancellation() -> None:
-    with heeding_cancellation(), pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await asyncio.Event().wait()

@@ -21,7 +21,8 @@ from redis.exceptions import RedisError
 from holdfast import faults
 from holdfast.clock import Randomness, monotonic_s, system_randomness
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.loops import LoopBound, close_socket
+from holdfast.loops import LoopBound
+from holdfast.store import manager
 from holdfast.store.mirror.rules import Entry, name_of, packed
 from holdfast.store.records import Key
 from holdfast.store.redis.errors import is_away
@@ -143,8 +144,8 @@ class Cache:
         return kept
 
     async def close(self) -> None:
-        """Close the connections of all loops."""
-        await self._clients.close()
+        """Close the connections of all loops, for good."""
+        await self._clients.end()
 
     def __repr__(self) -> str:
         return f"Cache({self.place!r}, {self._prefix.decode()!r})"
@@ -241,13 +242,8 @@ def _run_id_of(info: Any) -> bytes:
 async def _close(client: _Client) -> None:
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await client.redis.aclose(close_connection_pool=True)
+            await manager.close(client.redis)
 
 
 def _abandon(client: _Client) -> None:
-    """Close the sockets of a client whose loop is gone."""
-    pool = client.redis.connection_pool
-    for connection in [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]:
-        writer = getattr(connection, "_writer", None)
-        close_socket(getattr(writer, "transport", None))
-        connection._reader = connection._writer = None
+    manager.abandon(client.redis)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from holdfast import faults
+from holdfast.cancellation import heeding_cancellation
 from holdfast.store import archive
 from holdfast.store.audit import History
 from holdfast.store.protocol import Snapshot
@@ -15,7 +16,6 @@ from holdfast.store.redis import inspection
 from holdfast.store.redis.calls import Calls, each
 from holdfast.store.redis.inspection import PAGE_BYTES, PAGE_KEYS
 from holdfast.store.redis.places import INCARNATION
-from holdfast.tasks import heeding_cancellation
 
 WHY = "restoring"
 
