@@ -67,15 +67,13 @@ OTHERS = (read, commit)
 """Each of them takes a sweep over a hundred and more awaits; a wait is where a connection was once left behind."""
 
 
-# A mirror's background tasks that its last commit starts while the loop ends are still cut off with an open connection:
-# only its reads are swept until that is mended (see `Background.start`).
 @pytest.mark.parametrize(
     ("kind", "work"),
     [
         ("postgres", wait),
         pytest.param("redis", wait, marks=pytest.mark.long),
         *(pytest.param(kind, work, marks=pytest.mark.long) for kind in ("postgres", "redis") for work in OTHERS),
-        *(pytest.param("mirror", work, marks=pytest.mark.long) for work in (read, read_recent)),
+        *(pytest.param("mirror", work, marks=pytest.mark.long) for work in (*OTHERS, read_recent)),
     ],
 )
 @pytest.mark.parametrize("is_closed", [True, False], ids=["closed", "left-to-its-loop"])
@@ -101,7 +99,7 @@ async def prepared(url: str) -> None:
 async def busy(store: OpenStore) -> list[asyncio.Task[object]]:
     """With connections in its pools, one that listens, something to be told to others, and people who wait."""
     await commit(store)
-    await read(store)
+    await read_recent(store)
     waiting: list[asyncio.Task[object]] = [asyncio.ensure_future(store.wait(await store.wait(0)))]
     await asyncio.wait(waiting, timeout=LISTENS_S)
     waiting += [asyncio.ensure_future(commit(store)) for _ in range(9)]
@@ -111,7 +109,7 @@ async def busy(store: OpenStore) -> list[asyncio.Task[object]]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["sqlite", "sealed", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("postgres", "redis"))],
+    ["sqlite", "sealed", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("postgres", "redis", "mirror"))],
 )
 @pytest.mark.parametrize("is_closed_again", [False, True], ids=["once", "again"])
 def test_a_close_that_is_cut_off_anywhere_goes_through_to_the_end(
