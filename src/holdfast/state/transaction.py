@@ -243,7 +243,7 @@ class StateTransaction:
         before = self._now(key)
         if not uses or (before is not None and uses.keys() <= before.stored.uses.keys()):
             return uses
-        if self._seen[key] is not None or await self._has_dependents(key):
+        if key in asked or self._seen[key] is not None or await self._has_dependents(key):
             await self._refuse_cycle(key, uses)
         return uses
 
