@@ -156,6 +156,43 @@ async def test_one_that_is_being_opened_while_all_are_closed_is_closed_as_well()
     await shop.bound.close()
 
 
+def test_who_is_cut_off_while_he_closes_comes_to_the_last_one_all_the_same() -> None:
+    shop = Workshop()
+    others = [asyncio.new_event_loop() for _ in range(2)]
+    threads = [threading.Thread(target=loop.run_forever) for loop in others]
+    for thread in threads:
+        thread.start()
+    try:
+        for loop in others:
+            asyncio.run_coroutine_threadsafe(shop.use(), loop).result(10)
+
+        async def close() -> None:
+            await shop.use()
+            closing = asyncio.ensure_future(shop.bound.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            assert closing.cancelled()
+
+        asyncio.run(close())
+    finally:
+        for loop, thread in zip(others, threads, strict=True):
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.run_until_complete(asyncio.sleep(0.01))
+            loop.close()
+    assert [client.is_closed for client in shop.made] == [True, True, True]
+
+
+async def test_one_that_has_ended_opens_none_any_more() -> None:
+    shop = Workshop()
+    await shop.use()
+    await shop.bound.end()
+    assert shop.made[0].is_closed
+    with pytest.raises(Unavailable, match="closed for good"):
+        await shop.use()
+
+
 def test_a_child_of_a_fork_opens_its_own_and_leaves_the_parents_alone() -> None:
     shop = Workshop()
     loop = asyncio.new_event_loop()

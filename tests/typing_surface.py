@@ -115,6 +115,7 @@ async def state_is_what_it_was_asked_as(state: StateManager, context: UserExecut
 
     async def work(t: StateTransaction) -> str:
         assert_type((await t.get("plan", Stamp)).value, Stamp)
+        assert_type([each.value async for each in t.scan("", Stamp)], list[Stamp])
         return "done"
 
     assert_type(await state.transact(context, work), str)

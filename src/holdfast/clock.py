@@ -7,6 +7,7 @@ loop. A test hands in a virtual clock; production uses `SystemClock`.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import time
@@ -37,6 +38,10 @@ class Randomness(Protocol):
     def getrandbits(self, k: int, /) -> int: ...
 
 
+WORD_BITS = 128
+DRAWN_BYTES = 4096
+"""The operating system is asked for so many bytes at once, of which each draw takes a word."""
+
 monotonic_s: Callable[[], float] = time.monotonic
 """Seconds of a clock that is never set, for durations outside a loop and between loops. No function of ours around it:
 a breaker reads it twice a call, and the wrapper cost 35 ns each time."""
@@ -60,12 +65,39 @@ class SystemClock:
         return "SystemClock()"
 
 
-def system_randomness() -> Randomness:
-    """Chance seeded by the operating system, never the same twice; make it after a fork, not before.
+class _SystemRandomness:
+    """The operating system's, drawn many at a time. What was drawn tells nothing of what else is: of a generator such
+    as `random.Random` a few hundred ids show its state, and so all that it draws for others.
 
     Asking the system for each draw would hand Python's lock to another thread every time: 68 us beside a busy writer.
     """
-    return random.Random(random.SystemRandom().getrandbits(256))
+
+    __slots__ = ("_drawn",)
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
+
+    def random(self) -> float:
+        return self.getrandbits(53) * 2.0**-53
+
+    def getrandbits(self, k: int, /) -> int:
+        if k > WORD_BITS:
+            return int.from_bytes(os.urandom(-(-k // 8))) >> (-k % 8)
+        while True:  # another thread may take what we draw
+            try:
+                return self._drawn.pop() >> (WORD_BITS - k)
+            except IndexError:
+                block = os.urandom(DRAWN_BYTES)
+                words = range(0, DRAWN_BYTES, WORD_BITS // 8)
+                self._drawn.extend([int.from_bytes(block[start : start + WORD_BITS // 8]) for start in words])
+
+    def __repr__(self) -> str:
+        return "SystemRandomness()"
+
+
+def system_randomness() -> Randomness:
+    """Chance of the operating system, never the same twice; make it after a fork, not before."""
+    return _SystemRandomness()
 
 
 def seeded_randomness(seed: int) -> Randomness:

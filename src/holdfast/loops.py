@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from holdfast.cancellation import through_all
 from holdfast.errors import Unavailable
 
 T = TypeVar("T")
@@ -62,9 +64,12 @@ class LoopBound(Generic[T]):
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._bound: dict[asyncio.AbstractEventLoop, _Bound[T]] = {}
+        self._is_over = False
 
     async def get(self) -> T:
-        """The running loop's client. Raises what `make` raises; the next call tries again."""
+        """The running loop's client. Raises what `make` raises; the next call tries again. Unavailable after `end`."""
+        if self._is_over:
+            raise Unavailable(f"{self._name}: it was closed for good")
         loop = asyncio.get_running_loop()
         bound = self._of(loop)
         if bound.is_open and not bound.is_resting(loop.time() - self._check_after_s):
@@ -90,29 +95,36 @@ class LoopBound(Generic[T]):
             await bound.close()
 
     async def close(self) -> None:
-        """Close the clients of all loops, each in its own. Those of loops that stand still are abandoned.
+        """Close the clients of all loops, each in its own. Those of loops that stand still are abandoned. Who is
+        cancelled meanwhile comes to the last one all the same.
 
         A later `get` opens one anew.
         """
         self._sweep()
-        here = asyncio.get_running_loop()
         with self._lock:
             bound, self._bound = self._bound, {}
         for its in bound.values():
             its.is_retired = True
-        for loop, its in bound.items():
-            if loop is here:
-                await its.close()
-            elif loop.is_running():
-                await _closed_elsewhere(its, loop)
-            else:
-                self._let_go(its)
+        await through_all(*(functools.partial(self._close_of, loop, its) for loop, its in bound.items()))
+
+    async def end(self) -> None:
+        """Close them for good: who is late opens none that nobody would close."""
+        self._is_over = True
+        await self.close()
 
     def __len__(self) -> int:
         return sum(bound.is_open for bound in self._bound.values())
 
     def __repr__(self) -> str:
         return f"LoopBound({self._name}, open={len(self)})"
+
+    async def _close_of(self, loop: asyncio.AbstractEventLoop, its: _Bound[T]) -> None:
+        if loop is asyncio.get_running_loop():
+            await its.close()
+        elif loop.is_running():
+            await _closed_elsewhere(its, loop)
+        else:
+            self._let_go(its)
 
     def _of(self, loop: asyncio.AbstractEventLoop) -> _Bound[T]:
         if self._pid != os.getpid():
@@ -208,10 +220,12 @@ async def _kept(client: T, close: Callable[[T], Awaitable[object]], shelf: list[
 
 
 async def _closed_elsewhere(bound: _Bound[Any], loop: asyncio.AbstractEventLoop) -> None:
-    """Close what another thread's running loop has. One that does not come to it closes it when it ends."""
+    """Close what another thread's running loop has. One that is blocked is not waited for long: it closes it when it
+    comes to it, or ends."""
     with contextlib.suppress(RuntimeError, TimeoutError):  # it ended meanwhile, or is blocked
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(bound.close(), loop))
+            closing = asyncio.run_coroutine_threadsafe(bound.close(), loop)
+            await asyncio.shield(asyncio.wrap_future(closing))
 
 
 def close_socket(transport: Any) -> None:

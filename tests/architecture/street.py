@@ -10,7 +10,7 @@ from tests.architecture.source import Modules, imported_modules, imports, public
 STREET: tuple[frozenset[str], ...] = tuple(
     frozenset(level.split())
     for level in (
-        "budget errors ids names clock codec faults logs merge patch",
+        "budget cancellation errors ids names clock codec faults logs merge patch",
         "loops tasks",
         "cleanups",
         "context",

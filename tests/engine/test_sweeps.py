@@ -10,7 +10,20 @@ from msgspec.structs import replace
 
 from holdfast import Engine, Retry, RunContext, Status, Unavailable, Workflow, health_of
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Commit, Key, Page, Put, Query, Record, Scope
+from holdfast.store.records import (
+    ABSENT,
+    SYSTEM_TENANT,
+    Change,
+    Claim,
+    Commit,
+    Delete,
+    Key,
+    Page,
+    Put,
+    Query,
+    Record,
+    Scope,
+)
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.decisions.signals import signal_put
@@ -20,7 +33,8 @@ from tests.engine.labs import ON_MEMORY, OpenLab
 
 
 class OddStore(SqliteStore):
-    """`trouble` is what calls meet until it is taken away: by "wait", "claim", or the kind scanned or written."""
+    """`trouble` is what calls meet until it is taken away: by "wait", "claim", or the kind scanned or written, or the
+    id that is looked for."""
 
     trouble: dict[str, Exception]
 
@@ -34,6 +48,7 @@ class OddStore(SqliteStore):
 
     async def scan(self, scope: Scope, query: Query, *, after: str | None = None, limit: int = 100) -> Page:
         self._meet(query.kind)
+        self._meet(query.prefix)
         return await super().scan(scope, query, after=after, limit=limit)
 
     async def commit(self, scope: Scope, change: Change) -> Commit:
@@ -164,6 +179,51 @@ async def test_a_notice_that_comes_while_others_are_taken_is_not_lost() -> None:
         assert await take_notices(runtime) == []
 
 
+def asked() -> Workflow:
+    workflow = Workflow("asked")
+    workflow.wait("open", start=True, on={"ok": "end"})
+    workflow.final("end")
+    return workflow
+
+
+async def leave_signal(store: OddStore, run: Run) -> None:
+    """As a sender that could not judge it; nobody is told of it."""
+    signal = signal_put(run, Signal(id="ok", name="ok", by="ana"), "new", expect=ABSENT, now=store.now_s())
+    await store.commit(Scope.system(), Change(change_id="sent", writes=(signal,)))
+
+
+@TROUBLES
+async def test_a_notice_that_was_taken_and_could_not_be_followed_is_made_up_for(
+    odd_store: OddStore, trouble: Exception
+) -> None:
+    """The notice is gone by then, so that a later look-out cannot find it again."""
+    async with lab_on(odd_store, asked()) as lab:
+        run = await lab.start("asked")
+        await lab.skip("2s")
+        odd_store.trouble[run.id] = trouble
+        await leave_signal(odd_store, run.run)
+        runtime = lab.engine.inside.runtime
+        await leave_notice(runtime, runtime.process_id, run.id, "look", epoch=0)
+        await lab.skip("1s")
+        assert lab.engine.inside.recovery.last_problem == str(trouble)
+        assert await take_notices(runtime) == []
+        odd_store.trouble.clear()
+        await lab.skip("3s")
+        assert (await run.refresh()).status == "done"
+
+
+async def test_who_was_forgotten_looks_for_what_was_left_for_him(odd_store: OddStore) -> None:
+    """Who takes a process for dead removes its lease and its notices; it may have stood still only."""
+    async with lab_on(odd_store, asked()) as lab:
+        run = await lab.start("asked")
+        await lab.skip("2s")
+        await leave_signal(odd_store, run.run)
+        lease = Delete(key=Key(SYSTEM_TENANT, "", PROCESS, lab.engine.inside.runtime.process_id), expect=None)
+        await odd_store.commit(Scope.system(), Change(change_id="forgotten", writes=(lease,)))
+        await lab.skip("4s")
+        assert (await run.refresh()).status == "done"
+
+
 # -- places -----------------------------------------------------------------------------------------------------
 
 
@@ -236,18 +296,14 @@ async def test_what_cannot_be_read_keeps_nobody_else_from_being_recovered(odd_st
 
 async def test_a_signal_of_a_damaged_run_is_judged_once_the_run_is_repaired(odd_store: OddStore) -> None:
     """Nothing but the sweep asks for it: its sender is gone, and nobody sends a second one."""
-    workflow = Workflow("asked")
-    workflow.wait("open", start=True, on={"ok": "end"})
-    workflow.final("end")
-    async with lab_on(odd_store, workflow) as lab:
+    async with lab_on(odd_store, asked()) as lab:
         run = (await lab.start("asked", id="T")).run
         await lab.settle()
     (before,) = await odd_store.read(Scope.system(), [run.key])
     assert before is not None
-    signal = signal_put(run, Signal(id="ok", name="ok", by="ana"), "new", expect=ABSENT, now=odd_store.now_s())
-    await odd_store.commit(Scope.system(), Change(change_id="sent", writes=(signal,)))
+    await leave_signal(odd_store, run)
     await overwrite(odd_store, run.key, None)
-    async with lab_on(odd_store, workflow) as lab:
+    async with lab_on(odd_store, asked()) as lab:
         await lab.skip("5s")
         assert len((await odd_store.scan(Scope.system(), Query(kind=SIGNAL, statuses=("new",)))).records) == 1
         whole = Put(

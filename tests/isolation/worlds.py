@@ -185,8 +185,7 @@ def _of_fields(value: Any, names: Sequence[str]) -> str:
 
 def _without_chance(text: str) -> str:
     for pattern, instead in (
-        # A change is named by its process and a number: that others of the process write shows in it, as in its time.
-        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(:\d+)?", "<id>"),
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(:[0-9a-f]{20}\b)?", "<id>"),
         (r"\b[0-9a-f]{32,64}\b", "<digest>"),
         (r"\b1[0-9]{9}\.[0-9]+", "<time>"),
         (r"\b1[0-9]{9,18}\b", "<time>"),

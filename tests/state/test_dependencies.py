@@ -107,6 +107,10 @@ async def test_what_depends_on_itself_is_refused_with_the_way(state: StateManage
     await t.set("y", 1, depends_on=["x"])
     with pytest.raises(InvalidInput, match="x -> y -> x"):
         await t.set("x", 1, depends_on=["y"])
+    t = state.transaction(ana)
+    await t.set("x", 1)
+    with pytest.raises(InvalidInput, match="x -> x"):
+        await t.set("x", 1, depends_on=["x"])
 
 
 async def test_two_who_would_close_a_cycle_together_do_not(open_state: OpenState, ana: Context) -> None:

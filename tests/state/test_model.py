@@ -126,6 +126,12 @@ class StateMachine(RuleBasedStateMachine):
                 assert (there.value if there else None) == (
                     theirs.things[path].value if path in theirs.things else None
                 )
+                for prefix in ("", "c"):
+                    assert [(each.path, each.value) async for each in t.scan(prefix)] == [
+                        (path, theirs.things[path].value)
+                        for path in sorted(theirs.things)
+                        if path.startswith(f"{prefix}/" if prefix else "")
+                    ]
             if ends_badly:
                 raise ZeroDivisionError
             outcome.append("whole")

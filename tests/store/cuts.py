@@ -1,10 +1,16 @@
-"""Cancels a piece of work at each await of its loop in turn, and tells what was left unclosed by it."""
+"""Cancels a piece of work at each await of its loop in turn, and tells what was left unclosed by it.
+
+Two looks: at the end of the work, for files, sockets, tasks and threads that are still there; and once the loop is
+gone, for what was dropped without being closed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import os
+import threading
 import types
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -12,6 +18,13 @@ from typing import Any, NamedTuple
 
 AWAITS_MAX = 1000
 """More than any work of these tests has: one that goes on for ever fails instead."""
+
+LOOKS_MAX = 400
+LOOK_EVERY_S = 0.005
+"""How long what is closed may take to be gone: sockets are closed by the next turn of the loop, threads end by
+themselves."""
+OURS = ("holdfast", "mirror")
+"""What the names of our tasks and threads begin with."""
 
 Piece = Coroutine[Any, Any, object]
 Cut = Callable[[Piece], Coroutine[Any, Any, None]]
@@ -38,9 +51,30 @@ def unclosed() -> Iterator[list[str]]:
         found += [str(warning.message) for warning in caught if warning.category is ResourceWarning]
 
 
-def cuts(begin: Callable[[Cut], Coroutine[Any, Any, None]]) -> list[Left]:
+def held() -> set[str]:
+    """The files and sockets that are open, and the tasks and threads of ours."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one by which we list them
+            found.add(os.readlink(f"/proc/self/fd/{number}"))
+    found |= {f"task {name}" for task in asyncio.all_tasks() if (name := task.get_name()).startswith(OURS)}
+    return found | {f"thread {thread.name}" for thread in threading.enumerate() if thread.name.startswith(OURS)}
+
+
+async def held_beyond(before: set[str]) -> list[str]:
+    """What is held that was not `before`, once it had time to go."""
+    for _ in range(LOOKS_MAX):
+        if not held() - before:
+            return []
+        await asyncio.sleep(LOOK_EVERY_S)
+    return sorted(held() - before)
+
+
+def cuts(begin: Callable[[Cut], Coroutine[Any, Any, None]], *, lets_go: bool) -> list[Left]:
     """Run `begin` in a loop of its own for each await of the loop, whatever task it is of, during the work that it does
-    by the function that it is given; that work is cancelled there. Ends with the first that comes to its end uncut."""
+    by the function that it is given; that work is cancelled there. Ends with the first that comes to its end uncut.
+
+    `lets_go`: at its end nothing may be held any more; else at the end of its loop."""
     left = []
     gc.collect()
     gc.freeze()  # or each look for garbage goes through all that the other tests of this process left
@@ -48,9 +82,9 @@ def cuts(begin: Callable[[Cut], Coroutine[Any, Any, None]]) -> list[Left]:
         for number in range(AWAITS_MAX):
             scissors = _Scissors(number)
             with unclosed() as found:
-                asyncio.run(scissors.run(begin))
-            if found:
-                left.append(Left(scissors.awaited, found))
+                holds = asyncio.run(scissors.run(begin, lets_go=lets_go))
+            if found or holds:
+                left.append(Left(scissors.awaited, [*found, *holds]))
             if not scissors.has_cut:
                 assert number, "it never waited: nothing was cut off"
                 return left
@@ -68,9 +102,12 @@ class _Scissors:
         self.has_cut = False
         self.awaited = ""
 
-    async def run(self, begin: Callable[[Cut], Coroutine[Any, Any, None]]) -> None:
+    async def run(self, begin: Callable[[Cut], Coroutine[Any, Any, None]], *, lets_go: bool) -> list[str]:
+        """What it still holds at its end."""
+        before = held()
         asyncio.get_running_loop().set_task_factory(self._make)
         await asyncio.ensure_future(begin(self._cut))
+        return await held_beyond(before) if lets_go else []
 
     def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> asyncio.Task[Any]:
         task = asyncio.Task(self._watched(work), loop=loop, **options)

@@ -139,6 +139,39 @@ async def test_closing_writes_what_is_queued_and_takes_nothing_more() -> None:
         await server.commit("d")
 
 
+async def test_a_close_that_is_cut_off_waits_for_what_is_being_written_and_refuses_the_rest() -> None:
+    server = Server()
+    server.gates = [asyncio.Event()]
+    waiting = [asyncio.ensure_future(server.commit("under way"))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting += [asyncio.ensure_future(server.commit(f"queued {number}")) for number in range(3)]
+    closing = asyncio.ensure_future(server.committer.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    refused = await asyncio.gather(*waiting[1:], return_exceptions=True)
+    assert [type(each) for each in refused] == [Unavailable] * 3
+    assert not closing.done()
+    server.gates[0].set()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    assert (await waiting[0]).change_id == "under way"
+    assert server.batches == [["under way"]]
+
+
+async def test_a_writer_that_was_cancelled_before_it_began_keeps_nobody_waiting() -> None:
+    server = Server()
+    waiting = asyncio.ensure_future(server.commit("a"))
+    await asyncio.sleep(0)  # its writer is about to begin
+    (writer,) = (task for task in asyncio.all_tasks() if task.get_name() == "holdfast:writer")
+    writer.cancel()
+    await asyncio.wait([writer])
+    async with asyncio.timeout(10):
+        assert (await server.commit("b")).change_id == "b"
+        assert (await waiting).change_id == "a"
+        await server.committer.close()
+
+
 def test_a_loop_that_ends_while_it_writes_finishes_the_batch() -> None:
     """asyncio.run cancels the writer once and waits for it: what it was writing for others is written."""
     server = Server()

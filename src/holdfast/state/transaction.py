@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, InvalidInput, NotFound, Rejected
 from holdfast.state.dependencies import above, uses_of
-from holdfast.state.names import BETWEEN, EDGE, object_key, ref, scope_of
+from holdfast.state.names import BETWEEN, EDGE, checked_prefix, object_key, owner_of, ref, scope_of
 from holdfast.state.objects import Author, Held, StateObject, Stored, plain, shown
 from holdfast.state.past import last_version
 from holdfast.state.rules import (
@@ -28,6 +28,7 @@ from holdfast.state.rules import (
     Written,
     check_expected,
     conflict_over,
+    is_beneath,
     moved,
     next_body,
     refuse_cycle,
@@ -41,6 +42,8 @@ from holdfast.store.records import Key, Query
 T = TypeVar("T")
 OBJECTS_MAX = 500
 """Objects that one transaction changes."""
+SCANNED_MAX = 1000
+"""Objects beneath one prefix of which a transaction requires that they stay as it found them."""
 
 
 class _Draft(NamedTuple):
@@ -58,6 +61,7 @@ class StateTransaction:
 
         async with state.transaction(context, why="hand over") as t:
             plan = await t.get("plan", Plan)
+            open = [each.path async for each in t.scan("open")]
             await t.set("plan", plan.value.without("a"))
             await t.set("done/a", {"by": "triage"})
     """
@@ -97,6 +101,24 @@ class StateTransaction:
         await self.read([key])
         there = self._now(key)
         return None if there is None else shown(key, there, kind)
+
+    @overload
+    def scan(self, prefix: str = "", *, shared: bool = False) -> AsyncIterator[StateObject[Any]]: ...
+    @overload
+    def scan(self, prefix: str, kind: type[T], *, shared: bool = False) -> AsyncIterator[StateObject[T]]: ...
+    async def scan(
+        self, prefix: str = "", kind: Any = None, *, shared: bool = False
+    ) -> AsyncIterator[StateObject[Any]]:
+        """All objects beneath `prefix`, by path, as this transaction leaves them: with what it set before, without what
+        it deleted. Raises InvalidInput where there are more than 1000.
+
+        Each that is found must be as it was found when this commits; else Conflict names it. Nothing is promised of
+        what is *not* found: an object that somebody else makes beneath `prefix` meanwhile stands in nobody's way. Who
+        needs that has all who make one change one object as well, and gets that here.
+        """
+        for key in await self._beneath(owner_of(self._context, shared), checked_prefix(prefix)):
+            if (there := self._now(key)) is not None:
+                yield shown(key, there, kind)
 
     async def set(
         self,
@@ -176,8 +198,7 @@ class StateTransaction:
 
     async def read(self, keys: Sequence[Key]) -> None:
         """Read objects of which nothing is known here yet, all at once."""
-        if self._is_over:
-            raise Rejected("transaction: it is over; begin another")
+        self._check_begun()
         missing = [key for key in keys if key not in self._seen]
         if missing:
             self._seen |= await self._shelf.held(self._scope, missing)
@@ -195,6 +216,28 @@ class StateTransaction:
 
     def __repr__(self) -> str:
         return f"StateTransaction(read={len(self._seen)}, changed={len(self._drafts)}, over={self._is_over})"
+
+    def _check_begun(self) -> None:
+        if self._is_over:
+            raise Rejected("transaction: it is over; begin another")
+
+    async def _beneath(self, owner: tuple[str, str], prefix: str) -> list[Key]:
+        """What is known here beneath `prefix`, once all that the store has there is. What was read before stays as it
+        was read; an object whose time has run out is not there."""
+        self._check_begun()
+        found: set[Key] = {key for key in self._seen if is_beneath(key, owner, prefix)}
+        async for page in self._shelf.pages(self._scope, prefix, owner):
+            now = self._shelf.now_s()
+            live = {key: there for key, there in page if key not in self._seen and there.is_live(now)}
+            self._seen |= live
+            found |= live.keys()
+            if len(found) > SCANNED_MAX:
+                raise InvalidInput(
+                    f"transaction: expected at most {SCANNED_MAX} objects beneath {prefix!r}, saw more; scan less, or "
+                    "outside of the transaction",
+                    seen=len(found),
+                )
+        return sorted(found)
 
     async def _write(self, parts: Mapping[Key, Written], expected: Mapping[Key, int]) -> None:
         writes = [write for part in parts.values() for write in part.writes]
@@ -243,7 +286,7 @@ class StateTransaction:
         before = self._now(key)
         if not uses or (before is not None and uses.keys() <= before.stored.uses.keys()):
             return uses
-        if self._seen[key] is not None or await self._has_dependents(key):
+        if key in asked or self._seen[key] is not None or await self._has_dependents(key):
             await self._refuse_cycle(key, uses)
         return uses
 

@@ -1,72 +1,83 @@
-"""The tasks of a store: started from wherever it is used, one of a name at a time, ended with it."""
+"""The tasks of a store: started from wherever it is used, one of a name at a time, ended with it.
+
+A loop that ends cancels its tasks once, then closes what is bound to it. What its last commit starts between the two
+(a put, a look at the generation) may be opening a connection, which nobody else would close: it is bound to the loop,
+too, so that it is cancelled there and waited for, and from then on nothing is started on that loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
+from holdfast.errors import Unavailable
+from holdfast.loops import LoopBound
 from holdfast.tasks import Supervisor
 
 T = TypeVar("T")
 
-STOP_TIMEOUT_S = 5.0
-
 
 class Background:
-    """Tasks on any number of loops. Those of a loop that ended, or of the process that forked us, are forgotten."""
+    """Tasks on any number of loops, until it is stopped. Those of the process that forked us are forgotten."""
 
     def __init__(self, on_failure: Callable[[str, BaseException], None], *, name: str = "mirror") -> None:
         self._name = name
         self._on_failure = on_failure
         self._pid = os.getpid()
-        self._supervisors: WeakKeyDictionary[asyncio.AbstractEventLoop, Supervisor] = WeakKeyDictionary()
+        self._tasks: LoopBound[Supervisor] = LoopBound(self._open, self._end, name="background")
+        self._ended: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._single: dict[str, asyncio.Task[Any]] = {}
 
-    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Run `work` on the running loop."""
-        self._forget_the_parent()
-        loop = asyncio.get_running_loop()
-        supervisor = self._supervisors.get(loop)
-        if supervisor is None:
-            supervisor = self._supervisors[loop] = Supervisor(self._name, on_failure=self._on_failure)
-        task = supervisor.start(work, name=name)
-        # A loop that ends cancels its tasks once. What its last commit starts after that is not waited for, nor need it
-        # be: another loop's task takes over. It is no mistake to be warned of.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
-        return task
+    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T] | None:
+        """Run `work` on the running loop; None, and it is not run, where that ends, and once all is stopped."""
+        tasks = self._here()
+        if tasks is None:
+            work.close()
+            return None
+        return tasks.start(work, name=name)
 
     def ensure(
         self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, is_over: bool = False
-    ) -> asyncio.Task[None]:
-        """The task of that name that runs, on whatever loop; `work` on the running one, if none does.
+    ) -> asyncio.Task[None] | None:
+        """The task of that name that runs, on whatever loop; `work` on the running one, if none does. None as above.
 
         `is_over`: the one that ran is known to do nothing more.
         """
-        self._forget_the_parent()
+        if self._pid != os.getpid():
+            self._pid, self._single = os.getpid(), {}
         task = self._single.get(name)
-        if is_over or task is None or task.done() or not task.get_loop().is_running():
-            task = self._single[name] = self.start(work(), name=name)
-        return task
+        if not is_over and task is not None and not task.done() and task.get_loop().is_running():
+            return task
+        if (begun := self.start(work(), name=name)) is not None:
+            self._single[name] = begun
+        return begun
 
     async def stop(self) -> None:
-        """Cancel all and wait for their ends."""
-        self._forget_the_parent()
-        here = asyncio.get_running_loop()
-        for loop, supervisor in list(self._supervisors.items()):
-            if loop is here:
-                await supervisor.stop(grace_s=STOP_TIMEOUT_S)
-            elif loop.is_running():
-                with contextlib.suppress(RuntimeError, TimeoutError):  # it ended meanwhile, or is blocked
-                    async with asyncio.timeout(STOP_TIMEOUT_S):
-                        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(supervisor.stop(), loop))
+        """Cancel all, wait for their ends, and start nothing any more."""
+        await self._tasks.end()
 
-    def _forget_the_parent(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._supervisors, self._single = os.getpid(), WeakKeyDictionary(), {}
+    def _here(self) -> Supervisor | None:
+        if asyncio.get_running_loop() in self._ended:
+            return None
+        asking = self._tasks.get()
+        try:
+            asking.send(None)  # nothing in it waits: see `_open`
+        except StopIteration as found:
+            tasks: Supervisor = found.value
+            return tasks
+        except Unavailable:
+            return None
+        raise AssertionError("a supervisor is there at once")
+
+    async def _open(self) -> Supervisor:
+        return Supervisor(self._name, on_failure=self._on_failure)
+
+    async def _end(self, tasks: Supervisor) -> None:
+        self._ended.add(asyncio.get_running_loop())
+        await tasks.stop()
 
     def __repr__(self) -> str:
-        return f"Background(tasks={sum(len(supervisor) for supervisor in self._supervisors.values())})"
+        return f"Background(loops={len(self._tasks)})"

@@ -107,11 +107,15 @@ class Committer:
         return answer
 
     async def close(self) -> None:
-        """Take nothing more, and commit what is queued."""
+        """Take nothing more, and commit what is queued; where that is cancelled, only what is being written."""
         with self._lock:
             self._is_closed = True
-        while (host := self._ensure_host(unless_idle=True)) is not None:
-            await asyncio.wait([asyncio.wrap_future(host.ended)], timeout=HOST_CHECK_S)
+        try:
+            await self._idle()
+        except asyncio.CancelledError:
+            self._refuse_queued()
+            await self._idle()
+            raise
 
     def succeeded(self) -> None:
         """The store was reached: what was wrong is over."""
@@ -128,6 +132,20 @@ class Committer:
         if self._is_closed:
             raise Unavailable(f"{self._place}: the store is closed; open another")
 
+    async def _idle(self) -> None:
+        """Returns when nothing is queued or being written."""
+        while (host := self._ensure_host(unless_idle=True)) is not None:
+            await asyncio.wait([asyncio.wrap_future(host.ended)], timeout=HOST_CHECK_S)
+
+    def _refuse_queued(self) -> None:
+        with self._lock:
+            entries = self._intake.take_all()
+            if self._host is not None:
+                entries += [entry for part in self._host.next for entry in part]
+                self._host.next.clear()
+        words = f"{self._place}: the store was closed before this was written"
+        deliver([Answer(entry.waiter, None, Unavailable(words)) for entry in entries])
+
     def _ensure_host(self, *, unless_idle: bool = False) -> _Host | None:
         """Whoever writes now; the running loop, if nobody did. None if `unless_idle` and there is nothing to write."""
         loop = asyncio.get_running_loop()
@@ -142,19 +160,22 @@ class Committer:
                 mine.next.extend(host.next)
         if host is not None and host.loop.is_closed():
             self._tell_of_lost(host)
-        Supervisor("holdfast", on_failure=self._drain_failed).start(self._drain(mine), name="writer")
+        drain = Supervisor("holdfast", on_failure=self._drain_failed).start(self._drain(mine), name="writer")
+        drain.add_done_callback(lambda _: self._ended(mine))
         return mine
 
     async def _drain(self, me: _Host) -> None:
         """Write until nothing waits, or somebody else took over."""
-        try:
-            while batch := self._next_batch(me):
-                answers = await self._persistent(me, batch)
-                if any(answer.error is None for answer in answers):
-                    self._on_committed()
-                deliver(answers)
-        finally:
-            me.ended.set_result(None)
+        while batch := self._next_batch(me):
+            answers = await self._persistent(me, batch)
+            if any(answer.error is None for answer in answers):
+                self._on_committed()
+            deliver(answers)
+
+    def _ended(self, me: _Host) -> None:
+        if self._host is me:  # cancelled before it began: whoever commits next begins another
+            self._put_back(me, ())
+        me.ended.set_result(None)
 
     def _next_batch(self, me: _Host) -> Batch:
         """What waits, for `me` to write; nothing where somebody else writes now."""

@@ -110,6 +110,8 @@ class Intake(Generic[Waiter]):
 
     def put_back(self, batch: Sequence[Entry[Waiter]]) -> None:
         """Queue again what was taken and not written, before everything else and as one lane, which keeps its order."""
+        if not batch:
+            return
         for entry in batch:
             entry.is_taken = False
             for key in entry.keys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from holdfast.cancellation import heeding_cancellation
 from holdfast.loops import LoopBound, close_socket
 from holdfast.store.place import without_secret
 
@@ -52,7 +53,8 @@ class RedisManager:
         """Whether the server answers."""
         said = importlib.import_module("redis.exceptions")
         try:
-            return bool(await (await self.get_client()).ping())
+            with heeding_cancellation():
+                return bool(await (await self.get_client()).ping())
         except (said.RedisError, said.RedisClusterException, OSError, TimeoutError):
             return False
 

@@ -85,7 +85,8 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Commit what is queued, then let go. Later calls are `Unavailable`."""
+        """Commit what is queued, then let go. Later calls are `Unavailable`. Who is cancelled meanwhile lets go all
+        the same; what was queued and is not being written by then may be refused."""
         ...
 
 

@@ -84,6 +84,7 @@ class Inside:
     async def _after_lost_lease(self) -> None:
         lost = await self.crew.check_epochs()
         log.warning("runs lost to other processes", runs=lost)
+        self.recovery.strayed()  # whoever forgot us has removed what was left for us to look at
         self.recovery.nudge()
 
     def _crashed(self, run_id: str, error: BaseException) -> None:

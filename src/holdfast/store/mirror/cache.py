@@ -21,7 +21,8 @@ from redis.exceptions import RedisError
 from holdfast import faults
 from holdfast.clock import Randomness, monotonic_s, system_randomness
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.loops import LoopBound, close_socket
+from holdfast.loops import LoopBound
+from holdfast.store import manager
 from holdfast.store.mirror.rules import Entry, name_of, packed
 from holdfast.store.records import Key
 from holdfast.store.redis.errors import is_away
@@ -143,8 +144,8 @@ class Cache:
         return kept
 
     async def close(self) -> None:
-        """Close the connections of all loops."""
-        await self._clients.close()
+        """Close the connections of all loops, for good."""
+        await self._clients.end()
 
     def __repr__(self) -> str:
         return f"Cache({self.place!r}, {self._prefix.decode()!r})"
@@ -182,7 +183,13 @@ class Cache:
 
     async def _ping(self) -> bool:
         """Whether a server is there, in whatever life: on a connection of its own: those of the pool look closer."""
-        redis = Redis.from_url(self._url, single_connection_client=True, retry=Retry(NoBackoff(), 0))
+        redis = Redis.from_url(
+            self._url,
+            single_connection_client=True,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,  # as in `_open`
+            socket_connect_timeout=None,
+        )
         try:
             return bool(await _within(self._connect_timeout_s, redis.ping()))
         except (RedisError, OSError, TimeoutError):
@@ -197,7 +204,7 @@ class Cache:
             timeout=None,
             redis_connect_func=self._greet,
             retry=Retry(NoBackoff(), 0),  # a call that is tried again behind our back may meet another life
-            socket_timeout=None,  # the budget is ours
+            socket_timeout=None,  # the budget is ours: the driver's may lose a cancellation (`heeding_cancellation`)
             socket_connect_timeout=None,
         )
         return _Client(Redis.from_pool(pool), asyncio.Semaphore(CONNECTIONS_MAX))
@@ -235,13 +242,8 @@ def _run_id_of(info: Any) -> bytes:
 async def _close(client: _Client) -> None:
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await client.redis.aclose(close_connection_pool=True)
+            await manager.close(client.redis)
 
 
 def _abandon(client: _Client) -> None:
-    """Close the sockets of a client whose loop is gone."""
-    pool = client.redis.connection_pool
-    for connection in [*getattr(pool, "_available_connections", ()), *getattr(pool, "_in_use_connections", ())]:
-        writer = getattr(connection, "_writer", None)
-        close_socket(getattr(writer, "transport", None))
-        connection._reader = connection._writer = None
+    manager.abandon(client.redis)

@@ -39,7 +39,7 @@ class Generation:
         if self.is_stale:
             reading = self._refresh()
             left_s = self._began_at_s + self._promise.generation_wait_s - monotonic_s()
-            if left_s > 0:
+            if reading is not None and left_s > 0:
                 await asyncio.wait([reading], timeout=left_s)
         return self.known
 
@@ -66,8 +66,8 @@ class Generation:
         self._learn(await self._truth.raise_generation(), asked_at_s)
         return self.known
 
-    def _refresh(self) -> asyncio.Task[None]:
-        """The read that is under way on this loop, or a new one."""
+    def _refresh(self) -> asyncio.Task[None] | None:
+        """The read that is under way on this loop, or a new one; None where none can be begun any more."""
         reading = self._reading
         if reading is None or reading.done() or reading.get_loop() is not asyncio.get_running_loop():
             self._began_at_s = monotonic_s()

@@ -83,7 +83,9 @@ class Puts:
     async def flush(self) -> None:
         """Returns when nothing waits any more: it was put, or the cache was lost."""
         while self.queued and self._link.is_up:
-            await asyncio.wait([self._background.ensure("put", self._drain)])
+            if (drain := self._background.ensure("put", self._drain)) is None:
+                return
+            await asyncio.wait([drain])
 
     def _add(self, entries: Iterable[Entry], committed_at_s: float | None) -> None:
         with self._lock:

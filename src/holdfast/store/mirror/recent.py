@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from holdfast.errors import HoldfastError
@@ -118,9 +119,11 @@ class Recent:
         mine = [key for key in keys if key not in joined]
         found: Found = {}
         if mine:
-            flight: _Flight = self._background.start(self._fetch(scope, mine, generation), name="read")
+            flight = self._background.start(self._fetch(scope, mine, generation), name="read")
+            if flight is None:  # the loop ends
+                return found | dict(zip(keys, await self._read(scope, keys), strict=True))
             self._flights |= {(loop, key): flight for key in mine}
-            flight.add_done_callback(lambda _: self._landed(loop, mine, flight))
+            flight.add_done_callback(functools.partial(self._landed, loop, mine))
             found |= _of(await asyncio.shield(flight))
         for key, other in joined.items():
             found[key] = _of(await asyncio.shield(other)).get(key)
@@ -140,7 +143,7 @@ class Recent:
             self._puts.was_read(Entry(record, moment, generation) for record in read)
         return dict(zip(keys, records, strict=True))
 
-    def _landed(self, loop: asyncio.AbstractEventLoop, keys: Sequence[Key], flight: _Flight) -> None:
+    def _landed(self, loop: asyncio.AbstractEventLoop, keys: Sequence[Key], flight: _Flight, /) -> None:
         for key in keys:
             if self._flights.get((loop, key)) is flight:
                 del self._flights[loop, key]

@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast import codec
+from holdfast.cancellation import through_all
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, Unavailable
 from holdfast.logs import get_logger
@@ -188,12 +189,14 @@ class MirrorStore:
         if self._is_closed:
             return
         self._is_closed = True
-        await self._puts.flush()
-        await self._link.settle()
-        await self._truth.close()
-        await self._puts.flush()
-        await self._background.stop()
-        await self._cache.close()
+        await through_all(
+            self._puts.flush,
+            self._link.settle,
+            self._truth.close,
+            self._puts.flush,
+            self._background.stop,
+            self._cache.close,
+        )
 
     # -- the cache --------------------------------------------------------------------------------------------------
 

@@ -231,9 +231,9 @@ class Connections:
             return False
 
     async def close(self) -> None:
-        """Close the pools of all loops, for good: who is late opens none that nobody would close."""
+        """Close the pools of all loops, for good."""
         self._is_closed = True
-        await self._pools.close()
+        await self._pools.end()
 
     def __repr__(self) -> str:
         return f"Connections({self._address.shown!r}, pools={len(self._pools)})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from holdfast.cancellation import through_all
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
@@ -69,10 +70,8 @@ class Notices:
 
     async def close(self) -> None:
         """Say what is unsaid, hear nothing more."""
-        if (talk := self._talk.peek()) is not None:
-            await talk.end()
-        await self._talk.close()
-        await self._listeners.close()
+        talk = self._talk.peek()
+        await through_all(*([talk.end] if talk is not None else []), self._talk.close, self._listeners.end)
 
     async def _listen(self) -> Connection:
         connection = await self._connections.session()

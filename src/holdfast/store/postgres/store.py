@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from holdfast import codec, faults
+from holdfast.cancellation import through_all
 from holdfast.clock import Clock, system_randomness
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
@@ -197,10 +198,9 @@ class PostgresStore:
             return
         self._is_closed = True
         self._wakeup.advance()
-        await self._committer.close()
-        await self._notices.close()
-        await self._writing_connections.close()
-        await self._connections.close()
+        await through_all(
+            self._committer.close, self._notices.close, self._writing_connections.close, self._connections.close
+        )
 
     # -- the cache in front of us ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 from redis import exceptions
 
+from holdfast.cancellation import heeding_cancellation, through_all
 from holdfast.clock import monotonic_s, system_randomness
 from holdfast.errors import Unavailable
 from holdfast.loops import LoopBound
@@ -45,7 +46,7 @@ class Calls:
     def __init__(self, address: Address, time: ServerTime) -> None:
         self._address = address
         self._time = time
-        self._is_checked = False
+        self._is_checked = self._is_closed = False
         self._numbers = itertools.count(1)
         self._token = f"{system_randomness().getrandbits(64):016x}"
         self.places = Places(address.namespace)
@@ -53,7 +54,7 @@ class Calls:
         self.server = ServerBreaker(
             "store.redis", "redis", self.redis.ping, is_away=is_away, has_parts=address.is_cluster
         )  # fmt: skip
-        self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name="turns")
+        self._turns: LoopBound[_Turns] = LoopBound(_new_turns, _let_be, name=address.shown)
         self._rows: Gathering[Sequence[Place], list[Any]] = Gathering(self._read, at_most=TOGETHER_MAX, at_once=2)
 
     @property
@@ -68,6 +69,8 @@ class Calls:
 
     async def client(self) -> Any:
         """The running loop's client, of a store whose layout this code knows."""
+        if self._is_closed:
+            raise Unavailable(f"{self.shown}: the store is closed; open another")
         try:
             client = await self.redis.get_client()
             if not self._is_checked:
@@ -158,9 +161,9 @@ class Calls:
         self._is_checked = False
 
     async def close(self) -> None:
-        """Close all clients."""
-        await self._turns.close()
-        await self.redis.shutdown()
+        """Close all clients, for good: who is late opens none that nobody would close."""
+        self._is_closed = True
+        await through_all(self._turns.end, self.redis.shutdown)
 
     @contextlib.asynccontextmanager
     async def _turn(self, *, is_writer: bool = False) -> AsyncIterator[None]:
@@ -175,7 +178,8 @@ class Calls:
                 place=self.shown,
             ) from None  # our own crowd, which is no outage
         try:
-            yield
+            with heeding_cancellation():
+                yield
         finally:
             turns.release()
 

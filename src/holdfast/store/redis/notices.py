@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from typing import Any
 
+from holdfast.cancellation import through_all
 from holdfast.errors import BreakerOpen, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
@@ -66,10 +67,8 @@ class Notices:
 
     async def close(self) -> None:
         """Say what is unsaid, hear nothing more."""
-        if (talk := self._talk.peek()) is not None:
-            await talk.end()
-        await self._talk.close()
-        await self._ears.close()
+        talk = self._talk.peek()
+        await through_all(*([talk.end] if talk is not None else []), self._talk.close, self._ears.end)
 
     async def _listen(self) -> _Ear:
         ear = _Ear(self._calls, self._wakeup, self._me)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from holdfast import faults
+from holdfast.cancellation import heeding_cancellation
 from holdfast.store import archive
 from holdfast.store.audit import History
 from holdfast.store.protocol import Snapshot
@@ -60,12 +61,13 @@ async def _clear(calls: Calls, tenant: str) -> None:
     client = await calls.client()
     pattern = prefix.translate({ord(sign): f"\\{sign}" for sign in "*?[]\\"}) + "*"
     page: list[bytes] = []
-    async for key in client.scan_iter(match=pattern, count=1000):
-        if key != f"{prefix}meta".encode():
-            page.append(key)
-        if len(page) == PAGE_KEYS:
-            await calls.command("UNLINK", *page)
-            page = []
+    with heeding_cancellation():
+        async for key in client.scan_iter(match=pattern, count=1000):
+            if key != f"{prefix}meta".encode():
+                page.append(key)
+            if len(page) == PAGE_KEYS:
+                await calls.command("UNLINK", *page)
+                page = []
     if page:
         await calls.command("UNLINK", *page)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from holdfast import codec
+from holdfast.cancellation import through_all
 from holdfast.clock import Clock, system_randomness
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
@@ -186,9 +187,7 @@ class RedisStore:
             return
         self._is_closed = True
         self._wakeup.advance()
-        await self._committer.close()
-        await self._notices.close()
-        await self._calls.close()
+        await through_all(self._committer.close, self._notices.close, self._calls.close)
 
     async def migrate(self) -> list[str]:
         self._check_open()

@@ -107,7 +107,7 @@ class Writer:
             self._wakeup.advance()
 
     async def close(self) -> None:
-        """Take nothing more, commit what is queued, let go of the file."""
+        """Take nothing more, commit what is queued, let go of the file. Who is cancelled meanwhile does not stop it."""
         with self._lock:
             self._is_closed = True
             self._is_draining = True
@@ -115,12 +115,11 @@ class Writer:
             last = self._executor.submit(self._drain, batches_max=None)
         except RuntimeError as error:  # it was shut down before us
             self._die(error)
+            self._let_go()
         else:
             last.add_done_callback(self._drained)
+            last.add_done_callback(lambda _: self._let_go())  # in the thread: the loop does not wait for the file
             await asyncio.wait([asyncio.wrap_future(last)])
-        with self._writing:
-            self._connection.close()
-            self._turn.close()
 
     def __repr__(self) -> str:
         return f"Writer({str(self._path)!r}, queued={len(self._intake)}, ailment={self.ailment()!r})"
@@ -160,6 +159,11 @@ class Writer:
         else:
             log.error("writer_died", path=str(self._path), error=repr(error))
             self._die(error)
+
+    def _let_go(self) -> None:
+        with self._writing:
+            self._connection.close()
+            self._turn.close()
 
     def _drain_once(self) -> bool:
         with self._lock:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from holdfast import faults
 from holdfast.clock import Clock, Randomness
 from holdfast.errors import CommitUnknown, Conflict, Fenced, NotFound, Unavailable
-from holdfast.ids import uuid7
+from holdfast.ids import ChangeIds, uuid7
 from holdfast.limits import PlaceChange, PlaceService
 from holdfast.limits.rules import declared_once
 from holdfast.locks import LockChange, LockService, Lookout
@@ -150,11 +150,11 @@ class Runtime:
         """Hears of runs that were begun, or left a word, beside a decision. Whoever opens the engine sets it."""
         self._watchers: dict[str, set[Watcher]] = {}
         self._kept: set[tuple[str, int, str]] = set()
-        self._numbers = itertools.count(1)
+        self._change_ids = ChangeIds(process_id, randomness)
 
     def change_id(self) -> str:
-        """A new id for a change: this process's id and a number."""
-        return f"{self.process_id}:{next(self._numbers)}"
+        """A new id for a change, which tells of no other."""
+        return self._change_ids.new()
 
     def run_id(self) -> str:
         """A new id for a run."""
