@@ -131,6 +131,7 @@ class TestBounds:
         async def floods(_: Any, call: AgentCall) -> None:
             while True:
                 call.progress()
+                await asyncio.sleep(0)
 
         seen = Seen()
         with pytest.raises(Rejected, match=f"at most {EVENTS_MAX} events"):

@@ -147,6 +147,9 @@ async def long_lived(shared: PostgresStore) -> AsyncIterator[PostgresStore]:
 async def short_lived(shared: PostgresStore) -> AsyncIterator[PostgresStore]:
     yield shared
     await must_read(shared, "module fixture-0")
+    async with asyncio.timeout(10):  # the store goes on, and what it tells others of the last commit ends by itself
+        while any(task.get_name() == "holdfast:notice" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_fixtures_of_two_scopes(long_lived: PostgresStore, short_lived: PostgresStore) -> None:
