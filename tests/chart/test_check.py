@@ -121,6 +121,29 @@ def region(name: str, *, ends: bool = True) -> StateDef:
             id="always pre-empted by a region",
         ),
         pytest.param(
+            (
+                parallel(
+                    "p", group("l", leaf("x", on("e"), on("e", "p.l.x"))), group("r", leaf("y")), on=(on("e", "end"),)
+                ),
+                END,
+            ),
+            [("shadowed", "p.l.x")],
+            id="a region that takes it and stays where it is pre-empts nobody",
+        ),
+        pytest.param(
+            (
+                parallel(
+                    "p",
+                    group("l", leaf("x", on("e.f")), on=(on("e", "p.l.x"),)),
+                    group("r", leaf("y")),
+                    on=(on("e", "end"),),
+                ),
+                END,
+            ),
+            [],
+            id="nor one that may stay for some of the events",
+        ),
+        pytest.param(
             (leaf("a", on("e", "end"), timers=(TimerDef("late", 1),)), END), [("unheard_timer", "a")], id="timer"
         ),
         pytest.param(

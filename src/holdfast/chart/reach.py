@@ -126,19 +126,43 @@ def _inside_covers(chart: Chart, node: Node, descriptor: str, transition: Transi
     if not node.children:
         return False
     regions = [chart.nodes[child] for child in node.children]
-    if all(_covered(chart, child, descriptor, needs_exit=False) for child in regions):
+    if all(_covered(chart, child, descriptor) for child in regions):
         return True
     is_preempted = node.kind == "parallel" and bool(transition.targets)
-    return is_preempted and any(_covered(chart, region, descriptor, needs_exit=True) for region in regions)
+    return is_preempted and any(
+        _covered(chart, region, descriptor) and not _may_stay(chart, region, descriptor) for region in regions
+    )
 
 
-def _covered(chart: Chart, node: Node, descriptor: str, *, needs_exit: bool) -> bool:
+def _covered(chart: Chart, node: Node, descriptor: str) -> bool:
     """Whether each leaf at or inside `node` has an unguarded transition for the event on its way up to `node`."""
-    own = (each for each in node.transitions if not each.guard and (each.targets or not needs_exit))
-    if any(_covers(each, descriptor) for each in own):
+    if any(_covers(each, descriptor) for each in node.transitions if not each.guard):
         return True
-    results = (_covered(chart, chart.nodes[child], descriptor, needs_exit=needs_exit) for child in node.children)
+    results = (_covered(chart, chart.nodes[child], descriptor) for child in node.children)
     return bool(node.children) and all(results)
+
+
+def _may_stay(chart: Chart, node: Node, descriptor: str) -> bool:
+    """Whether some transition at or inside `node` may take such an event and leave nothing: it pre-empts nobody."""
+    if any(not each.targets and _may_take(each, descriptor) for each in node.transitions):
+        return True
+    return any(_may_stay(chart, chart.nodes[child], descriptor) for child in node.children)
+
+
+def _may_take(transition: Transition, wanted: str) -> bool:
+    """Whether there are events that a transition and the descriptor `wanted` both take."""
+    if not wanted or not transition.descriptors:
+        return not wanted and not transition.descriptors
+    return any(_meet(_stem(each), _stem(wanted)) for each in transition.descriptors)
+
+
+def _meet(one: str, other: str) -> bool:
+    return not one or not other or f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
+
+
+def _stem(descriptor: str) -> str:
+    """What all events of a descriptor begin with, "" where it takes any."""
+    return "" if descriptor == "*" else descriptor.removesuffix(".*").removesuffix(".")
 
 
 def _covers(transition: Transition, wanted: str) -> bool:
@@ -147,6 +171,6 @@ def _covers(transition: Transition, wanted: str) -> bool:
         return not transition.descriptors
     if wanted == "*":
         return "*" in transition.descriptors
-    prefix = wanted.removesuffix(".*").removesuffix(".")
+    prefix = _stem(wanted)
     probes = (wanted,) if prefix == wanted else (prefix, prefix + ".x")
     return all(rules.takes(transition, probe) for probe in probes)
