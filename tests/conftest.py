@@ -27,7 +27,8 @@ WITH_PROCESSES = ("/crash/", "/simulation/", "/sre/bot/", "/agents/tools/test_pr
 """Folders of tests that start processes or simulate many of them."""
 THE_SAME_ON_EACH = (
     *("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text"),
-    *("/test_architecture", "/test_docs"),
+    *("/test_architecture", "/test_docs", "/chart/test_properties", "/chart/test_diagrams"),
+    *("/store/fallback/", "/sre/history/", "/sre/repair/", "/sre/diagnosis/rules/"),
 )
 """Long lists of cases that other tests have few of, and looks at the sources: the same on every Python."""
 AT_LENGTH = (
@@ -35,6 +36,7 @@ AT_LENGTH = (
     ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
     ("/test_sealed.py", "::TestOnRedis"),
     ("/mirror/test_conformance", "::TestEquivalence"),
+    ("/fallback/test_conformance", "::TestEquivalence"),  # with its server there it only passes on
     ("/state/", "[redis"),
     ("/state/", "[mirror-without"),
 )

@@ -266,7 +266,7 @@ async def test_damaged_blob_is_named(open_lab: OpenLab) -> None:
     run: RunHandle = await (await lab.start("reporting", id="T")).reach("read")
     await spoil(lab, 1)
     await run.send("go", by="ana")
-    await lab.skip("1h")
+    await lab.skip("2m")
     assert (await run.refresh()).status == "failed"
     assert f"Corrupt: blob {run.id}/data/pdf/" in run.run.reason
     assert "expected digest" in run.run.reason

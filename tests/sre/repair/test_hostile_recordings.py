@@ -74,7 +74,7 @@ def told(diagnosis: Diagnosis) -> list[object]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [20, pytest.param(1, marks=pytest.mark.long)])
 def test_no_text_in_a_recorded_incident_changes_what_is_found(
     dev: Path,  # noqa: F811
     tmp_path: Path,
