@@ -91,7 +91,8 @@ class TestGoingOn:
         for number in range(1, 4):
             answer = await store.commit(ANA, change(put("a", expect=number, body=b"2"), event("a")))
             assert answer.versions == (number + 1,), "goes on from what was written before"
-        assert await asyncio.wait_for(waiter, 10) > since
+        async with asyncio.timeout(10):
+            assert await waiter > since
         await store.commit(ANA, change(put("b", body=b"3"), put(key("m/1", kind="memo")), event("b")))
         await store.commit(ANA, change(removal("m/")))
         assert store.capabilities.is_partial
