@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import time
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import asyncpg
@@ -143,19 +147,36 @@ async def all_runs(store: Store) -> list[Record]:
 
 
 def stop_outside_a_commit(rival: Rival, url: str) -> None:
-    """SIGSTOP, where the server has nothing under way for anybody: else it goes on, and is stopped anew."""
+    """SIGSTOP, where nobody has the turn to write the file, or the server has nothing under way for anybody: else it
+    goes on, and is stopped anew."""
     for _ in range(STOPS_MAX):
-        if not url.startswith(FILE):
-            asyncio.run(_until_idle(url, query=_IN_TRANSACTION))
-        rival.stop()
         if url.startswith(FILE):
-            return
+            rival.stop()
+            if _is_turn_free(Path(url.removeprefix(FILE))):
+                return
+            rival.go_on()
+            time.sleep(LOOK_S)  # its commit needs the processor to end
+            continue
+        asyncio.run(_until_idle(url, query=_IN_TRANSACTION))
+        rival.stop()
         try:
             asyncio.run(_until_idle(url, limit_s=STOPPED_S, query=_IN_TRANSACTION))
             return
         except TimeoutError:
             rival.go_on()
     raise AssertionError(f"expected to be stopped outside a commit, saw {STOPS_MAX} times one under way")
+
+
+def _is_turn_free(path: Path) -> bool:
+    """Whether a writer of the file could begin at once, and none waits for another."""
+    with contextlib.ExitStack() as files:
+        for name in (f"{path.name}.lock.next", f"{path.name}.lock"):
+            file = files.enter_context(path.with_name(name).open("rb"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+    return True
 
 
 async def _until_idle(url: str, *, limit_s: float = LIMIT_S, query: str = _AT_WORK) -> None:
