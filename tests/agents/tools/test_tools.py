@@ -182,7 +182,7 @@ class TestBounds:
     async def test_a_thread_that_does_not_return_costs_a_thread(self, tools: ToolDispatcher) -> None:
         go, back = threading.Event(), threading.Event()
 
-        @tool(runs="thread", timeout_s=0.05)
+        @tool(runs="thread", timeout_s=1.0)  # time for the thread to begin, however busy the machine
         def hangs() -> None:
             go.wait(30)
             back.set()
