@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from holdfast.clock import Randomness
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
-from holdfast.store.protocol import Store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import (
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,

@@ -9,8 +9,20 @@ from concurrent.futures import wait as wait_for_futures
 from typing import Any, TypeVar
 
 from holdfast.errors import InvalidInput
-from holdfast.store.protocol import Store
-from holdfast.store.records import Capabilities, Change, Claim, Commit, Event, Key, Page, Position, Query, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
+    Capabilities,
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+)
 from holdfast.testing.virtual_clock import is_in_store
 from holdfast.workflow.upkeep.keeper import Trims
 

@@ -23,16 +23,9 @@ from holdfast.clock import Clock
 from holdfast.errors import BreakerOpen, CommitUnknown, HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.merge import FieldPolicy
-from holdfast.store.audit import History
-from holdfast.store.background import Background
-from holdfast.store.fallback.address import OPTION, without_fallback
-from holdfast.store.fallback.known import Known
-from holdfast.store.fallback.merging import Became, Merger, Outcome
-from holdfast.store.fallback.outage import Entry, Landings, Outage
-from holdfast.store.fallback.rules import AGENT, Policies
-from holdfast.store.fallback.unmerged import unmerged
-from holdfast.store.protocol import Snapshot
-from holdfast.store.records import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.protocol import Snapshot
+from holdfast.store.contract.records import (
     SHARED,
     SYSTEM_TENANT,
     Capabilities,
@@ -50,11 +43,17 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
+from holdfast.store.fallback.address import OPTION, without_fallback
+from holdfast.store.fallback.known import Known
+from holdfast.store.fallback.merging import Became, Merger, Outcome
+from holdfast.store.fallback.outage import Entry, Landings, Outage
+from holdfast.store.fallback.rules import AGENT, Policies
+from holdfast.store.fallback.unmerged import unmerged
 from holdfast.store.redis import RedisStore
 from holdfast.store.redis.errors import is_away
-from holdfast.store.rules import Stream
-from holdfast.store.server_breaker import FAILURES_IN_ROW, ServerBreaker, refused_for_s
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.servers.breaker import FAILURES_IN_ROW, ServerBreaker, refused_for_s
+from holdfast.store.writing.background import Background
+from holdfast.store.writing.wakeup import Wakeup
 
 T = TypeVar("T")
 OUTAGE = Key(SYSTEM_TENANT, SHARED, "outage", "redis")

@@ -19,22 +19,10 @@ from holdfast.cancellation import through_all
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import gate
-from holdfast.store.audit import History
-from holdfast.store.background import Background
-from holdfast.store.mirror import address
-from holdfast.store.mirror.attention import Attention
-from holdfast.store.mirror.cache import Cache
-from holdfast.store.mirror.figures import SyncFigures, Tally
-from holdfast.store.mirror.generation import Generation, Generations
-from holdfast.store.mirror.link import Link
-from holdfast.store.mirror.puts import Puts
-from holdfast.store.mirror.recent import Recent
-from holdfast.store.mirror.rules import Promise
-from holdfast.store.postgres import PostgresStore
-from holdfast.store.protocol import Snapshot, Store, StoreAdmin
-from holdfast.store.recent import stream_ends
-from holdfast.store.records import (
+from holdfast.store.contract.beyond import stream_ends
+from holdfast.store.contract.history import History, Row, Stream
+from holdfast.store.contract.protocol import Snapshot, Store, StoreAdmin
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -49,9 +37,20 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.rules import Row, Stream
-from holdfast.store.server_breaker import ServerBreaker, breakers_of
-from holdfast.store.witness import CommitWitness
+from holdfast.store.contract.witness import CommitWitness
+from holdfast.store.decisions import gate
+from holdfast.store.mirror import address
+from holdfast.store.mirror.attention import Attention
+from holdfast.store.mirror.cache import Cache
+from holdfast.store.mirror.figures import SyncFigures, Tally
+from holdfast.store.mirror.generation import Generation, Generations
+from holdfast.store.mirror.link import Link
+from holdfast.store.mirror.puts import Puts
+from holdfast.store.mirror.recent import Recent
+from holdfast.store.mirror.rules import Promise
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.servers.breaker import ServerBreaker, breakers_of
+from holdfast.store.writing.background import Background
 
 log = get_logger(__name__)
 
