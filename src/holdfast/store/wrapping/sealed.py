@@ -8,7 +8,6 @@ of the store inside work without a key. `seal` says how a body is sealed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import msgspec
@@ -18,7 +17,7 @@ from holdfast import codec as json_codec
 from holdfast.errors import InvalidInput
 from holdfast.store.contract import beyond
 from holdfast.store.contract.history import History, Stream
-from holdfast.store.contract.protocol import FallsBack, OpenStore, Snapshot, Store
+from holdfast.store.contract.protocol import FallsBack, OpenStore, Store
 from holdfast.store.contract.records import (
     SYSTEM_TENANT,
     Capabilities,
@@ -38,11 +37,11 @@ from holdfast.store.contract.records import (
     Verification,
 )
 from holdfast.store.decisions import gate
-from holdfast.store.servers.breaker import ServerBreaker, breakers_of
 from holdfast.store.wrapping.seal import EVENT, RECORD, SEAL, SEALED_BYTES_MAX, CannotOpen, Codec, Sealer
+from holdfast.store.wrapping.wrapper import OpenWrapper
 
 
-class SealedStore:
+class SealedStore(OpenWrapper[OpenStore]):
     """`inner` with every body of a tenant sealed by `codec`. The system's own records hold no payloads, and stay plain.
 
     `Engine(url, ..., codec=codec)` makes one; who opens stores himself puts it around one that takes bodies of 2 MiB,
@@ -67,24 +66,15 @@ class SealedStore:
                 f"sealed store: expected {can.location} without a fallback, saw one: what is sealed cannot be merged "
                 "when Redis is back; leave the codec or fallback=memory out"
             )
-        self._inner = inner
+        super().__init__(inner)
         self._sealer = Sealer(codec)
 
     @property
     def capabilities(self) -> Capabilities:
         return replace(self._inner.capabilities, payload_bytes_max=json_codec.PAYLOAD_BYTES_MAX, is_sealed=True)
 
-    def now_s(self) -> float:
-        return self._inner.now_s()
-
-    def ailment(self) -> str | None:
-        return self._inner.ailment()
-
     def weakness(self) -> str | None:
         return beyond.weakness_of(self._inner)
-
-    def server_breakers(self) -> tuple[ServerBreaker, ...]:
-        return breakers_of(self._inner)
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         return [record and self._opened(record) for record in await self._inner.read(scope, keys)]
@@ -124,39 +114,16 @@ class SealedStore:
     async def stream_ends(self, streams: Sequence[Stream]) -> list[Position] | None:
         return await beyond.stream_ends(self._inner, streams)
 
-    async def wait(self, since: int) -> int:
-        return await self._inner.wait(since)
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-    async def migrate(self) -> list[str]:
-        return await self._inner.migrate()
-
-    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
-        return await self._inner.trim(before_s=before_s, keep_per_record=keep_per_record)
-
-    async def verify(self) -> Verification:
-        return await self._inner.verify()
+    # Nothing of what lies there is kept in mind, so it may be replaced as it is.
 
     async def repair(self) -> list[str]:
         return await self._inner.repair()
 
-    async def backup(self, to: Path) -> Verification:
-        return await self._inner.backup(to)
-
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         return await self._inner.restore(source, overwrite=overwrite)
 
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        """Everything as it lies there: sealed."""
-        return self._inner.snapshot()
-
     async def load(self, histories: Sequence[History]) -> None:
         await self._inner.load(histories)
-
-    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
-        await self._inner.adopt(streams, incarnation=incarnation)
 
     def _sealed_change(self, change: Change) -> Change:
         writes = tuple(self._sealed_write(write) for write in change.writes)
