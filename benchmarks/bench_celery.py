@@ -24,7 +24,7 @@ from benchmarks import server
 from benchmarks.contestants import trivial
 from benchmarks.harness import Comparison, Options, compare, options, publish
 from holdfast import Engine
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 from holdfast.testing.servers import ValkeyServer
 from holdfast.workflow.model.run import RUN
 

@@ -25,9 +25,9 @@ import redis.asyncio
 from benchmarks import server
 from benchmarks.harness import Comparison, Options, compare, options, publish
 from benchmarks.server import Server
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.records import ABSENT, Change, Key, Put, Scope
 from holdfast.store.open import open_store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import ABSENT, Change, Key, Put, Scope
 from holdfast.testing.servers import ValkeyServer
 
 BODY = b'{"service":"shop","findings":["image not found","probe port"],"confidence":0.83,"attempts":[1,2,3]}'

@@ -17,8 +17,8 @@ from benchmarks import server
 from benchmarks.contestants.workers import STEPS, workflow
 from benchmarks.harness import Comparison, Options, compare, options, publish
 from holdfast import Engine
+from holdfast.store.contract.records import Claim, Query, Scope
 from holdfast.store.open import open_store
-from holdfast.store.records import Claim, Query, Scope
 from holdfast.workflow.model.run import RUN
 
 USERS = 100

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.harness import Comparison, compare, options, publish
-from holdfast.store.records import Change, Key, NewEvent, Put, RemovePrefix, Require, Scope
+from holdfast.store.contract.records import Change, Key, NewEvent, Put, RemovePrefix, Require, Scope
 from holdfast.store.sqlite import schema, tables
 from holdfast.store.sqlite.store import SqliteStore
 

@@ -92,7 +92,7 @@ LOADED_BY_NAME = frozenset(
         "holdfast/agents/tools/child.py",
         "holdfast/app.py",
         "holdfast/cli/soaking.py",
-        "holdfast/store/manager.py",
+        "holdfast/store/servers/redis_clients.py",
         "holdfast/store/open.py",
         "holdfast/workflow/suspects.py",
         "holdfast_sre/diagnosis/rules/__init__.py",
@@ -124,11 +124,13 @@ class TestStreet:
             ("holdfast/workflow/decisions/rules.py", "from holdfast.workflow.engine import Engine"),
             ("holdfast/workflow/board/board.py", "import holdfast.workflow.actors.actor"),
             ("holdfast/workflow/misc/text.py", ""),
+            ("holdfast/store/decisions/rules.py", "from holdfast.store.sqlite import store"),
+            ("holdfast/store/redis/store.py", "from holdfast.store.open import open_store"),
         ],
     )
     def test_an_import_up_the_stairs_is_found(self, importer: str, statement: str) -> None:
-        there = ("decisions/rules.py", "engine.py", "actors/actor.py")
-        others = {f"holdfast/workflow/{place}": "" for place in there}
+        there = ("workflow/decisions/rules.py", "workflow/engine.py", "workflow/actors/actor.py")
+        others = {f"holdfast/{place}": "" for place in (*there, "store/sqlite/store.py", "store/open.py")}
         (violation,) = upstairs(planted({**others, importer: statement}))
         assert violation.startswith(importer)
 
@@ -165,7 +167,7 @@ class TestStreet:
         ("importer", "statement"),
         [
             ("holdfast/clock.py", "from holdfast.errors import InvalidInput"),
-            ("holdfast/store/sqlite.py", "from holdfast.store.rules import decide"),
+            ("holdfast/store/sqlite.py", "from holdfast.store.decisions.rules import decide"),
             ("holdfast/workflow/engine.py", "from holdfast.chart import step"),
             ("holdfast/testing/lab.py", "from holdfast.app import run"),
             ("holdfast/integrations/server.py", "from holdfast import Engine"),

@@ -15,11 +15,11 @@ import msgspec
 from holdfast import Engine, Workflow, codec
 from holdfast.clock import SystemClock
 from holdfast.ids import uuid7
-from holdfast.store.audit import History
-from holdfast.store.digest import digest_of, digest_of_event
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.records import Event, Key, Position, Record
+from holdfast.store.decisions.rules import moment, row_of
 from holdfast.store.open import open_store
-from holdfast.store.records import Event, Key, Position, Record
-from holdfast.store.rules import Stream, moment, row_of
+from holdfast.store.rows.digest import digest_of, digest_of_event
 
 USERS = 1000
 APART_S = 0.05

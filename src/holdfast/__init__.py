@@ -60,12 +60,12 @@ from holdfast.resilience import (
 )
 from holdfast.resilience.traffic import AdaptiveLimit, Backoff, Bulkhead, Deadline, Guard, RetryBudget, retry
 from holdfast.state import StateChange, StateCheckpoint, StateManager, StateObject, StateTransaction
-from holdfast.store.blobs import BlobRef
-from holdfast.store.manager import RedisManager
 from holdfast.store.mirror import SyncFigures, SyncManager
 from holdfast.store.open import StateStorage, open_store
-from holdfast.store.seal import About, CannotOpen, Codec
-from holdfast.store.sealed import SealedStore
+from holdfast.store.rows.blobs import BlobRef
+from holdfast.store.servers.redis_clients import RedisManager
+from holdfast.store.wrapping.seal import About, CannotOpen, Codec
+from holdfast.store.wrapping.sealed import SealedStore
 from holdfast.users import (
     AgentLifecycleManager,
     AgentRegistry,

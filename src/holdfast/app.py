@@ -26,8 +26,8 @@ from pydantic_settings import (
 
 from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.names import DEFAULT_TENANT
-from holdfast.store.place import without_secret
-from holdfast.store.seal import Codec
+from holdfast.store.contract.place import without_secret
+from holdfast.store.wrapping.seal import Codec
 from holdfast.workflow.model.workflow import Workflow
 
 FILE = "holdfast.toml"

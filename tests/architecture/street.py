@@ -74,10 +74,22 @@ def _objection(room: str, target: str) -> str:
 
 
 STAIRS: dict[str, tuple[frozenset[str], ...]] = {
-    "workflow": tuple(
-        frozenset(level.split(" "))
-        for level in ("model", "decisions", "process", "actors board upkeep", "recovery", "")
-    ),
+    room: tuple(frozenset(level.split(" ")) for level in levels)
+    for room, levels in {
+        "store": (
+            "contract",
+            "rows",
+            "decisions",
+            "writing servers",
+            "upkeep",
+            "sqlite",
+            "memory postgres redis wrapping",
+            "fallback",
+            "mirror",
+            "",
+        ),
+        "workflow": ("model", "decisions", "process", "actors board upkeep", "recovery", ""),
+    }.items()
 }
 """The floors of a room that has folders, from the bottom up; "" is what stands in the room itself."""
 

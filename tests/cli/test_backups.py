@@ -18,10 +18,11 @@ from holdfast.cli.drill import drill
 from holdfast.cli.kept import BackupLine
 from holdfast.cli.schedule import Schedule
 from holdfast.errors import HoldfastError, Rejected, Unavailable
-from holdfast.store.backups import last_backup
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change, Key, Put, Query, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.records import Change, Key, Put, Query, Scope
+from holdfast.store.open import open_store
+from holdfast.store.upkeep.backups import last_backup
 from holdfast.testing import VirtualClock
 from holdfast.workflow.model.run import RUN
 from tests.cli.conftest import CODE, Call

@@ -8,8 +8,8 @@ import pytest
 
 from holdfast import Engine, InvalidDefinition, Workflow
 from holdfast.codec import encode
+from holdfast.store.contract.records import Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Scope
 from holdfast.workflow.decisions.admission import visits_of
 from holdfast.workflow.model.outline import Outline, Outlined, decode_outline, encode_outline, outline_key, outline_of
 from tests.cli import shop

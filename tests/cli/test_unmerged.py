@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from holdfast.store.contract.records import Change, Record
 from holdfast.store.fallback.rules import Found, Kept, Written, kept_changes
 from holdfast.store.open import open_store
-from holdfast.store.records import Change, Record
 from holdfast.testing.conformance.samples import ANA, change, event, key, put
 from holdfast.testing.servers import free_port
 from tests.cli.conftest import Call

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from holdfast import RunHandle, codec
-from holdfast.store import journal
-from holdfast.store.protocol import Store
-from holdfast.store.records import Event, Query, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Event, Query, Scope
+from holdfast.store.rows import journal
 from holdfast.workflow.decisions.decision import TRANSITION
 from holdfast.workflow.model.run import RUN, decode_run, spec_text
 

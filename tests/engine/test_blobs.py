@@ -21,11 +21,11 @@ from holdfast import (
     Workflow,
     codec,
 )
-from holdfast.store.blobs import BLOB
-from holdfast.store.digest import digest_of
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Commit, Query, Record, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Commit, Query, Record, Scope
+from holdfast.store.rows.blobs import BLOB
+from holdfast.store.rows.digest import digest_of
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import Gate
 from holdfast.workflow.actors.memos import HELD_BYTES_MAX

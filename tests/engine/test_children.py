@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from holdfast import InvalidDefinition, InvalidInput, Retry, RunContext, RunHandle, Workflow, codec
-from holdfast.store.blobs import BLOB_BYTES_MAX
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX
 from holdfast.testing import Lab
 from holdfast.workflow.model.run import RUN, decode_run
 from tests.engine.journal import moves

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from holdfast import Engine, NotFound, RunContext, RunHandle, UnclaimedRun, Workflow
+from holdfast.store.contract.protocol import Store
 from holdfast.store.open import open_store
-from holdfast.store.protocol import Store
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import Gate
 from holdfast.workflow.model.run import Run

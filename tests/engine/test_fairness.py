@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import Engine, RunContext, Workflow
+from holdfast.store.contract.records import Query, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Query, Scope
 from holdfast.workflow.model.fairness import BEGUN, front_of, next_place, served_together
 
 TICK_S = 0.001

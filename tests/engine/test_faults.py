@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from holdfast import ErrorType, Retry, RunContext, Workflow, WorkflowError
 from holdfast.clock import seeded_randomness
 from holdfast.errors import Unavailable
+from holdfast.store.contract.records import Change, Commit, Page, Put, Query, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Commit, Page, Put, Query, Scope
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
 from holdfast.workflow.model.run import MEMO
 from tests.engine.journal import check_everything, moves

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from holdfast import Engine, InvalidTransition, RunContext, Unavailable, Workflow
+from holdfast.store.contract.records import Change, Claim, Commit, Page, Query, Record, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Claim, Commit, Page, Query, Record, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.workflow.model.run import RUN, SIGNAL
 from holdfast.workflow.process.notices import leave_notice

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from holdfast import InvalidInput, RunContext, Workflow
+from holdfast.store.contract.records import Change
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
 from tests.engine.journal import moves
 

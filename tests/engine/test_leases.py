@@ -11,8 +11,8 @@ import pytest
 from holdfast import Engine, Fenced, Rejected, Unavailable, Workflow
 from holdfast.clock import seeded_randomness
 from holdfast.locks import LOCK, lock_key
+from holdfast.store.contract.records import Change, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Scope
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.workflow.process.ownership import Ownership

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import InvalidDefinition, Limit, Retry, RunContext, Unavailable, Workflow
 from holdfast.limits import WAITER, LimitBook, LimitView, look_at_limits
-from holdfast.store.records import Change, Query, Scope
+from holdfast.store.contract.records import Change, Query, Scope
 from holdfast.testing import Gate, Lab
 from tests.engine.journal import told
 from tests.engine.labs import EVERYWHERE, ON_MEMORY, OpenLab, World, nothing

@@ -8,7 +8,7 @@ from holdfast import ErrorType, InvalidInput, Retry, RunContext, Unavailable, Wo
 from holdfast.locks import LOCK, LockTree, Ticket, ask
 from holdfast.locks.records import KnownTree, lock_change
 from holdfast.locks.rules import next_token
-from holdfast.store.records import ABSENT, Change, Query, Scope
+from holdfast.store.contract.records import ABSENT, Change, Query, Scope
 from holdfast.testing import Gate, Lab
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.model.build import after_event

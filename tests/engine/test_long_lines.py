@@ -11,7 +11,7 @@ import pytest
 
 from holdfast import Engine, RunContext, Workflow
 from holdfast.locks import LOCK
-from holdfast.store.records import Change, Claim, Commit, Key, Record, Scope
+from holdfast.store.contract.records import Change, Claim, Commit, Key, Record, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Gate, Lab, VirtualClock
 from holdfast.workflow.model.run import RUN

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from holdfast import RunContext, Workflow
+from holdfast.store.contract.records import Claim, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Claim, Scope
 from holdfast.testing import FaultyStore, Lab, VirtualClock
 from holdfast.workflow.model.run import RUN
 

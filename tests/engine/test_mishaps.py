@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from holdfast import Corrupt, ErrorType, Fenced, Retry, RunContext, Workflow, WorkflowError
+from holdfast.store.contract.records import Change, Commit, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Commit, Scope
 from holdfast.testing import Lab, VirtualClock
 from tests.engine.journal import moves, told
 from tests.engine.labs import ON_MEMORY, OpenLab, World, nothing

@@ -20,7 +20,7 @@ from holdfast import (
     RunContext,
     Workflow,
 )
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 from holdfast.workflow.model.run import MEMO
 from tests.agents.bodies import Answer, Seen
 from tests.engine.labs import OpenLab

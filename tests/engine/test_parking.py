@@ -20,8 +20,8 @@ from holdfast import (
     Workflow,
 )
 from holdfast.clock import seeded_randomness
+from holdfast.store.contract.records import ABSENT, Change, Delete, Key, Put, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Scope
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.model.run import PARKED, RUN
 from tests.engine.journal import check_everything, told

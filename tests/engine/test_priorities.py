@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import InvalidInput, RunContext, Workflow
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 from holdfast.testing import Lab
 from holdfast.workflow.model.fairness import STRIDES, Priority, front_of, next_place, priority_of
 from tests.engine.labs import ON_MEMORY, OpenLab

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from holdfast import Conflict, InvalidInput, Retry, RunContext, RunHandle, Workflow
+from holdfast.store.contract.records import Change, Claim, Commit, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Claim, Commit, Scope
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.model.run import MEMO, RUN
 from tests.engine.journal import facts, told

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Retry, RunContext, StateTransition, UserExecutionContext, Workflow, WorkflowStateManager
 from holdfast.locks import look_at_locks
-from holdfast.store.records import Scope
+from holdfast.store.contract.records import Scope
 from holdfast.testing import Gate, Lab
 from holdfast.testing.faulty_store import Fault, When
 from tests.engine.journal import told

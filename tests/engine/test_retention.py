@@ -24,9 +24,10 @@ from holdfast import (
     Workflow,
     health_of,
 )
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change, Delete, Key, Put, RemovePrefix, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.records import Change, Delete, Key, Put, RemovePrefix, Scope
+from holdfast.store.open import open_store
 from holdfast.testing import Fault, FaultyStore, Lab, VirtualClock, When
 from holdfast.workflow.process.notices import leave_notice
 from holdfast.workflow.upkeep.keeper import KEEPER

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import InvalidDefinition, Workflow, codec
-from holdfast.store.records import Change, Query, Record, Scope
+from holdfast.store.contract.records import Change, Query, Record, Scope
 from holdfast.testing import Lab
 from holdfast.workflow.model.schedule import SCHEDULE, Policy, Timing
 from holdfast.workflow.model.scheduling import next_due, turn

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import Retry, RunContext, Workflow
 from holdfast.clock import utc
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 from holdfast.testing import Lab
 from holdfast.workflow.model.run import MEMO
 from tests.engine.journal import facts, told

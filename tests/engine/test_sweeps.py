@@ -9,8 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from holdfast import Engine, Retry, RunContext, Status, Unavailable, Workflow, health_of
-from holdfast.store.memory import MemoryStore
-from holdfast.store.records import (
+from holdfast.store.contract.records import (
     ABSENT,
     SYSTEM_TENANT,
     Change,
@@ -24,6 +23,7 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
+from holdfast.store.memory import MemoryStore
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing import Lab, VirtualClock
 from holdfast.workflow.decisions.signals import signal_put

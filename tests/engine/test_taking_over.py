@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from holdfast import Engine, RunContext, Workflow
+from holdfast.store.contract.protocol import Store
 from holdfast.store.open import open_store
-from holdfast.store.protocol import Store
 from holdfast.testing import Lab, VirtualClock
 from tests.engine.journal import check_everything, moves, told
 from tests.engine.labs import nothing

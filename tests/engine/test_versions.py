@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from holdfast import Engine, InvalidDefinition, NotFound, RunContext, Workflow
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Page, Query, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
-from holdfast.store.records import Page, Query, Scope
 from holdfast.testing import Gate, Lab
 from holdfast.testing.watched import WatchedStore
 from holdfast.workflow.model.run import CHART, MEMO, RUN

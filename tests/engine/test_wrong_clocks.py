@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from holdfast import Workflow
+from holdfast.store.contract.records import Claim, Record, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Claim, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing import Lab, VirtualClock
 from holdfast.testing.virtual_clock import START_S

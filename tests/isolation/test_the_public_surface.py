@@ -26,8 +26,8 @@ from holdfast import (
     WorkflowStateManager,
     open_store,
 )
-from holdfast.store.open import OpenStore
-from holdfast.store.records import Key, Position, Scope
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Key, Position, Scope
 from holdfast.workflow.decisions import occurrences
 from tests.isolation.worlds import MARKER, World, everything_of, place, told, world
 

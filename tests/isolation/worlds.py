@@ -25,7 +25,7 @@ from holdfast import (
     WorkflowStateManager,
     tool,
 )
-from holdfast.store.open import OpenStore
+from holdfast.store.contract.protocol import OpenStore
 
 MARKER = "anas-secret"
 """Stands in everything of Ana's, and in nothing that Bob says."""

@@ -13,9 +13,9 @@ import pytest
 
 from holdfast import Engine, Fenced, InvalidInput, Status, Unavailable, health_of
 from holdfast.locks import lock_key
+from holdfast.store.contract.records import Change, Commit, Key, Record, Scope
 from holdfast.store.memory import MemoryStore
 from holdfast.store.postgres import PostgresStore
-from holdfast.store.records import Change, Commit, Key, Record, Scope
 from holdfast.testing import VirtualClock
 from holdfast.testing.conformance.samples import closing
 from holdfast.testing.servers import ValkeyServer

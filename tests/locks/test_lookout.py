@@ -14,8 +14,8 @@ from holdfast.errors import Unavailable
 from holdfast.locks import LockBook, LockRequest, LockTree, Lookout, Ticket, lock_key
 from holdfast.locks.lookout import AGAIN_S
 from holdfast.locks.rules import called, standing
+from holdfast.store.contract.records import Change, Key, Put, Record, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Key, Put, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing import VirtualClock
 

@@ -13,9 +13,9 @@ import redis.asyncio
 
 from holdfast import Deadlock, Engine, Fenced, InvalidInput, Lease, Unavailable
 from holdfast.locks import LEASE, LockView, lock_key, look_at_locks
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.records import Change, Key, Put, Query, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.recent import read_recent
-from holdfast.store.records import Change, Key, Put, Query, Scope
 from holdfast.testing.servers import ValkeyServer
 
 CONTENDERS = 30

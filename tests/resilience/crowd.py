@@ -13,8 +13,8 @@ from holdfast import Engine
 from holdfast.clock import seeded_randomness
 from holdfast.errors import BreakerOpen
 from holdfast.resilience.graph import Dependency
+from holdfast.store.contract.records import Capabilities
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Capabilities
 from holdfast.testing import FaultyStore
 from tests.resilience.world import Down, LoopClock, World
 

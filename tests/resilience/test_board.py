@@ -14,7 +14,7 @@ from holdfast.errors import Conflict
 from holdfast.resilience.breaker import preset
 from holdfast.resilience.graph import Dependency
 from holdfast.resilience.quorum import Turn
-from holdfast.store.records import ABSENT, Scope
+from holdfast.store.contract.records import ABSENT, Scope
 from holdfast.workflow.board.postings import BELL, PROBES, give_order, post, read_postings
 from holdfast.workflow.process.ownership import LEASE_TTL_S
 from tests.resilience.crowd import LAG_S, Crowd, Member

@@ -17,9 +17,10 @@ from holdfast.resilience.breaker import preset
 from holdfast.resilience.dependencies import Dependencies
 from holdfast.resilience.graph import Dependency
 from holdfast.resilience.quorum import Turn
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.records import ABSENT
-from holdfast.store.server_breaker import breakers_of
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import ABSENT
+from holdfast.store.open import open_store
+from holdfast.store.servers.breaker import breakers_of
 from holdfast.testing import AgentDown, FailingAgent, Spell
 from holdfast.testing.servers import ValkeyServer
 from holdfast.workflow.board.postings import PROBES, give_order, history_of, post, read_postings

@@ -14,9 +14,8 @@ from holdfast.agents.tools.ledger import KIND as TOOL_CALL
 from holdfast.clock import Clock, Randomness
 from holdfast.locks.records import LOCK
 from holdfast.locks.rules import LockTree
-from holdfast.store.memory import MemoryStore, row_of
-from holdfast.store.protocol import Store
-from holdfast.store.records import (
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     Change,
     Claim,
     Commit,
@@ -31,6 +30,7 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
+from holdfast.store.memory import MemoryStore, row_of
 from holdfast.testing.simulation import World
 from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.clock import seeded_randomness
 from holdfast.locks import LOCK
-from holdfast.store.records import ABSENT, Claim, Put
+from holdfast.store.contract.records import ABSENT, Claim, Put
 from holdfast.testing.simulation import Plan, Report, Scenario, Trouble, carry_out, drawn_plan, simulate
 from holdfast.testing.simulation.agreement import disagreements
 from holdfast.testing.simulation.draws import Deed

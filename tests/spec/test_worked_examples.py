@@ -23,7 +23,7 @@ from holdfast import (
     WorkflowStateManager,
 )
 from holdfast.locks import lock_key
-from holdfast.store.records import Scope
+from holdfast.store.contract.records import Scope
 from holdfast.testing import Lab
 from tests.spec.repository_host import RepositoryHost, request, serving
 

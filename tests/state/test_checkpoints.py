@@ -10,9 +10,9 @@ import pytest
 
 from holdfast import NotFound, StateCheckpoint, StateManager, UserExecutionContext
 from holdfast.state.names import COPY
-from holdfast.store.copy import copy
+from holdfast.store.contract.records import Query, Scope
 from holdfast.store.open import open_store
-from holdfast.store.records import Query, Scope
+from holdfast.store.upkeep.copy import copy
 from tests.state.conftest import OpenState
 
 Context = UserExecutionContext

@@ -8,8 +8,8 @@ import pytest
 
 from holdfast import CommitUnknown, StateManager, Unavailable, UserExecutionContext
 from holdfast.state import folding
+from holdfast.store.contract.records import Change, Commit, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Commit, Scope
 
 ANA = UserExecutionContext(user="ana")
 

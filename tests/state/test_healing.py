@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from holdfast import Corrupt, StateManager, UserExecutionContext
 from holdfast.state.names import COPY, OBJECT, object_key, scope_of
+from holdfast.store.contract.records import Query
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Query
 from holdfast.testing.servers import PostgresServer
 
 Context = UserExecutionContext

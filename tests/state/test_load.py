@@ -15,7 +15,7 @@ import pytest
 
 from holdfast import StateManager, StateObject, UserExecutionContext
 from holdfast.state.names import OBJECT, scope_of
-from holdfast.store.records import RemovePrefix
+from holdfast.store.contract.records import RemovePrefix
 from tests.state.conftest import OpenState
 
 Context = UserExecutionContext

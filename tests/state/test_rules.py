@@ -28,8 +28,8 @@ from holdfast.state.rules import (
     stale,
     until,
 )
-from holdfast.store import journal
-from holdfast.store.records import Delete, Event, Key, Position, Put
+from holdfast.store.contract.records import Delete, Event, Key, Position, Put
+from holdfast.store.rows import journal
 
 ME = Author("me", "", b"{}")
 PLAN = Key("acme", "ana", OBJECT, "plan")

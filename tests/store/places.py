@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.clock import Clock
-from holdfast.store.open import OpenStore, open_store
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.open import open_store
 from holdfast.testing.servers import PostgresServer, ValkeyServer
 
 _numbers = itertools.count(1)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from holdfast import BlobRef, Corrupt, InvalidInput, NotFound, codec
-from holdfast.store import gate
-from holdfast.store.blob_reading import READ_CHUNKS, read_blob
-from holdfast.store.blobs import BLOB_BYTES_MAX, CHUNK_BYTES, chunk_keys, cut, joined
+from holdfast.store.contract.records import Change, Put, Record
+from holdfast.store.decisions import gate
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Put, Record
+from holdfast.store.rows.blob_reading import READ_CHUNKS, read_blob
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX, CHUNK_BYTES, chunk_keys, cut, joined
 from holdfast.testing.conformance.samples import ANA, BOB
 
 

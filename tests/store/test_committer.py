@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from holdfast.errors import CommitUnknown, Conflict, InvalidInput, Unavailable
-from holdfast.store.committer import HALF_LEAST, Batch, Committer, Outcome, Poison
-from holdfast.store.records import Change, Commit, Key, Put
+from holdfast.store.contract.records import Change, Commit, Key, Put
+from holdfast.store.writing.committer import HALF_LEAST, Batch, Committer, Outcome, Poison
 
 SENDER = ("acme", "ana")
 

@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from holdfast import Engine, Workflow, faults
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, InvalidInput, Rejected, Unavailable
-from holdfast.store.audit import History
-from holdfast.store.copy import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.protocol import OpenStore, history_order
+from holdfast.store.contract.records import Key, Scope
+from holdfast.store.memory import MemoryStore
+from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.upkeep.copy import (
     MARKER,
     PAGE_KEYS_MAX,
     Copied,
@@ -27,12 +31,6 @@ from holdfast.store.copy import (
     paired,
     refuse_unfinished,
 )
-from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Key, Scope
-from holdfast.store.rules import Stream
-from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.equivalence import answer, commands
 from holdfast.testing.conformance.samples import ANA, BOB, StepClock, change, delete, event, key, put
 from tests.store.places import PAIRS, Places, handed_out

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Unavailable
-from holdfast.store.records import Key, Query, Scope
+from holdfast.store.contract.records import Key, Query, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, put
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from holdfast.integrations.aes_gcm import AesGcm
-from holdfast.store import recent
-from holdfast.store.open import OpenStore, open_store
+from holdfast.store.contract import beyond
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.open import open_sealed, open_store
 from holdfast.store.postgres.notices import LOOK_EVERY_S
-from holdfast.store.sealed import open_sealed
 from holdfast.testing.conformance.samples import ANA, change, event, key, put
 from tests.store.cuts import Cut, cuts
 from tests.store.places import Places, handed_out
@@ -54,7 +54,7 @@ async def wait(store: OpenStore) -> None:
 
 async def read_recent(store: OpenStore) -> object:
     """By the cache of a store that has one."""
-    return await recent.read_recent(store, ANA, [key("a")])
+    return await beyond.read_recent(store, ANA, [key("a")])
 
 
 def url_of(places: Places, kind: str) -> str:

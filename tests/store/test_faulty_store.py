@@ -8,9 +8,9 @@ import random
 import pytest
 
 from holdfast.errors import CommitUnknown, HoldfastError, InvalidInput, Unavailable
+from holdfast.store.contract.records import Claim, Query
 from holdfast.store.memory import MemoryStore
-from holdfast.store.outcome import commit_surely
-from holdfast.store.records import Claim, Query
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, event, key, must_read, put, read_one
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 

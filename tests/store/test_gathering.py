@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.store.gathering import Gathering
+from holdfast.store.writing.gathering import Gathering
 
 
 class Server:

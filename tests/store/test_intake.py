@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import Unavailable
-from holdfast.store import intake
-from holdfast.store.intake import Entry, Intake
-from holdfast.store.records import Change
+from holdfast.store.contract.records import Change
+from holdfast.store.writing import intake
+from holdfast.store.writing.intake import Entry, Intake
 from holdfast.testing.conformance.equivalence import changes
 from holdfast.testing.conformance.samples import change, key, put, removal
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import Corrupt
-from holdfast.store import journal
-from holdfast.store.records import Event, Position
+from holdfast.store.contract.records import Event, Position
+from holdfast.store.rows import journal
 from holdfast.testing.conformance.samples import key
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=4)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from holdfast.store.audit import History
-from holdfast.store.copies import COPY
+from holdfast.store.contract.history import History
+from holdfast.store.contract.records import Key
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Key
+from holdfast.store.rows.copies import COPY
 from holdfast.testing.conformance.mending import copy_key, goes_on, keep_copy, step
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, delete, event, key, put
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import InvalidInput
+from holdfast.store.contract.place import without_secret
 from holdfast.store.open import open_store
-from holdfast.store.place import without_secret
 
 
 @pytest.mark.parametrize(

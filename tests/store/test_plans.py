@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.store.records import Claim, Position, Query, Scope
+from holdfast.store.contract.records import Claim, Position, Query, Scope
 from holdfast.store.sqlite import select
 from holdfast.store.sqlite.select import Select
 from holdfast.store.sqlite.store import SqliteStore

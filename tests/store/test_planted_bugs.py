@@ -10,9 +10,22 @@ import msgspec
 import pytest
 
 from holdfast.errors import Conflict, HoldfastError
+from holdfast.store.contract.records import (
+    ABSENT,
+    Change,
+    Claim,
+    Commit,
+    Delete,
+    Event,
+    Key,
+    Page,
+    Put,
+    Query,
+    Record,
+    Scope,
+)
+from holdfast.store.decisions.rules import TIME_S_MAX
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import ABSENT, Change, Claim, Commit, Delete, Event, Key, Page, Put, Query, Record, Scope
-from holdfast.store.rules import TIME_S_MAX
 from holdfast.testing.conformance import StoreContract
 from holdfast.testing.conformance.samples import BOB
 

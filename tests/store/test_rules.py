@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import Conflict, HoldfastError
-from holdfast.store.contents import Contents
-from holdfast.store.digest import digest_of
-from holdfast.store.records import Change, Commit
-from holdfast.store.rules import Judgement, judge, prefix_end, sorted_ids, under_prefix
+from holdfast.store.contract.records import Change, Commit
+from holdfast.store.decisions.rules import Judgement, judge, prefix_end, sorted_ids, under_prefix
+from holdfast.store.rows.digest import digest_of
+from holdfast.store.upkeep.contents import Contents
 from holdfast.testing.conformance.equivalence import changes
 from holdfast.testing.conformance.samples import change, event, key, put, removal
 

@@ -12,10 +12,9 @@ from msgspec.structs import replace
 
 from holdfast import About, CannotOpen, Codec, Corrupt, Engine, InvalidInput, Retry, RunContext, SealedStore, Workflow
 from holdfast.integrations.aes_gcm import AesGcm
+from holdfast.store.contract.records import Query
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import open_store
-from holdfast.store.records import Query
-from holdfast.store.sealed import open_sealed
+from holdfast.store.open import open_sealed, open_store
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance import AdminContract, StoreContract
 from holdfast.testing.conformance.samples import ANA, change, event, key, put, read_one

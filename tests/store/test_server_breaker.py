@@ -11,10 +11,11 @@ import pytest
 
 from holdfast.clock import monotonic_s
 from holdfast.errors import BreakerOpen, CommitUnknown, Conflict, HoldfastError, InvalidInput, Unavailable
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.outcome import commit_surely
-from holdfast.store.records import Change, Key, Put, Scope
-from holdfast.store.server_breaker import FAILURES_IN_ROW, OPEN_MAX_S, ServerBreaker, breakers_of
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change, Key, Put, Scope
+from holdfast.store.open import open_store
+from holdfast.store.servers.breaker import FAILURES_IN_ROW, OPEN_MAX_S, ServerBreaker, breakers_of
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.testing.servers import PostgresServer, ValkeyServer
 
 ANA = Scope("main", "ana")

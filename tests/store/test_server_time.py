@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.clock import monotonic_s, system_time_s
-from holdfast.store.server_time import SAMPLE_LASTS_S, ServerTime
+from holdfast.store.servers.clock import SAMPLE_LASTS_S, ServerTime
 from holdfast.testing.conformance import StepClock
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Corrupt, InvalidInput, Unavailable
-from holdfast.store import journal
+from holdfast.store.contract.records import Claim, Put, Query
 from holdfast.store.open import open_store
-from holdfast.store.records import Claim, Put, Query
+from holdfast.store.rows import journal
 from holdfast.store.sqlite import schema
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, event, ids, key, must_read, put, write_history

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.store.records import Key, Query
+from holdfast.store.contract.records import Key, Query
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.testing.conformance.samples import ANA, StepClock, change, delete, event, key, put
 

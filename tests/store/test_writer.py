@@ -15,13 +15,13 @@ import pytest
 
 from holdfast import faults
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
-from holdfast.store.intake import Intake
-from holdfast.store.outcome import commit_surely
-from holdfast.store.records import Change
+from holdfast.store.contract.records import Change
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.store.sqlite.turn import Turn
 from holdfast.store.sqlite.writer import Writer
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.writing.intake import Intake
+from holdfast.store.writing.outcome import commit_surely
+from holdfast.store.writing.wakeup import Wakeup
 from holdfast.testing.conformance.samples import ANA, SYSTEM, StepClock, change, event, key, must_read, put, read_one
 
 

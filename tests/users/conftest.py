@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from holdfast import UserExecutionContext
-from holdfast.store.open import OpenStore, open_store
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.open import open_store
 from holdfast.testing.servers import ValkeyServer
 
 KINDS = ("memory", "sqlite", "postgres", "mirror")

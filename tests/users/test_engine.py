@@ -24,9 +24,9 @@ from holdfast import (
     WrongContext,
 )
 from holdfast.budget import Budget
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore
-from holdfast.store.records import Change
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.stream import StreamEvent

@@ -16,7 +16,7 @@ from holdfast import (
     Unavailable,
     UserExecutionContext,
 )
-from holdfast.store.open import OpenStore
+from holdfast.store.contract.protocol import OpenStore
 from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.memory import peak_rss_bytes, rss_bytes
 from holdfast.users.rules import Watermarks, pressure_of

@@ -21,9 +21,9 @@ from holdfast import (
     UserStreams,
     WrongContext,
 )
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Position
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore
-from holdfast.store.records import Position
 from holdfast.testing.faulty_store import FaultyStore
 from holdfast.testing.virtual_clock import VirtualClock
 from holdfast.users.rules import Idleness, to_evict

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from holdfast import InvalidInput, StreamSnapshot, Unavailable, UserStreams, WrongContext
+from holdfast.store.contract.beyond import stream_ends
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change, Event, Key, NewEvent, Position, Put, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.recent import stream_ends
-from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Scope
+from holdfast.store.open import open_store
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.users.rules import (
     PAGE_BYTES,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast import ExecutionEngine, HoldfastError, UserQuota
-from holdfast.store.open import OpenStore
+from holdfast.store.contract.protocol import OpenStore
 from holdfast.users.stream import StreamEvent, StreamReader
 from tests.users.conftest import DirectCore, context
 

@@ -22,7 +22,7 @@ from holdfast import (
     open_store,
     tool,
 )
-from holdfast.store.open import OpenStore
+from holdfast.store.contract.protocol import OpenStore
 
 SCOPED = frozenset({"notes:read"})
 ANA = UserExecutionContext(user="ana", tenant="acme", scopes=SCOPED)

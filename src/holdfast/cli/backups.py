@@ -26,8 +26,8 @@ from holdfast.cli.timetable import EVERY_MIN_S, name_of
 from holdfast.clock import SystemClock, format_duration, parse_duration_s, system_randomness
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
-from holdfast.store.backups import forget_schedule
-from holdfast.store.place import without_secret
+from holdfast.store.contract.place import without_secret
+from holdfast.store.upkeep.backups import forget_schedule
 
 NEVER = "never"
 

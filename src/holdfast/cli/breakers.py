@@ -19,7 +19,7 @@ from holdfast.cli.standing import board_row, dependency_lines, mermaid_of
 from holdfast.clock import SystemClock, system_randomness
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
-from holdfast.store.protocol import Store
+from holdfast.store.contract.protocol import Store
 from holdfast.workflow.board.postings import Action, give_order, history_of, read_postings
 
 

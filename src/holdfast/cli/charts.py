@@ -16,7 +16,7 @@ from holdfast.cli.documents import WorkflowLine, iso
 from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
 from holdfast.errors import InvalidInput, NotFound
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 from holdfast.workflow.model.outline import OUTLINE, decode_outline
 from holdfast.workflow.model.run import Run
 

@@ -17,8 +17,8 @@ from holdfast.clock import utc
 from holdfast.limits.records import slot_of
 from holdfast.locks import LockView, TicketView
 from holdfast.observe.rules import Health
-from holdfast.store.records import Event, Record
-from holdfast.store.seal import CannotOpen
+from holdfast.store.contract.records import Event, Record
+from holdfast.store.wrapping.seal import CannotOpen
 from holdfast.workflow.decisions.admission import about_of, is_active, visits_of
 from holdfast.workflow.model.build import Built
 from holdfast.workflow.model.run import Leaf, Run, Timer, decode_run, spec_text

@@ -18,15 +18,14 @@ from holdfast.cli.documents import iso
 from holdfast.cli.kept import AgainstDocument, DrillDocument
 from holdfast.clock import monotonic_s
 from holdfast.errors import HoldfastError
-from holdfast.store import archive
-from holdfast.store.backups import LAST
-from holdfast.store.copy import difference, histories, paired, place_of
-from holdfast.store.open import OpenStore
-from holdfast.store.protocol import Store
-from holdfast.store.records import SYSTEM_TENANT, Key, Query, Record, Scope
-from holdfast.store.seal import SEALED_BYTES_MAX, CannotOpen, Codec
-from holdfast.store.sealed import SealedStore
+from holdfast.store.contract.protocol import OpenStore, Store
+from holdfast.store.contract.records import SYSTEM_TENANT, Key, Query, Record, Scope
+from holdfast.store.sqlite import archive
 from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.upkeep.backups import LAST
+from holdfast.store.upkeep.copy import difference, histories, paired, place_of
+from holdfast.store.wrapping.seal import SEALED_BYTES_MAX, CannotOpen, Codec
+from holdfast.store.wrapping.sealed import SealedStore
 from holdfast.workflow.model.run import CHART, RUN, Run, decode_run, where_of
 
 PAGE = 500

@@ -13,13 +13,13 @@ from holdfast.cli.documents import iso, iso_or_none, lock_line
 from holdfast.cli.rules import BackupFacts, LockLine, ProcessFacts, RunFacts, StoreFacts
 from holdfast.errors import Corrupt, Rejected
 from holdfast.locks import look_at_locks
-from holdfast.store.backups import LastBackup, last_backup
-from holdfast.store.copy import marker_of
+from holdfast.store.contract.place import without_secret
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Query, Record, Scope
 from holdfast.store.liveness import FileLiveness
-from holdfast.store.place import without_secret
-from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Record, Scope
-from holdfast.store.seal import CannotOpen
+from holdfast.store.upkeep.backups import LastBackup, last_backup
+from holdfast.store.upkeep.copy import marker_of
+from holdfast.store.wrapping.seal import CannotOpen
 from holdfast.workflow.model.run import ACTIVE, PROCESS, RUN, RUNNABLE, Run, decode_run
 from holdfast.workflow.process.ownership import ProcessInfo
 

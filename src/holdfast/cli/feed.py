@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from holdfast.cli.documents import EventDocument, event_document
 from holdfast.cli.session import Session
 from holdfast.errors import InvalidInput
-from holdfast.store.records import Event, Key, Position
+from holdfast.store.contract.records import Event, Key, Position
 
 PAGE = 500
 

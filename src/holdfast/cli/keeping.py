@@ -15,8 +15,8 @@ from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, system_randomness
 from holdfast.ids import uuid7
 from holdfast.observe.rules import Status
-from holdfast.store.place import without_secret
-from holdfast.store.records import Verification
+from holdfast.store.contract.place import without_secret
+from holdfast.store.contract.records import Verification
 from holdfast.workflow.upkeep.removing import Remover
 from holdfast.workflow.upkeep.retention import KEEP_WHOLE, Removed, Retention
 

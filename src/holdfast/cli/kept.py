@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from holdfast.cli.documents import iso
-from holdfast.store.records import Verification
+from holdfast.store.contract.records import Verification
 from holdfast.workflow.upkeep.retention import Removed
 
 

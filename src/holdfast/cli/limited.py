@@ -8,8 +8,8 @@ import msgspec
 
 from holdfast.cli.documents import iso, iso_or_none
 from holdfast.limits import LimitView, look_at_limits
-from holdfast.store.protocol import Store
-from holdfast.store.records import Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Scope
 
 LISTED_MAX = 1000
 """How many limits are looked at; one for each user counts as many."""

@@ -14,9 +14,9 @@ from holdfast.cli.output import console_on
 from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, monotonic_s, system_randomness
 from holdfast.ids import uuid7
-from holdfast.store import copy
-from holdfast.store.place import without_secret
-from holdfast.store.records import Verification
+from holdfast.store.contract.place import without_secret
+from holdfast.store.contract.records import Verification
+from holdfast.store.upkeep import copy
 
 
 def add_to(app: typer.Typer) -> None:

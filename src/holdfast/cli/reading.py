@@ -14,7 +14,7 @@ from holdfast.cli.feed import open_feed
 from holdfast.cli.limited import limits_of
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput
-from holdfast.store.records import Position, Query, Record
+from holdfast.store.contract.records import Position, Query, Record
 from holdfast.workflow.model.run import ACTIVE, ENDED, PARENT, RUN, decode_run
 from holdfast.workflow.process import past
 from holdfast.workflow.process.inbox import waiting_signals

@@ -11,7 +11,7 @@ from holdfast.cli.timetable import is_overdue
 from holdfast.clock import format_duration
 from holdfast.errors import CommitUnknown, Corrupt, HoldfastError, InvalidInput, Unavailable
 from holdfast.observe.rules import Check, Health, Status, worst
-from holdfast.store.seal import CannotOpen
+from holdfast.store.wrapping.seal import CannotOpen
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.model.run import RUNNABLE, Run
 

@@ -24,11 +24,11 @@ from holdfast.clock import Clock, monotonic_s, system_randomness
 from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected, Unavailable
 from holdfast.ids import uuid7
 from holdfast.logs import get_logger
-from holdfast.store import archive
-from holdfast.store.backups import LastBackup, note_backup, note_failure
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Verification
 from holdfast.store.liveness import FileLiveness, Life
-from holdfast.store.open import OpenStore
-from holdfast.store.records import Verification
+from holdfast.store.sqlite import archive
+from holdfast.store.upkeep.backups import LastBackup, note_backup, note_failure
 from holdfast.tasks import Supervisor
 
 LOOK_S = 15.0

@@ -11,7 +11,7 @@ from holdfast.cli.command import command
 from holdfast.cli.scheduled import schedule_line
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import Conflict, NotFound, Rejected, Unavailable
-from holdfast.store.records import Change, Query, Record
+from holdfast.store.contract.records import Change, Query, Record
 from holdfast.workflow.model.schedule import SCHEDULE
 from holdfast.workflow.recovery.scheduler import paused
 

@@ -19,7 +19,7 @@ from holdfast.cli.session import Session
 from holdfast.errors import Conflict, InvalidTransition, Rejected, Unavailable, WorkflowError
 from holdfast.ids import uuid7
 from holdfast.names import check_id
-from holdfast.store.records import ABSENT, Change, Require
+from holdfast.store.contract.records import ABSENT, Change, Require
 from holdfast.workflow.decisions.admission import Expectation, expectation
 from holdfast.workflow.decisions.signals import EARLY, NEW, REFUSED, TAKEN, signal_key, signal_put
 from holdfast.workflow.model.build import Built

@@ -17,13 +17,12 @@ from holdfast.context import UserExecutionContext
 from holdfast.errors import InvalidInput, NotFound, Rejected, Unavailable
 from holdfast.ids import is_uuid
 from holdfast.names import check_id
+from holdfast.store.contract.place import without_secret
+from holdfast.store.contract.protocol import OpenStore, Store
+from holdfast.store.contract.records import Query, Record, Scope
 from holdfast.store.fallback import without_fallback
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.place import without_secret
-from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Record, Scope
-from holdfast.store.seal import Codec
-from holdfast.store.sealed import open_sealed
+from holdfast.store.open import open_sealed, open_store
+from holdfast.store.wrapping.seal import Codec
 from holdfast.workflow.client import Client
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.model.build import Built

@@ -11,7 +11,7 @@ from holdfast.cli.documents import iso, iso_or_none
 from holdfast.resilience.graph import Graph
 from holdfast.resilience.quorum import Node, Statement, Turn, Word, graph_of
 from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incidents, standings
-from holdfast.store.records import Event
+from holdfast.store.contract.records import Event
 from holdfast.workflow.board.postings import LASTING, Postings
 
 WORST_FIRST = ("forced_open", "open", "half_open", "closed", "metrics_only", "disabled")

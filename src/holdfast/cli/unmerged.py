@@ -18,10 +18,10 @@ from holdfast.cli.command import command
 from holdfast.cli.documents import iso
 from holdfast.cli.session import Desk
 from holdfast.errors import NotFound, Rejected
+from holdfast.store.contract.records import Key, Scope
 from holdfast.store.fallback.rules import UNMERGED
 from holdfast.store.fallback.unmerged import Unmerged, drop
 from holdfast.store.fallback.unmerged import unmerged as all_unmerged
-from holdfast.store.records import Key, Scope
 
 VALUE_CHARS_MAX = 300
 """What a table shows of a value; all of it with --json."""

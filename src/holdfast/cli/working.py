@@ -20,8 +20,8 @@ from holdfast.cli.session import Desk, check_place, outlines
 from holdfast.cli.stopping import stopped_by_signals
 from holdfast.clock import parse_duration_s
 from holdfast.errors import InvalidInput
-from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Query, Scope
 from holdfast.workflow.engine import Engine
 from holdfast.workflow.model.run import ACTIVE, RUN, queue_of
 from holdfast.workflow.model.workflow import Workflow

@@ -24,8 +24,8 @@ from holdfast.limits.records import (
     waiter_removal,
 )
 from holdfast.limits.rules import Ledger, Limit, Place
-from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, Key, Put, Record, RemovePrefix, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import ABSENT, Key, Put, Record, RemovePrefix, Scope
 
 
 class PlaceChange(NamedTuple):

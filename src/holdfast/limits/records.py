@@ -13,8 +13,8 @@ import msgspec
 
 from holdfast import codec
 from holdfast.limits.rules import Ledger, Limit, next_at
-from holdfast.store.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix
-from holdfast.store.seal import check_opened
+from holdfast.store.contract.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix
+from holdfast.store.wrapping.seal import check_opened
 
 LIMIT = "limit"
 WAITER = "limit-waiter"

@@ -17,8 +17,8 @@ from holdfast.ids import uuid7
 from holdfast.limits.book import LimitBook, PlaceChange
 from holdfast.limits.rules import Limit
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Scope
 from holdfast.tasks import Supervisor
 
 ATTEMPTS_MAX = 10_000

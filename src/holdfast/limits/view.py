@@ -8,8 +8,8 @@ import msgspec
 
 from holdfast.limits.records import LIMIT, WAITER, decode_ledger, decode_waiter, line_prefix
 from holdfast.limits.rules import declared_as, next_at, room
-from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Query, Record, Scope
 
 PAGE = 500
 WAITERS_MAX = 100

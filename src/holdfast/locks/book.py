@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from holdfast.locks.records import KnownTree, LockChange, known_tree, lock_change, lock_key
 from holdfast.locks.rules import LockRequest, LockTree, Standing, Ticket, ask, release, standing
-from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key, Scope
 
 
 class LockBook:

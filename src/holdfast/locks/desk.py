@@ -19,9 +19,9 @@ from holdfast.ids import uuid7
 from holdfast.locks.book import LockBook
 from holdfast.locks.records import KnownTree, known_tree
 from holdfast.locks.rules import is_up_to_others
-from holdfast.store.delivery import copy_of
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Key, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Key, Record, Scope
+from holdfast.store.writing.delivery import copy_of
 from holdfast.tasks import Supervisor
 
 ATTEMPTS_MAX = 10_000

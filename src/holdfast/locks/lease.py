@@ -7,7 +7,7 @@ import asyncio
 from holdfast.errors import Fenced
 from holdfast.locks.records import lease_requirement
 from holdfast.locks.rules import LockRequest, Mode
-from holdfast.store.records import Require
+from holdfast.store.contract.records import Require
 
 
 class Term:

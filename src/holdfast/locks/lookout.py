@@ -15,8 +15,8 @@ import msgspec
 from holdfast.errors import HoldfastError
 from holdfast.locks.records import known_tree
 from holdfast.locks.rules import called
-from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key, Scope
 from holdfast.tasks import Supervisor
 
 LOOK_MAX = 100

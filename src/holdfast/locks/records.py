@@ -13,8 +13,8 @@ import msgspec
 
 from holdfast import codec
 from holdfast.locks.rules import LockTree, Ticket, root_of
-from holdfast.store.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix, Require
-from holdfast.store.seal import check_opened
+from holdfast.store.contract.records import ABSENT, SHARED, Key, Put, Record, RemovePrefix, Require
+from holdfast.store.wrapping.seal import check_opened
 
 LOCK = "lock"
 LEASE = "lease"

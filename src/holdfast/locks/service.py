@@ -24,8 +24,8 @@ from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockRequest, LockTree, Mode, Standing, Ticket, clash, requests_of
 from holdfast.locks.waits import cycle, in_words, victim, waits
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Query, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key, Query, Scope
 from holdfast.tasks import Supervisor
 
 HEARTBEATS_MIN = 3

@@ -8,8 +8,8 @@ import msgspec
 
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, Mode, Ticket, blockers
-from holdfast.store.protocol import Store
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Query, Scope
 
 PAGE = 500
 

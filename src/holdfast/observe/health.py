@@ -5,7 +5,7 @@ from __future__ import annotations
 from holdfast.observe.rules import Facts, Health, judge
 from holdfast.resilience.dependencies import Dependencies, DependencyView
 from holdfast.resilience.rules import in_words
-from holdfast.store.recent import remedy_of, weakness_of
+from holdfast.store.contract.beyond import remedy_of, weakness_of
 from holdfast.workflow.engine import Engine
 
 

@@ -33,10 +33,10 @@ from holdfast.state.objects import Author, Held, Stored, author
 from holdfast.state.past import last_version
 from holdfast.state.rules import GONE, RESTORED, CopyOf, Written, is_beneath, restored, slices, written
 from holdfast.state.shelf import Shelf
-from holdfast.store import journal
-from holdfast.store.copies import Copied
-from holdfast.store.journal import SNAPSHOT_EVERY
-from holdfast.store.records import ABSENT, Delete, Key, NewEvent, Position, Put, Query, RemovePrefix, Scope
+from holdfast.store.contract.records import ABSENT, Delete, Key, NewEvent, Position, Put, Query, RemovePrefix, Scope
+from holdfast.store.rows import journal
+from holdfast.store.rows.copies import Copied
+from holdfast.store.rows.journal import SNAPSHOT_EVERY
 
 ATTEMPTS_MAX = 50
 PAGE = 500

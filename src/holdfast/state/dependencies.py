@@ -17,7 +17,7 @@ from holdfast.state.names import BETWEEN, EDGE, OBJECT, SHARED_REF, checked_path
 from holdfast.state.objects import Held, StateObject, Stored, author, plain, shown
 from holdfast.state.rules import UPDATED, Keep, Seen, next_body, order, sources, stale, written
 from holdfast.state.shelf import Shelf
-from holdfast.store.records import SHARED, Key, Query, Scope
+from holdfast.store.contract.records import SHARED, Key, Query, Scope
 
 LAYERS_MAX = 200
 """How far up or down a walk goes."""

@@ -20,8 +20,8 @@ from holdfast.logs import get_logger
 from holdfast.state.objects import Held, Stored
 from holdfast.state.rules import Asked, Fold, fold, slices
 from holdfast.state.shelf import Shelf
-from holdfast.store.delivery import copy_of
-from holdfast.store.records import Commit, Key, Scope
+from holdfast.store.contract.records import Commit, Key, Scope
+from holdfast.store.writing.delivery import copy_of
 from holdfast.tasks import Supervisor
 
 ATTEMPTS_MAX = 1000

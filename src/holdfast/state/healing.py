@@ -16,11 +16,11 @@ from holdfast.logs import get_logger
 from holdfast.state.names import BETWEEN, COPY
 from holdfast.state.objects import Stored
 from holdfast.state.rules import GONE, REPAIRED
-from holdfast.store import journal
-from holdfast.store.copies import Copied
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Query, Require, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Event, Key, NewEvent, Position, Put, Query, Require, Scope
+from holdfast.store.rows import journal
+from holdfast.store.rows.copies import Copied
+from holdfast.store.writing.outcome import commit_surely
 
 PAGE = 1000
 NO_VERSION = 1 << 52
@@ -30,7 +30,7 @@ log = get_logger("holdfast.state")
 
 
 class CopyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a copy, as `holdfast.store.copies` wants it."""
+    """The body of a copy, as `holdfast.store.rows.copies` wants it."""
 
     snapshot: Stored
     record: Copied

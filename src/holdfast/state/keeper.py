@@ -14,7 +14,7 @@ from holdfast.state.names import OBJECT
 from holdfast.state.objects import held
 from holdfast.state.rules import EXPIRED, Written, written
 from holdfast.state.shelf import Shelf
-from holdfast.store.records import Query, Scope
+from holdfast.store.contract.records import Query, Scope
 
 SLICE = 200
 AUDIT = b'{"agent":"keeper","why":"its time was over"}'

@@ -12,7 +12,7 @@ from holdfast.state.checkpoints import StateCheckpoint
 from holdfast.state.names import checked_path, checked_prefix, object_key, owner_of, scope_of
 from holdfast.state.objects import StateChange, StateObject, shown
 from holdfast.state.shelf import Shelf
-from holdfast.store.records import Key, Position, Scope
+from holdfast.store.contract.records import Key, Position, Scope
 
 T = TypeVar("T")
 

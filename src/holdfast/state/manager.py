@@ -28,10 +28,10 @@ from holdfast.state.opening import opened
 from holdfast.state.rules import Asked, Keep, Seen, Ttl
 from holdfast.state.shelf import Shelf
 from holdfast.state.transaction import Lines, StateTransaction
+from holdfast.store.contract.beyond import weakness_of
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key
 from holdfast.store.open import StateStorage
-from holdfast.store.protocol import Store
-from holdfast.store.recent import weakness_of
-from holdfast.store.records import Key
 from holdfast.tasks import Supervisor
 
 T = TypeVar("T")

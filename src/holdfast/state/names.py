@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from holdfast.errors import InvalidInput
 from holdfast.names import Asker
-from holdfast.store.copies import STATE, STATE_BETWEEN, STATE_COPY
-from holdfast.store.records import SHARED, Key, Scope
+from holdfast.store.contract.records import SHARED, Key, Scope
+from holdfast.store.rows.copies import STATE, STATE_BETWEEN, STATE_COPY
 
 OBJECT = STATE
 """The kind of records that are objects; their ids are paths."""

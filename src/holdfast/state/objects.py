@@ -17,7 +17,7 @@ from holdfast import codec
 from holdfast.clock import utc
 from holdfast.errors import InvalidInput
 from holdfast.names import Asker
-from holdfast.store.records import SHARED, Event, Key, Record
+from holdfast.store.contract.records import SHARED, Event, Key, Record
 
 T = TypeVar("T")
 

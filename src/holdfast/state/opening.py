@@ -10,11 +10,11 @@ from holdfast.errors import InvalidInput
 from holdfast.merge import FieldPolicy
 from holdfast.state.names import OBJECT
 from holdfast.state.rules import outage_policies
+from holdfast.store.contract.protocol import FallsBack, Store
+from holdfast.store.contract.records import SHARED, SYSTEM_TENANT, Key, Scope
 from holdfast.store.fallback.address import with_fallback
 from holdfast.store.memory import MemoryStore
 from holdfast.store.open import StateStorage, open_store
-from holdfast.store.protocol import FallsBack, Store
-from holdfast.store.records import SHARED, SYSTEM_TENANT, Key, Scope
 
 Declared = Mapping[str, Mapping[str, FieldPolicy]]
 """By path or prefix, and there by JSON pointer."""

@@ -10,9 +10,9 @@ from holdfast.state.healing import PAGE, journal_of
 from holdfast.state.objects import Held, StateChange, Stored, told
 from holdfast.state.rules import GONE
 from holdfast.state.shelf import Shelf
-from holdfast.store import journal
-from holdfast.store.journal import SNAPSHOT_EVERY
-from holdfast.store.records import Key, Position, Scope
+from holdfast.store.contract.records import Key, Position, Scope
+from holdfast.store.rows import journal
+from holdfast.store.rows.journal import SNAPSHOT_EVERY
 
 
 async def changes(shelf: Shelf, scope: Scope, key: Key) -> AsyncIterator[StateChange]:

@@ -18,8 +18,8 @@ from holdfast.errors import Conflict, InvalidInput, MergeConflict
 from holdfast.merge import FieldPolicy, Stamp, merge
 from holdfast.state.names import OBJECT, edge_key, source_key
 from holdfast.state.objects import Author, Held, Stored
-from holdfast.store import journal
-from holdfast.store.records import ABSENT, Delete, Key, NewEvent, Put, Require
+from holdfast.store.contract.records import ABSENT, Delete, Key, NewEvent, Put, Require
+from holdfast.store.rows import journal
 
 SET, UPDATED, MERGED, DELETED = "set", "updated", "merged", "deleted"
 EXPIRED, RESTORED, REPAIRED = "expired", "restored", "repaired"

@@ -10,9 +10,8 @@ from holdfast.ids import uuid7
 from holdfast.state.healing import heal
 from holdfast.state.names import OBJECT
 from holdfast.state.objects import Held, held
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import (
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     Change,
     Commit,
     Delete,
@@ -25,6 +24,7 @@ from holdfast.store.records import (
     Require,
     Scope,
 )
+from holdfast.store.writing.outcome import commit_surely
 
 PAGE = 500
 READ_MAX = 5000

@@ -37,7 +37,7 @@ from holdfast.state.rules import (
     written,
 )
 from holdfast.state.shelf import Shelf
-from holdfast.store.records import Key, Query
+from holdfast.store.contract.records import Key, Query
 
 T = TypeVar("T")
 OBJECTS_MAX = 500

@@ -13,7 +13,7 @@ from holdfast.state.names import OBJECT
 from holdfast.state.objects import StateChange, told
 from holdfast.state.rules import is_beneath
 from holdfast.state.shelf import Shelf
-from holdfast.store.records import SHARED, Position, Scope
+from holdfast.store.contract.records import SHARED, Position, Scope
 
 PAGE = 500
 POLL_S = 1.0

@@ -1,4 +1,4 @@
-"""A URL becomes a store."""
+"""A URL becomes a store, with a codec in front of it or without."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import importlib
 import urllib.parse
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from holdfast import codec
 from holdfast.clock import Clock
 from holdfast.errors import InvalidInput
+from holdfast.store.contract.place import without_secret
+from holdfast.store.contract.protocol import OpenStore
 from holdfast.store.fallback.address import falls_back
-from holdfast.store.memory import MemoryStore
-from holdfast.store.place import without_secret
-from holdfast.store.protocol import Store, StoreAdmin
+from holdfast.store.memory.store import MemoryStore
 from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.wrapping.seal import SEALED_BYTES_MAX, Codec
+from holdfast.store.wrapping.sealed import SealedStore
 
 
 class StateStorage(enum.Enum):
@@ -27,10 +29,6 @@ class StateStorage(enum.Enum):
     REDIS = "redis"
     POSTGRES = "postgres"
     HYBRID = "hybrid"
-
-
-class OpenStore(Store, StoreAdmin, Protocol):
-    """What `open_store` gives: a store, and what operators do to it."""
 
 
 _URLS = (
@@ -89,6 +87,14 @@ def open_store(
                 url, clock=clock, process=process, payload_bytes_max=payload_bytes_max
             )
             return opened
+
+
+def open_sealed(
+    url: str, codec: Codec, *, clock: Clock | None = None, executor: Executor | None = None, process: str = ""
+) -> SealedStore:
+    """As `open_store`, with a codec before what lies in it."""
+    inner = open_store(url, clock=clock, executor=executor, process=process, payload_bytes_max=SEALED_BYTES_MAX)
+    return SealedStore(inner, codec)
 
 
 def _extra(place: tuple[str, str, str] | None, url: str) -> Any:

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from holdfast.clock import Randomness
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
-from holdfast.store.protocol import Store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import (
-    Capabilities,
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     Change,
     Claim,
     Commit,
@@ -28,6 +27,7 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
+from holdfast.store.wrapping.wrapper import Wrapper
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ async def _no_pause() -> None:
     return None
 
 
-class FaultyStore:
+class FaultyStore(Wrapper[Store]):
     """`inner`, with faults by `script`, or by `chance` at `rates` (0 to 1 per call; they may change), or both.
     `stale_reads`: which methods may give stale answers by chance; a store keeps its contract with `read_recent` alone.
 
@@ -102,7 +102,7 @@ class FaultyStore:
                 raise InvalidInput(f"faulty store: {when.method} cannot suffer {when.fault.value}")
         if rates and chance is None:
             raise InvalidInput("faulty store: expected chance (a seeded random.Random) to draw from, saw none")
-        self._inner = inner
+        super().__init__(inner)
         self._script = list(script)
         self.rates = dict(rates or {})
         self._chance = chance
@@ -114,13 +114,6 @@ class FaultyStore:
         self._struck: set[int] = set()
         self._illness = ""
         self.seen: Counter[Fault] = Counter()
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._inner.capabilities
-
-    def now_s(self) -> float:
-        return self._inner.now_s()
 
     def ailment(self) -> str | None:
         return self._illness or self._inner.ailment()
@@ -193,9 +186,6 @@ class FaultyStore:
             self._note(strikes, Fault.MISS)
             heard = await self._inner.wait(heard)
         return heard + self._repeats
-
-    async def close(self) -> None:
-        await self._inner.close()
 
     def __repr__(self) -> str:
         done = ", ".join(f"{fault.value}: {count}" for fault, count in self.seen.items())

@@ -15,9 +15,9 @@ from typing import Any
 from holdfast.clock import parse_duration_s, seeded_randomness
 from holdfast.codec import PAYLOAD_BYTES_MAX
 from holdfast.errors import InvalidInput
+from holdfast.store.contract.protocol import Store
 from holdfast.store.memory import MemoryStore
-from holdfast.store.protocol import Store
-from holdfast.store.seal import SEALED_BYTES_MAX
+from holdfast.store.wrapping.seal import SEALED_BYTES_MAX
 from holdfast.testing.virtual_clock import Gate, VirtualClock
 from holdfast.testing.watched import InTurnExecutor, WatchedStore
 from holdfast.workflow.client import Client

@@ -9,8 +9,20 @@ from concurrent.futures import wait as wait_for_futures
 from typing import Any, TypeVar
 
 from holdfast.errors import InvalidInput
-from holdfast.store.protocol import Store
-from holdfast.store.records import Capabilities, Change, Claim, Commit, Event, Key, Page, Position, Query, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
+    Change,
+    Claim,
+    Commit,
+    Event,
+    Key,
+    Page,
+    Position,
+    Query,
+    Record,
+    Scope,
+)
+from holdfast.store.wrapping.wrapper import Wrapper
 from holdfast.testing.virtual_clock import is_in_store
 from holdfast.workflow.upkeep.keeper import Trims
 
@@ -20,23 +32,13 @@ WAIT_IN_TURN_S = 0.5
 """Real seconds for which the loop stands still for a sync function."""
 
 
-class WatchedStore:
+class WatchedStore(Wrapper[Store]):
     """`inner`, counting its calls. `calls`: how many of each method; `under_way`: how many have no answer yet."""
 
     def __init__(self, inner: Store) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.calls: Counter[str] = Counter()
         self.under_way = 0
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._inner.capabilities
-
-    def now_s(self) -> float:
-        return self._inner.now_s()
-
-    def ailment(self) -> str | None:
-        return self._inner.ailment()
 
     async def read(self, scope: Scope, keys: Sequence[Key]) -> list[Record | None]:
         return await self._watch("read", self._inner.read(scope, keys))
@@ -69,12 +71,6 @@ class WatchedStore:
         if not isinstance(self._inner, Trims):
             raise InvalidInput(f"lab: expected a store whose journals can be trimmed, saw {self._inner!r}")
         return await self._watch("trim", self._inner.trim(before_s=before_s, keep_per_record=keep_per_record))
-
-    async def wait(self, since: int) -> int:
-        return await self._inner.wait(since)
-
-    async def close(self) -> None:
-        await self._inner.close()
 
     async def _watch(self, method: str, call: Awaitable[T]) -> T:
         self.calls[method] += 1

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.recent import stream_ends
-from holdfast.store.records import Position, Scope
+from holdfast.store.contract.beyond import stream_ends
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Position, Scope
 from holdfast.tasks import Supervisor
 from holdfast.users.rules import UserKey, is_news
 

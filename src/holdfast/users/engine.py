@@ -29,9 +29,9 @@ from holdfast.errors import (
 from holdfast.ids import uuid7
 from holdfast.logs import get_logger
 from holdfast.resilience.traffic import Deadline
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Position
 from holdfast.store.open import open_store
-from holdfast.store.protocol import Store
-from holdfast.store.records import Position
 from holdfast.tasks import Supervisor
 from holdfast.users.emitter import EventBridge
 from holdfast.users.figures import ExecutionStatistics, IsolationStatus, Outcome, Tally

@@ -16,10 +16,10 @@ from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import Conflict, HoldfastError, QuotaExceeded, Unavailable
 from holdfast.ids import uuid7
-from holdfast.store.delivery import copy_of
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Key, Put, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Key, Put, Scope
+from holdfast.store.writing.delivery import copy_of
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.tasks import Supervisor
 from holdfast.users.quota import Measure, Refusal, Usage, UserQuota, current, in_words, left, refuse, spend, total
 from holdfast.users.rules import UserKey

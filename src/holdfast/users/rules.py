@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from holdfast.errors import InvalidInput
-from holdfast.store.records import Position
+from holdfast.store.contract.records import Position
 
 UserKey = tuple[str, str]
 """Tenant and user: whose session, stream, usage."""

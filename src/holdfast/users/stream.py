@@ -19,8 +19,8 @@ from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import CommitUnknown, InvalidInput, Unavailable
 from holdfast.ids import uuid7
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Event, Key, NewEvent, Position, Put, Query, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Event, Key, NewEvent, Position, Put, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.users.bell import Bell
 from holdfast.users.rules import PAGE_FIRST, START, UserKey, follows, is_resumable, next_page

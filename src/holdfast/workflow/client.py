@@ -19,9 +19,9 @@ from holdfast.ids import is_uuid, uuid7
 from holdfast.limits import Limit
 from holdfast.limits.service import PLACE_TTL_S
 from holdfast.names import check_id
-from holdfast.store.blobs import BLOB_BYTES_MAX
-from holdfast.store.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
-from holdfast.store.seal import CannotOpen
+from holdfast.store.contract.records import ABSENT, Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX
+from holdfast.store.wrapping.seal import CannotOpen
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.decisions import begin, rules
 from holdfast.workflow.decisions import occurrences as on

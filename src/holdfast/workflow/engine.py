@@ -18,12 +18,12 @@ from holdfast.locks.service import LEASE_TTL_S as LOCK_TTL_S
 from holdfast.logs import get_logger
 from holdfast.names import DEFAULT_TENANT
 from holdfast.resilience.dependencies import Dependencies
-from holdfast.store.copy import refuse_unfinished
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.protocol import Store
-from holdfast.store.records import Scope
-from holdfast.store.seal import SEAL, Codec
-from holdfast.store.sealed import SealedStore, open_sealed, refuse_sealed
+from holdfast.store.contract.protocol import OpenStore, Store
+from holdfast.store.contract.records import Scope
+from holdfast.store.open import open_sealed, open_store
+from holdfast.store.upkeep.copy import refuse_unfinished
+from holdfast.store.wrapping.seal import SEAL, Codec
+from holdfast.store.wrapping.sealed import SealedStore, refuse_sealed
 from holdfast.tasks import Supervisor
 from holdfast.workflow.board.board import open_board
 from holdfast.workflow.client import Client

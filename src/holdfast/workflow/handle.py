@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.errors import Rejected, WorkflowError
-from holdfast.store.blobs import BlobRef
-from holdfast.store.records import Event, Key
+from holdfast.store.contract.records import Event, Key
+from holdfast.store.rows.blobs import BlobRef
 from holdfast.workflow.decisions.admission import expectation
 from holdfast.workflow.model.build import Built
 from holdfast.workflow.model.run import Run, spec_text

@@ -25,7 +25,7 @@ from holdfast.errors import (
 )
 from holdfast.locks import Lease, Mode
 from holdfast.locks.service import LEASE_TTL_S
-from holdfast.store.records import Key
+from holdfast.store.contract.records import Key
 from holdfast.workflow.client import Client
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions import rules

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from holdfast import codec
 from holdfast.clock import SystemClock, utc
 from holdfast.errors import InvalidInput
-from holdfast.store.records import Event
+from holdfast.store.contract.records import Event
 from holdfast.workflow.model.run import Run
 from holdfast.workflow.process.runtime import Stored
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from holdfast.errors import Unavailable
-from holdfast.store.records import Event
+from holdfast.store.contract.records import Event
 from holdfast.workflow.handle import RunHandle
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import asyncpg
 
 from holdfast import codec
-from holdfast.store import journal
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.protocol import Store
-from holdfast.store.records import Event, Query, Record, Scope
+from holdfast.store.contract.protocol import OpenStore, Store
+from holdfast.store.contract.records import Event, Query, Record, Scope
+from holdfast.store.open import open_store
+from holdfast.store.rows import journal
 from holdfast.workflow.model.run import MEMO, RUN, Run, decode_run
 from tests.engine.crash.processes import FILE, LIMIT_S, LOOK_S
 

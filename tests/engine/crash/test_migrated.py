@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import faults
-from holdfast.store.copy import PAGE_KEYS_MAX
+from holdfast.store.upkeep.copy import PAGE_KEYS_MAX
 from tests.engine.crash.findings import examine, memo_names
 from tests.engine.crash.processes import FILE, LIMIT_S, Stage, staged
 from tests.store.places import handed_out

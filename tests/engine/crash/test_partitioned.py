@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack
 import pytest
 
 from holdfast import Engine, Fenced, RunContext, Workflow, health_of
-from holdfast.store.open import OpenStore, open_store
-from holdfast.store.records import Change, Key, Put, Query, Scope
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change, Key, Put, Query, Scope
+from holdfast.store.open import open_store
 from holdfast.testing.network import TcpProxy
 from tests.engine.crash.findings import found_in
 from tests.engine.crash.processes import LIMIT_S, ON_POSTGRES, Stage, until

@@ -9,8 +9,8 @@ import pytest
 
 from holdfast import Engine, RunContext, Unavailable, Workflow
 from holdfast.errors import Fenced
+from holdfast.store.contract.records import Claim, Query, Scope
 from holdfast.store.open import open_store
-from holdfast.store.records import Claim, Query, Scope
 from holdfast.store.sqlite.store import SqliteStore
 from holdfast.workflow.model.run import PROCESS, RUN
 from holdfast.workflow.process.ownership import HEARTBEAT_S, LEASE_TTL_S

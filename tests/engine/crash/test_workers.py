@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from holdfast import Engine, Workflow
+from holdfast.store.contract.records import Query, Scope
 from holdfast.store.open import open_store
-from holdfast.store.records import Query, Scope
 from holdfast.workflow.model.run import RUN
 from tests.engine.crash.findings import examine, runs_now
 from tests.engine.crash.processes import ON_POSTGRES, Process, Stage

@@ -16,7 +16,7 @@ from amqp.exceptions import PreconditionFailed
 
 from holdfast import Engine, InvalidInput, UnclaimedRun, WorkflowError
 from holdfast.integrations.celery.routes import Route, check_routes, queue_for
-from holdfast.store.records import Scope
+from holdfast.store.contract.records import Scope
 from holdfast.testing.servers import ValkeyServer
 from tests.integrations.celery.programs.shop import orders
 from tests.integrations.celery.stage import LIMIT_S, Stage

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast import Engine, RunHandle
-from holdfast.store.protocol import Store
+from holdfast.store.contract.protocol import Store
 from holdfast_sre.evidence.snapshot import Ref
 from holdfast_sre.flow.bot import USER, Bot
 from holdfast_sre.flow.chart import AWAITING_REVIEW

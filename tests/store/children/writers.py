@@ -10,8 +10,8 @@ from pathlib import Path
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.store import journal
-from holdfast.store.records import Change, Key, NewEvent, Put, Scope
+from holdfast.store.contract.records import Change, Key, NewEvent, Put, Scope
+from holdfast.store.rows import journal
 from holdfast.store.sqlite.store import SqliteStore
 
 

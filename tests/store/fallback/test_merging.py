@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from holdfast import codec
 from holdfast.merge import FieldPolicy, Stamp, is_same, merge
+from holdfast.store.contract.records import Change, Claim, Commit, Delete, Key, Put, Query, Record, Require
 from holdfast.store.fallback.known import Known
 from holdfast.store.fallback.merging import Became, Merger
 from holdfast.store.fallback.outage import Landings, Outage
@@ -31,8 +32,7 @@ from holdfast.store.fallback.rules import (
 )
 from holdfast.store.fallback.unmerged import Unmerged, unmerged
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Claim, Commit, Delete, Key, Put, Query, Record, Require
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.writing.wakeup import Wakeup
 from holdfast.testing.conformance.samples import ANA, SYSTEM, StepClock, change, delete, event, key, put, removal
 
 NAMES = "abc"

@@ -14,15 +14,14 @@ from holdfast import Engine, FieldPolicy, InvalidInput, Rejected, Workflow
 from holdfast.errors import Conflict, Fenced, Unavailable
 from holdfast.observe.health import health_of
 from holdfast.observe.rules import Status
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Claim, Position, Query, Require
 from holdfast.store.fallback import store as fallback_store
 from holdfast.store.fallback.rules import UNMERGED
 from holdfast.store.fallback.store import OUTAGE, FallbackStore
 from holdfast.store.fallback.unmerged import drop, unmerged
-from holdfast.store.open import open_store
-from holdfast.store.protocol import Store
-from holdfast.store.records import Claim, Position, Query, Require
+from holdfast.store.open import open_sealed, open_store
 from holdfast.store.redis import RedisStore
-from holdfast.store.sealed import open_sealed
 from holdfast.testing.conformance.samples import (
     ANA,
     SYSTEM,

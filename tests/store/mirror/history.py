@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from holdfast.clock import monotonic_s
+from holdfast.store.contract.records import Key
 from holdfast.store.mirror.store import MirrorStore
-from holdfast.store.records import Key
 from tests.store.mirror.truths import put, version_of
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from holdfast import codec
 from holdfast.errors import Unavailable
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.records import Change, Claim, Delete, Key, RemovePrefix, Scope
 from holdfast.store.mirror.rules import name_of
 from holdfast.store.mirror.store import MirrorStore
 from holdfast.store.open import open_store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import Change, Claim, Delete, Key, RemovePrefix, Scope
 from holdfast.testing.servers import ValkeyServer
 from tests.store.mirror.truths import (
     SYSTEM,

@@ -13,12 +13,12 @@ from holdfast import codec
 from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, MergeConflict, Unavailable, WrongContext
 from holdfast.merge import NOTHING, FieldPolicy
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Delete, Key, Put, Scope
 from holdfast.store.memory import MemoryStore
 from holdfast.store.mirror import SyncManager
 from holdfast.store.mirror.store import MirrorStore
 from holdfast.store.open import open_store
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Delete, Key, Put, Scope
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from holdfast.testing.servers import ValkeyServer
 from tests.store.mirror.truths import usable

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.store import gate
+from holdfast.store.contract.records import ABSENT, Change, Claim, Commit, Key, Put, Record, Scope
+from holdfast.store.contract.witness import CommitWitness
+from holdfast.store.decisions import gate
+from holdfast.store.decisions.rules import judge, row_of
 from holdfast.store.memory import MemoryStore
 from holdfast.store.mirror.cache import Cache
 from holdfast.store.mirror.rules import Promise
 from holdfast.store.mirror.store import MirrorStore
-from holdfast.store.records import ABSENT, Change, Claim, Commit, Key, Put, Record, Scope
-from holdfast.store.rules import judge, row_of
-from holdfast.store.witness import CommitWitness
 from holdfast.testing.servers import ValkeyServer
 
 SYSTEM = Scope.system()

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.store.redis.address import parse
 from holdfast.store.redis.calls import Calls
-from holdfast.store.server_time import ServerTime
+from holdfast.store.servers.clock import ServerTime
 from holdfast.testing.servers import ValkeyServer
 
 TURNS = 12

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from holdfast.errors import Corrupt
-from holdfast.store import journal
-from holdfast.store.records import Query
+from holdfast.store.contract.records import Query
 from holdfast.store.redis import RedisStore
+from holdfast.store.rows import journal
 from holdfast.testing.conformance.samples import (
     ANA,
     SYSTEM,

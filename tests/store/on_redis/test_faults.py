@@ -12,10 +12,10 @@ import pytest
 
 from holdfast import Engine, Rejected, Workflow
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, InvalidInput, Unavailable
-from holdfast.store.outcome import commit_surely
-from holdfast.store.records import Query
+from holdfast.store.contract.records import Query
 from holdfast.store.redis import RedisStore
 from holdfast.store.redis.places import SCHEMA, Places
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, delete, event, key, must_read, put, removal
 from holdfast.testing.servers import ValkeyServer, free_port
 from tests.store.returns import once_it_is_asked_again

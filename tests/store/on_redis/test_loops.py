@@ -12,14 +12,14 @@ import pytest
 import redis
 
 from holdfast import RedisManager
-from holdfast.store.delivery import waiter
-from holdfast.store.intake import Entry
-from holdfast.store.records import Commit
+from holdfast.store.contract.records import Commit
 from holdfast.store.redis import RedisStore
 from holdfast.store.redis.address import parse
 from holdfast.store.redis.calls import Calls
 from holdfast.store.redis.writer import BatchWriter
-from holdfast.store.server_time import ServerTime
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.writing.delivery import waiter
+from holdfast.store.writing.intake import Entry
 from holdfast.testing.conformance.samples import ANA, change, event, must_read, put
 from holdfast.testing.servers import ValkeyServer, free_port
 

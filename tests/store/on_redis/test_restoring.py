@@ -9,7 +9,7 @@ import pytest
 
 from holdfast import faults
 from holdfast.errors import Unavailable
-from holdfast.store.records import Claim, Position, Query, Scope
+from holdfast.store.contract.records import Claim, Position, Query, Scope
 from holdfast.store.redis import RedisStore
 from holdfast.testing.conformance.samples import (
     ANA,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from holdfast.errors import Conflict
-from holdfast.store.records import Claim, Query
+from holdfast.store.contract.records import Claim, Query
 from holdfast.store.redis import RedisStore, finding
 from holdfast.testing.conformance.samples import ANA, SYSTEM, change, closing, delete, ids, key, must_read, put
 from holdfast.testing.servers import ValkeyServer

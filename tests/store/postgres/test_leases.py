@@ -6,8 +6,8 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from holdfast import Engine, Workflow
+from holdfast.store.contract.records import Query, Scope
 from holdfast.store.postgres import PostgresStore
-from holdfast.store.records import Query, Scope
 from holdfast.workflow.model.run import PROCESS
 
 HEARTBEAT_S = 0.1

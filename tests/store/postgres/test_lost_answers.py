@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from holdfast.errors import CommitUnknown, Unavailable
-from holdfast.store.outcome import commit_surely
+from holdfast.store.contract.records import Change, Claim, Key, NewEvent, Put, Query, Record, Scope
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connections
 from holdfast.store.postgres.reader import READS_MAX
-from holdfast.store.records import Change, Claim, Key, NewEvent, Put, Query, Record, Scope
+from holdfast.store.writing.outcome import commit_surely
 from tests.network.proxy import Fate, Once, proxied
 
 ANA = Scope("main", "ana")

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Claim, Position, Query, Scope
 from holdfast.store.postgres import inspection, select, tables
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connection, Connections, reach
 from holdfast.store.postgres.reader import READ
 from holdfast.store.postgres.select import Select
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Claim, Position, Query, Scope
 from holdfast.testing.conformance.samples import ANA, SYSTEM, TENANT, key
 
 FILL = """

@@ -9,8 +9,7 @@ from collections import Counter
 import pytest
 
 from holdfast.errors import Conflict, Fenced
-from holdfast.store.postgres import PostgresStore
-from holdfast.store.records import (
+from holdfast.store.contract.records import (
     ABSENT,
     Change,
     Claim,
@@ -23,6 +22,7 @@ from holdfast.store.records import (
     Require,
     Scope,
 )
+from holdfast.store.postgres import PostgresStore
 from holdfast.testing.servers import PostgresServer
 
 WRITERS = 3

@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 
 from holdfast.errors import Rejected
+from holdfast.store.contract.records import Claim, Key, Query, Scope
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connections
-from holdfast.store.records import Claim, Key, Query, Scope
 from holdfast.testing.conformance.samples import ANA, BOB, STRANGER, SYSTEM, TENANT, change, event, key, must_read, put
 from holdfast.testing.servers import PostgresServer
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from holdfast.store.committer import Committer
+from holdfast.store.contract.records import Change, Key, NewEvent, Put, Scope
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.address import parse
 from holdfast.store.postgres.connections import Connection, Connections
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.writer import BatchWriter
-from holdfast.store.records import Change, Key, NewEvent, Put, Scope
-from holdfast.store.server_time import ServerTime
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.writing.committer import Committer
 
 ANA = Scope("main", "ana")
 LIMIT_S = 45.0

@@ -26,7 +26,7 @@ from holdfast.errors import (
     Unavailable,
 )
 from holdfast.resilience.traffic import Bulkhead, Deadline
-from holdfast.store.protocol import Store
+from holdfast.store.contract.protocol import Store
 from holdfast.tasks import Supervisor
 
 CALLS_MAX = 64

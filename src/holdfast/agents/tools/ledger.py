@@ -17,8 +17,8 @@ from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
 from holdfast.errors import Conflict, Fenced
 from holdfast.ids import uuid7
-from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Record, RemovePrefix, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import ABSENT, Change, Key, NewEvent, Put, Query, Record, RemovePrefix, Scope
 
 KIND = "tool-call"
 

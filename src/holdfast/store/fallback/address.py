@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 
 from holdfast.errors import InvalidInput
-from holdfast.store.place import without_secret
+from holdfast.store.contract.place import without_secret
 
 OPTION, MEMORY = "fallback", "memory"
 SCHEMES = ("redis", "rediss", "valkey")

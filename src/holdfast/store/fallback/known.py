@@ -7,9 +7,9 @@ from collections import OrderedDict
 
 from msgspec.structs import replace
 
-from holdfast.store.digest import digest_of
-from holdfast.store.records import Change, Commit, Key, Put, Record, RemovePrefix
-from holdfast.store.rules import moment
+from holdfast.store.contract.records import Change, Commit, Key, Put, Record, RemovePrefix
+from holdfast.store.decisions.rules import moment
+from holdfast.store.rows.digest import digest_of
 
 RECORDS_MAX = 10_000
 BYTES_MAX = 64 * 1024 * 1024

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from holdfast.errors import Conflict, Fenced, InvalidInput, Unavailable
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Claim, Commit, Key, Position, Put, Record, Scope
+from holdfast.store.decisions.rules import under_prefix
 from holdfast.store.fallback.known import Known
 from holdfast.store.fallback.outage import Entry, Landings
 from holdfast.store.fallback.rules import (
@@ -27,10 +30,7 @@ from holdfast.store.fallback.rules import (
     mark_of,
     raised,
 )
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Claim, Commit, Key, Position, Put, Record, Scope
-from holdfast.store.rules import under_prefix
+from holdfast.store.writing.outcome import commit_surely
 
 ATTEMPTS_MAX = 20
 """How often one change may lose against others before it is tried later."""

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from holdfast.clock import Clock
 from holdfast.errors import Unavailable
-from holdfast.store.audit import History
-from holdfast.store.digest import digest_of
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.records import Change, Claim, Commit, Key, Position, Put, Record, Scope
+from holdfast.store.decisions.rules import row_of
 from holdfast.store.fallback.rules import Standing, Taken, Written
-from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Change, Claim, Commit, Key, Position, Put, Record, Scope
-from holdfast.store.rules import Stream, row_of
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.memory.store import MemoryStore
+from holdfast.store.rows.digest import digest_of
+from holdfast.store.writing.wakeup import Wakeup
 
 CHANGES_MAX = 100_000
 BYTES_MAX = 256 * 1024 * 1024

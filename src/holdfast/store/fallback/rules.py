@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.merge import NOTHING, FieldPolicy, Stamp, is_same, merge
-from holdfast.store.records import ABSENT, Change, Claim, Delete, Key, NewEvent, Put, Record, Require, Scope
+from holdfast.store.contract.records import ABSENT, Change, Claim, Delete, Key, NewEvent, Put, Record, Require, Scope
 
 UNMERGED = "unmerged"
 """The kind of the records that keep what was not merged."""

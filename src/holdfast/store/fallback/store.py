@@ -11,7 +11,6 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,16 +22,8 @@ from holdfast.clock import Clock
 from holdfast.errors import BreakerOpen, CommitUnknown, HoldfastError, Unavailable
 from holdfast.logs import get_logger
 from holdfast.merge import FieldPolicy
-from holdfast.store.audit import History
-from holdfast.store.background import Background
-from holdfast.store.fallback.address import OPTION, without_fallback
-from holdfast.store.fallback.known import Known
-from holdfast.store.fallback.merging import Became, Merger, Outcome
-from holdfast.store.fallback.outage import Entry, Landings, Outage
-from holdfast.store.fallback.rules import AGENT, Policies
-from holdfast.store.fallback.unmerged import unmerged
-from holdfast.store.protocol import Snapshot
-from holdfast.store.records import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.records import (
     SHARED,
     SYSTEM_TENANT,
     Capabilities,
@@ -50,11 +41,18 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
+from holdfast.store.fallback.address import OPTION, without_fallback
+from holdfast.store.fallback.known import Known
+from holdfast.store.fallback.merging import Became, Merger, Outcome
+from holdfast.store.fallback.outage import Entry, Landings, Outage
+from holdfast.store.fallback.rules import AGENT, Policies
+from holdfast.store.fallback.unmerged import unmerged
 from holdfast.store.redis import RedisStore
 from holdfast.store.redis.errors import is_away
-from holdfast.store.rules import Stream
-from holdfast.store.server_breaker import FAILURES_IN_ROW, ServerBreaker, refused_for_s
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.servers.breaker import FAILURES_IN_ROW, refused_for_s
+from holdfast.store.wrapping.wrapper import OpenWrapper
+from holdfast.store.writing.background import Background
+from holdfast.store.writing.wakeup import Wakeup
 
 T = TypeVar("T")
 OUTAGE = Key(SYSTEM_TENANT, SHARED, "outage", "redis")
@@ -86,7 +84,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     unsure: int
 
 
-class FallbackStore:
+class FallbackStore(OpenWrapper[RedisStore]):
     """A `Store` in Redis that goes on in memory. Raises InvalidInput for a bad URL; asks the server nothing itself."""
 
     def __init__(
@@ -98,13 +96,16 @@ class FallbackStore:
         payload_bytes_max: int = codec.PAYLOAD_BYTES_MAX,
     ) -> None:
         self._wakeup = Wakeup()
-        self._redis = RedisStore(
-            without_fallback(url),
-            clock=clock,
-            process=process,
-            payload_bytes_max=payload_bytes_max,
-            wakeup=self._wakeup,
+        super().__init__(
+            RedisStore(
+                without_fallback(url),
+                clock=clock,
+                process=process,
+                payload_bytes_max=payload_bytes_max,
+                wakeup=self._wakeup,
+            )
         )
+        self._redis = self._inner
         (self._server,) = self._redis.server_breakers()
         self._process = process
         self._time = _StoreTime(self._redis.now_s)
@@ -130,9 +131,6 @@ class FallbackStore:
         said = f"; while it is away nothing, until it is back{self._told()}"
         return replace(can, durability=can.durability + said)
 
-    def now_s(self) -> float:
-        return self._redis.now_s()
-
     def ailment(self) -> str | None:
         outage = self._outage
         return self._redis.ailment() if outage is None or self._is_closed else outage.ailment()
@@ -152,9 +150,6 @@ class FallbackStore:
                 "development only"
             )
         return "`holdfast unmerged` shows them; decide, then drop them there" if self._kept else ""
-
-    def server_breakers(self) -> tuple[ServerBreaker, ...]:
-        return (self._server,)
 
     def figures(self) -> Figures:
         """What outages there were, and what became of their changes."""
@@ -269,37 +264,19 @@ class FallbackStore:
         await self._background.stop()
         await self._redis.close()
 
-    # -- operators: of Redis, or not at all -------------------------------------------------------------------------
-
-    async def migrate(self) -> list[str]:
-        return await self._redis.migrate()
-
-    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
-        return await self._redis.trim(before_s=before_s, keep_per_record=keep_per_record)
-
-    async def verify(self) -> Verification:
-        return await self._redis.verify()
+    # -- operators: of Redis, or not at all; what they replace is not known any more ----------------------------------
 
     async def repair(self) -> list[str]:
         self._known.clear()
         return await self._redis.repair()
 
-    async def backup(self, to: Path) -> Verification:
-        return await self._redis.backup(to)
-
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         self._known.clear()
         return await self._redis.restore(source, overwrite=overwrite)
 
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        return self._redis.snapshot()
-
     async def load(self, histories: Sequence[History]) -> None:
         self._known.clear()
         await self._redis.load(histories)
-
-    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
-        await self._redis.adopt(streams, incarnation=incarnation)
 
     def __repr__(self) -> str:
         return f"FallbackStore({self._redis!r}, {self._outage!r}, {self._known!r})"

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from holdfast import codec
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Change, Delete, Key, Query, Record, Scope
 from holdfast.store.fallback.rules import UNMERGED
-from holdfast.store.protocol import Store
-from holdfast.store.records import Change, Delete, Key, Query, Record, Scope
 
 LISTED_MAX = 1000
 """How many are looked at; what lies behind them is seen once they are dropped."""

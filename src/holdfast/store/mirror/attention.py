@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from holdfast.store.contract.history import Row
+from holdfast.store.contract.records import Key, RemovePrefix
 from holdfast.store.mirror.generation import Generation
 from holdfast.store.mirror.link import Link
 from holdfast.store.mirror.puts import Puts
 from holdfast.store.mirror.rules import entries_of, is_unlisted, micros
-from holdfast.store.records import Key, RemovePrefix
-from holdfast.store.rules import Row
 
 
 class _Asked(NamedTuple):

@@ -22,11 +22,11 @@ from holdfast import faults
 from holdfast.clock import Randomness, monotonic_s, system_randomness
 from holdfast.errors import InvalidInput, Unavailable
 from holdfast.loops import LoopBound
-from holdfast.store import manager
+from holdfast.store.contract.records import Key
 from holdfast.store.mirror.rules import Entry, name_of, packed
-from holdfast.store.records import Key
 from holdfast.store.redis.errors import is_away
-from holdfast.store.server_breaker import OPEN_MAX_S, OPEN_S, ServerBreaker
+from holdfast.store.servers import redis_clients
+from holdfast.store.servers.breaker import OPEN_MAX_S, OPEN_S, ServerBreaker
 
 CONNECTIONS_MAX = 8
 """Connections of one loop."""
@@ -242,8 +242,8 @@ def _run_id_of(info: Any) -> bytes:
 async def _close(client: _Client) -> None:
     with contextlib.suppress(RedisError, OSError, TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await manager.close(client.redis)
+            await redis_clients.close(client.redis)
 
 
 def _abandon(client: _Client) -> None:
-    manager.abandon(client.redis)
+    redis_clients.abandon(client.redis)

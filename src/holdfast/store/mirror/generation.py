@@ -7,8 +7,8 @@ from typing import Protocol
 
 from holdfast.clock import monotonic_s
 from holdfast.errors import HoldfastError
-from holdfast.store.background import Background
 from holdfast.store.mirror.rules import Promise
+from holdfast.store.writing.background import Background
 
 
 class Generations(Protocol):

@@ -1,6 +1,6 @@
 """Whether the cache can be used, and what it takes until it can be used again.
 
-Whether its server is there is the business of the breaker that all calls go through (`server_breaker`); here is only
+Whether its server is there is the business of the breaker that all calls go through (`servers/breaker`); here is only
 whether what it holds can be believed. Two facts decide. *Up*: it is in the life that we know, and answered every call
 since. *Owed*: a commit of ours may not have reached it, and nobody was told: the generation is to be raised. It is
 usable when it is up and nothing is owed; until then everything is read from the truth, and every commit raises the
@@ -13,12 +13,12 @@ import asyncio
 
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
-from holdfast.store.background import Background
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.generation import Generation
 from holdfast.store.mirror.rules import Promise
-from holdfast.store.server_breaker import refused_for_s
+from holdfast.store.servers.breaker import refused_for_s
+from holdfast.store.writing.background import Background
 
 log = get_logger(__name__)
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from holdfast.clock import monotonic_s
-from holdfast.store.background import Background
+from holdfast.store.contract.records import Key
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.link import Link
 from holdfast.store.mirror.rules import Entry, Promise, left_ms
-from holdfast.store.records import Key
+from holdfast.store.writing.background import Background
 
 BATCH_MAX = 500
 

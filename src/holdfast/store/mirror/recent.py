@@ -7,16 +7,16 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from holdfast.errors import HoldfastError
-from holdfast.store.background import Background
-from holdfast.store.delivery import copy_of
-from holdfast.store.gathering import Gathering
+from holdfast.store.contract.records import Key, Record, Scope
 from holdfast.store.mirror.cache import Cache, CacheLost
 from holdfast.store.mirror.figures import Tally
 from holdfast.store.mirror.generation import Generation
 from holdfast.store.mirror.link import Link
 from holdfast.store.mirror.puts import Puts
 from holdfast.store.mirror.rules import CACHED_KINDS, Entry, Promise, is_good, micros, unpacked
-from holdfast.store.records import Key, Record, Scope
+from holdfast.store.writing.background import Background
+from holdfast.store.writing.delivery import copy_of
+from holdfast.store.writing.gathering import Gathering
 
 TOGETHER_MAX = 100
 """Readers whose keys are looked up by one command."""

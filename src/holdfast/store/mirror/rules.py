@@ -15,9 +15,9 @@ import msgspec
 
 from holdfast import codec
 from holdfast.errors import Corrupt, InvalidInput
-from holdfast.store.digest import checked
-from holdfast.store.records import Key, Record, RemovePrefix
-from holdfast.store.rules import Row
+from holdfast.store.contract.history import Row
+from holdfast.store.contract.records import Key, Record, RemovePrefix
+from holdfast.store.rows.digest import checked
 
 CACHED_KINDS = frozenset({"run", "state"})
 """The kinds of records that people and agents look at: runs, and objects that agents share. The same in all processes.

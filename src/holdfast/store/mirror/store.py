@@ -8,7 +8,6 @@ been told, the generation that its entries carry is raised (see `link`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -19,22 +18,10 @@ from holdfast.cancellation import through_all
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import gate
-from holdfast.store.audit import History
-from holdfast.store.background import Background
-from holdfast.store.mirror import address
-from holdfast.store.mirror.attention import Attention
-from holdfast.store.mirror.cache import Cache
-from holdfast.store.mirror.figures import SyncFigures, Tally
-from holdfast.store.mirror.generation import Generation, Generations
-from holdfast.store.mirror.link import Link
-from holdfast.store.mirror.puts import Puts
-from holdfast.store.mirror.recent import Recent
-from holdfast.store.mirror.rules import Promise
-from holdfast.store.postgres import PostgresStore
-from holdfast.store.protocol import Snapshot, Store, StoreAdmin
-from holdfast.store.recent import stream_ends
-from holdfast.store.records import (
+from holdfast.store.contract.beyond import stream_ends
+from holdfast.store.contract.history import History, Row, Stream
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -49,14 +36,26 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.rules import Row, Stream
-from holdfast.store.server_breaker import ServerBreaker, breakers_of
-from holdfast.store.witness import CommitWitness
+from holdfast.store.contract.witness import CommitWitness
+from holdfast.store.decisions import gate
+from holdfast.store.mirror import address
+from holdfast.store.mirror.attention import Attention
+from holdfast.store.mirror.cache import Cache
+from holdfast.store.mirror.figures import SyncFigures, Tally
+from holdfast.store.mirror.generation import Generation, Generations
+from holdfast.store.mirror.link import Link
+from holdfast.store.mirror.puts import Puts
+from holdfast.store.mirror.recent import Recent
+from holdfast.store.mirror.rules import Promise
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.servers.breaker import ServerBreaker, breakers_of
+from holdfast.store.wrapping.wrapper import OpenWrapper
+from holdfast.store.writing.background import Background
 
 log = get_logger(__name__)
 
 
-class Truth(Store, StoreAdmin, Generations, Protocol):
+class Truth(OpenStore, Generations, Protocol):
     """A store that tells a witness of its commits and keeps the generation of what is cached."""
 
 
@@ -72,7 +71,7 @@ class _Witness:
         self.attention.written(rows, removed)
 
 
-class MirrorStore:
+class MirrorStore(OpenWrapper[Truth]):
     """The store that "hybrid+postgresql://user@host/database?cache=redis://host:6379/0" names.
 
     Neither server is asked for anything before the first call. Raises InvalidInput for a bad URL.
@@ -115,7 +114,8 @@ class MirrorStore:
 
     def _compose(self, truth: Callable[[CommitWitness], Truth], cache: Cache, promise: Promise) -> None:
         witness = _Witness()
-        self._truth = truth(witness)
+        super().__init__(truth(witness))
+        self._truth = self._inner
         self._cache = cache
         self._tally = tally = Tally()
         self._is_closed = False
@@ -135,12 +135,6 @@ class MirrorStore:
     def capabilities(self) -> Capabilities:
         known = self._truth.capabilities
         return msgspec.structs.replace(known, location=f"{known.location}, mirrored in {self._cache.place}")
-
-    def now_s(self) -> float:
-        return self._truth.now_s()
-
-    def ailment(self) -> str | None:
-        return self._truth.ailment()
 
     def server_breakers(self) -> tuple[ServerBreaker, ...]:
         return (*breakers_of(self._truth), self._cache.server)
@@ -181,9 +175,6 @@ class MirrorStore:
 
     async def stream_ends(self, streams: Sequence[Stream]) -> list[Position] | None:
         return await stream_ends(self._truth, streams)
-
-    async def wait(self, since: int) -> int:
-        return await self._truth.wait(since)
 
     async def close(self) -> None:
         if self._is_closed:
@@ -238,37 +229,19 @@ class MirrorStore:
 
     # -- operators --------------------------------------------------------------------------------------------------
 
-    async def migrate(self) -> list[str]:
-        return await self._truth.migrate()
-
-    async def trim(self, *, before_s: float, keep_per_record: int = 1) -> int:
-        return await self._truth.trim(before_s=before_s, keep_per_record=keep_per_record)
-
-    async def verify(self) -> Verification:
-        return await self._truth.verify()
-
     async def repair(self) -> list[str]:
         words = await self._truth.repair()
         self._link.owe()
         return words
-
-    async def backup(self, to: Path) -> Verification:
-        return await self._truth.backup(to)
 
     async def restore(self, source: Path, *, overwrite: bool = False) -> Verification:
         found = await self._truth.restore(source, overwrite=overwrite)
         self._link.owe()
         return found
 
-    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
-        return self._truth.snapshot()
-
     async def load(self, histories: Sequence[History]) -> None:
         await self._truth.load(histories)
         self._link.owe()
-
-    async def adopt(self, streams: Mapping[Stream, int], *, incarnation: int) -> None:
-        await self._truth.adopt(streams, incarnation=incarnation)
 
     def __repr__(self) -> str:
         return f"MirrorStore({self._truth!r}, {self._link!r}, {self._tally!r})"

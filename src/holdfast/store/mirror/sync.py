@@ -16,14 +16,14 @@ from holdfast.context import UserExecutionContext, require_context
 from holdfast.errors import Conflict, MergeConflict, Unavailable
 from holdfast.merge import NOTHING, FieldConflict, FieldPolicy, Merged, Stamp, is_same, merge
 from holdfast.names import check_id
-from holdfast.store import journal
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import ABSENT, Change, Event, Key, NewEvent, Put, Record, Scope
 from holdfast.store.fallback.rules import UNMERGED
 from holdfast.store.fallback.unmerged import Unmerged, drop, unmerged
 from holdfast.store.mirror.figures import SyncFigures
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import ABSENT, Change, Event, Key, NewEvent, Put, Record, Scope
+from holdfast.store.rows import journal
+from holdfast.store.writing.outcome import commit_surely
 
 ATTEMPTS_MAX = 20
 """How often one write may lose against others before it gives up."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.errors import InvalidInput
-from holdfast.store.place import without_secret
+from holdfast.store.contract.place import without_secret
 
 POOL_SIZE = 8
 """Connections of one loop, unless the URL says otherwise."""

@@ -18,10 +18,10 @@ from holdfast import codec, faults
 from holdfast.clock import monotonic_s
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.loops import LoopBound, close_socket
+from holdfast.store.contract.records import SHARED, Scope
 from holdfast.store.postgres.address import Address
 from holdfast.store.postgres.errors import EVERYTHING, is_away, is_fate_unknown, is_lost, translate
-from holdfast.store.records import SHARED, Scope
-from holdfast.store.server_breaker import ServerBreaker
+from holdfast.store.servers.breaker import ServerBreaker
 
 T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5.0

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from holdfast.store.contract.history import Row, Stream
+from holdfast.store.contract.records import ABSENT, Change, Key, Put
+from holdfast.store.decisions.rules import Judgement, keys_of, streams_of, wholes
 from holdfast.store.postgres.tables import Known
-from holdfast.store.records import ABSENT, Change, Key, Put
-from holdfast.store.rules import Judgement, Row, Stream, keys_of, streams_of, wholes
 
 
 class Heads:

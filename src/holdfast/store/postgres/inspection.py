@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from holdfast.store.audit import History
-from holdfast.store.copies import copy_kind, copy_prefix
-from holdfast.store.journal import kept_from
-from holdfast.store.mend import Survey, repair_of
+from holdfast.store.contract.history import History, Row, Stream
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Event, Key, Position, Record
+from holdfast.store.decisions.rules import moment, prefix_end
 from holdfast.store.postgres import tables
 from holdfast.store.postgres.connections import Connection
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Event, Key, Position, Record
-from holdfast.store.rules import Row, Stream, moment, prefix_end
+from holdfast.store.rows.copies import copy_kind, copy_prefix
+from holdfast.store.rows.journal import kept_from
+from holdfast.store.upkeep.mend import Survey, repair_of
 
 PAGE_KEYS = 500
 """How many records, with their journals, are in memory at once."""

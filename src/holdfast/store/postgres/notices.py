@@ -16,7 +16,7 @@ from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
 from holdfast.store.postgres.connections import Connection, Connections, abandon
 from holdfast.store.postgres.errors import EVERYTHING
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.writing.wakeup import Wakeup
 from holdfast.tasks import Supervisor
 
 CHANNEL = "holdfast"

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from holdfast.errors import Unavailable
-from holdfast.store.gathering import Gathering
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Key, Scope
 from holdfast.store.postgres import tables
 from holdfast.store.postgres.connections import Connections, reach
 from holdfast.store.postgres.errors import is_lost
 from holdfast.store.postgres.schema import Schema
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Key, Scope
+from holdfast.store.writing.gathering import Gathering
 
 T = TypeVar("T")
 READ = "SELECT * FROM holdfast.read_1($1)"

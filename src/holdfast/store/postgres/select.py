@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from holdfast.store.paging import Place
+from holdfast.store.contract.history import Stream
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Claim, Key, Position, Query, Scope
+from holdfast.store.decisions.paging import Place
+from holdfast.store.decisions.rules import prefix_end
 from holdfast.store.postgres.tables import EVENT, RECORD, microseconds
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Claim, Key, Position, Query, Scope
-from holdfast.store.rules import Stream, prefix_end
 
 COLUMNS = ("ticket", "main_state")
 """Labels that are columns, too, with an index."""

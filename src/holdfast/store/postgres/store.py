@@ -16,19 +16,9 @@ from holdfast.cancellation import through_all
 from holdfast.clock import Clock, system_randomness
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import archive, gate, paging
-from holdfast.store.audit import History, audit, together
-from holdfast.store.committer import Committer
-from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import survey, surveyed_together
-from holdfast.store.postgres import address, generations, inspection, select, tables
-from holdfast.store.postgres.connections import Connection, Connections, committed
-from holdfast.store.postgres.notices import Notices
-from holdfast.store.postgres.reader import Reader
-from holdfast.store.postgres.schema import Schema
-from holdfast.store.postgres.writer import BatchWriter, parts
-from holdfast.store.protocol import Snapshot
-from holdfast.store.records import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.protocol import Snapshot
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -42,11 +32,23 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.rules import Stream, claimed, row_of
-from holdfast.store.server_breaker import ServerBreaker
-from holdfast.store.server_time import ServerTime
-from holdfast.store.wakeup import Wakeup
-from holdfast.store.witness import CommitWitness
+from holdfast.store.contract.witness import CommitWitness
+from holdfast.store.decisions import gate, paging
+from holdfast.store.decisions.rules import claimed, row_of
+from holdfast.store.postgres import address, generations, inspection, select, tables
+from holdfast.store.postgres.connections import Connection, Connections, committed
+from holdfast.store.postgres.notices import Notices
+from holdfast.store.postgres.reader import Reader
+from holdfast.store.postgres.schema import Schema
+from holdfast.store.postgres.writer import BatchWriter, parts
+from holdfast.store.rows.digest import checked, checked_event
+from holdfast.store.servers.breaker import ServerBreaker
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.sqlite import archive
+from holdfast.store.upkeep.audit import audit, together
+from holdfast.store.upkeep.mend import survey, surveyed_together
+from holdfast.store.writing.committer import Committer
+from holdfast.store.writing.wakeup import Wakeup
 
 log = get_logger(__name__)
 

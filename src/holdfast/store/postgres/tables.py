@@ -13,13 +13,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from holdfast.errors import InvalidInput
-from holdfast.store.postgres.connections import Connection
-from holdfast.store.protocol import history_order
-from holdfast.store.records import ABSENT, Change, Event, Key, Position, Record, RemovePrefix
-from holdfast.store.rules import (
+from holdfast.store.contract.history import Row, Stream
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import ABSENT, Change, Event, Key, Position, Record, RemovePrefix
+from holdfast.store.decisions.rules import (
     Judgement,
-    Row,
-    Stream,
     keys_of,
     prefix_end,
     row_of,
@@ -28,6 +26,7 @@ from holdfast.store.rules import (
     under_prefix,
     wholes,
 )
+from holdfast.store.postgres.connections import Connection
 
 _KEY = {"kind": "text", "tenant": "text", '"user"': "text", "id": "text"}
 _HEAD = {"version": "bigint", "epoch": "bigint", "owner": "text", "chain": "text", "deleted": "boolean"}

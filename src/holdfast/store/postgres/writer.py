@@ -17,7 +17,9 @@ import msgspec
 from holdfast import faults
 from holdfast.clock import monotonic_s
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
-from holdfast.store.committer import Batch, Outcome, Poison
+from holdfast.store.contract.records import Change, Commit, Scope
+from holdfast.store.contract.witness import CommitWitness
+from holdfast.store.decisions.rules import Judgement, judge
 from holdfast.store.postgres import generations, tables
 from holdfast.store.postgres.connections import (
     Connection,
@@ -29,10 +31,8 @@ from holdfast.store.postgres.errors import EVERYTHING, is_payload_fault, is_race
 from holdfast.store.postgres.heads import Heads
 from holdfast.store.postgres.schema import Schema
 from holdfast.store.postgres.tables import Known
-from holdfast.store.records import Change, Commit, Scope
-from holdfast.store.rules import Judgement, judge
-from holdfast.store.server_time import ServerTime
-from holdfast.store.witness import CommitWitness
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.writing.committer import Batch, Outcome, Poison
 
 RACES_MAX = 20
 """How often one batch may lose against others that insert its rows, before its senders are told to try again."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.errors import InvalidInput
-from holdfast.store.place import without_secret
+from holdfast.store.contract.place import without_secret
 
 NAMESPACE = "holdfast"
 OPTIONS = frozenset({"client_name", "db", "password", "username"})

@@ -18,13 +18,13 @@ from holdfast.cancellation import heeding_cancellation, through_all
 from holdfast.clock import monotonic_s, system_randomness
 from holdfast.errors import Unavailable
 from holdfast.loops import LoopBound
-from holdfast.store.gathering import Gathering
-from holdfast.store.manager import ANSWER_TIMEOUT_S, RedisManager
 from holdfast.store.redis.address import Address
 from holdfast.store.redis.errors import EVERYTHING, is_away, is_closed, translate, translate_write
 from holdfast.store.redis.places import INCARNATION, SCHEMA, Places
-from holdfast.store.server_breaker import ServerBreaker
-from holdfast.store.server_time import ServerTime
+from holdfast.store.servers.breaker import ServerBreaker
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.servers.redis_clients import ANSWER_TIMEOUT_S, RedisManager
+from holdfast.store.writing.gathering import Gathering
 
 Text = str | bytes
 Place = tuple[str, str, str]

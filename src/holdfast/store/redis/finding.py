@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from holdfast.store import paging
-from holdfast.store.paging import Place
-from holdfast.store.records import SHARED, Claim, Key, Query, Record, Scope
+from holdfast.store.contract.records import SHARED, Claim, Key, Query, Record, Scope
+from holdfast.store.decisions import paging
+from holdfast.store.decisions.paging import Place
+from holdfast.store.decisions.rules import TIME_S_MAX, prefix_end
 from holdfast.store.redis.calls import Calls, document, each
 from holdfast.store.redis.places import key_of
 from holdfast.store.redis.rows import INDEXED, microseconds, row_from
-from holdfast.store.rules import TIME_S_MAX, prefix_end
 
 CHUNK = 200
 """Candidates looked at by one call."""

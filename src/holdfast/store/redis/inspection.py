@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from holdfast.clock import monotonic_s
-from holdfast.store.audit import History
-from holdfast.store.copies import copy_kind, copy_prefix
-from holdfast.store.journal import kept_from
-from holdfast.store.mend import Survey, repair_of
-from holdfast.store.records import Event, Key, Position, Query, Record, Scope
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.records import Event, Key, Position, Query, Record, Scope
+from holdfast.store.decisions.rules import moment
 from holdfast.store.redis import finding
 from holdfast.store.redis.calls import Calls, Texts, document
 from holdfast.store.redis.places import INCARNATION, key_at, place
 from holdfast.store.redis.rows import event_from, header_of, meta_of, pairs, position_text, row_from
-from holdfast.store.rules import Stream, moment
+from holdfast.store.rows.copies import copy_kind, copy_prefix
+from holdfast.store.rows.journal import kept_from
+from holdfast.store.upkeep.mend import Survey, repair_of
 
 PAGE_KEYS = 200
 PAGE_BYTES = 4 * 1024 * 1024

@@ -14,10 +14,10 @@ from holdfast.cancellation import through_all
 from holdfast.errors import BreakerOpen, HoldfastError
 from holdfast.logs import get_logger
 from holdfast.loops import LoopBound
-from holdfast.store.manager import abandon, close
 from holdfast.store.redis.calls import Calls
 from holdfast.store.redis.errors import EVERYTHING
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.servers.redis_clients import abandon, close
+from holdfast.store.writing.wakeup import Wakeup
 from holdfast.tasks import Supervisor
 
 COALESCE_S = 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.store.records import Key
+from holdfast.store.contract.records import Key
 
 SCHEMA = 1
 """Of the layout of keys; a store of a later one is refused."""

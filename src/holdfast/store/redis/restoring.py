@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from holdfast import faults
 from holdfast.cancellation import heeding_cancellation
-from holdfast.store import archive
-from holdfast.store.audit import History
-from holdfast.store.protocol import Snapshot
+from holdfast.store.contract.history import History
+from holdfast.store.contract.protocol import Snapshot
 from holdfast.store.redis import inspection
 from holdfast.store.redis.calls import Calls, each
 from holdfast.store.redis.inspection import PAGE_BYTES, PAGE_KEYS
 from holdfast.store.redis.places import INCARNATION
+from holdfast.store.sqlite import archive
 
 WHY = "restoring"
 

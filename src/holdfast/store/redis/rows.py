@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from holdfast import codec
-from holdfast.store.records import Event, Key, Position, Record
-from holdfast.store.rules import Row
+from holdfast.store.contract.history import Row
+from holdfast.store.contract.records import Event, Key, Position, Record
 
 INDEXED = {("run", "ticket")}
 """Labels that few records share, each an index of its own."""

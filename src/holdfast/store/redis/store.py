@@ -14,13 +14,9 @@ from holdfast.cancellation import through_all
 from holdfast.clock import Clock, system_randomness
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import archive, gate, paging
-from holdfast.store.audit import History, audit, together
-from holdfast.store.committer import Committer
-from holdfast.store.digest import checked, checked_event
-from holdfast.store.mend import survey, surveyed_together
-from holdfast.store.protocol import Snapshot
-from holdfast.store.records import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.protocol import Snapshot
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -34,16 +30,22 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
+from holdfast.store.decisions import gate, paging
+from holdfast.store.decisions.rules import claimed
 from holdfast.store.redis import address, finding, inspection, restoring
 from holdfast.store.redis.calls import Calls, document, each
 from holdfast.store.redis.notices import Notices
 from holdfast.store.redis.places import key_at
 from holdfast.store.redis.rows import event_from, meta_of, pairs, position_text
 from holdfast.store.redis.writer import BatchWriter, parts
-from holdfast.store.rules import Stream, claimed
-from holdfast.store.server_breaker import ServerBreaker
-from holdfast.store.server_time import ServerTime
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.rows.digest import checked, checked_event
+from holdfast.store.servers.breaker import ServerBreaker
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.sqlite import archive
+from holdfast.store.upkeep.audit import audit, together
+from holdfast.store.upkeep.mend import survey, surveyed_together
+from holdfast.store.writing.committer import Committer
+from holdfast.store.writing.wakeup import Wakeup
 
 RACES_MAX = 20
 """How often one claim looks again for what others have not taken."""

@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 from holdfast import faults
 from holdfast.errors import CommitUnknown, Corrupt, Unavailable
-from holdfast.store.committer import Batch, Outcome, Poison
-from holdfast.store.delivery import Waiter
-from holdfast.store.intake import Entry
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Change, Key
+from holdfast.store.contract.history import Row, Stream
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Change, Key
+from holdfast.store.decisions.rules import Judgement, judge, keys_of, prefix_end, streams_of, wholes
 from holdfast.store.redis.calls import Calls, Texts, document
 from holdfast.store.redis.rows import header_of, is_unreadable, meta_of, position_text, row_from
-from holdfast.store.rules import Judgement, Row, Stream, judge, keys_of, prefix_end, streams_of, wholes
-from holdfast.store.server_time import ServerTime
+from holdfast.store.servers.clock import ServerTime
+from holdfast.store.writing.committer import Batch, Outcome, Poison
+from holdfast.store.writing.delivery import Waiter
+from holdfast.store.writing.intake import Entry
 
 RACES_MAX = 50
 """How often one batch may find that something has moved, before its senders are told to try again."""

@@ -10,14 +10,15 @@ import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from holdfast import codec
-from holdfast.store.audit import History, audit
-from holdfast.store.copies import copy_kind, copy_prefix
-from holdfast.store.journal import kept_from
-from holdfast.store.mend import Survey, repair_of, survey
-from holdfast.store.protocol import history_order
-from holdfast.store.records import Event, Key, Position, Problem, Record, Verification
-from holdfast.store.rules import Row, Stream, moment, prefix_end
+from holdfast.store.contract.history import History, Row, Stream
+from holdfast.store.contract.protocol import history_order
+from holdfast.store.contract.records import Event, Key, Position, Problem, Record, Verification
+from holdfast.store.decisions.rules import moment, prefix_end
+from holdfast.store.rows.copies import copy_kind, copy_prefix
+from holdfast.store.rows.journal import kept_from
 from holdfast.store.sqlite import tables
+from holdfast.store.upkeep.audit import audit
+from holdfast.store.upkeep.mend import Survey, repair_of, survey
 
 PAGE_KEYS = 200
 """How many records, with their journals, are in memory at once."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.errors import HoldfastError, Unavailable
-from holdfast.store.delivery import Answer, Waiter, deliver, waiter
 from holdfast.store.sqlite.errors import translated
+from holdfast.store.writing.delivery import Answer, Waiter, deliver, waiter
 
 T = TypeVar("T")
 Question = Callable[[sqlite3.Connection], T]

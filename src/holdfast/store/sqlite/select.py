@@ -6,9 +6,10 @@ import re
 from typing import Any, NamedTuple
 
 from holdfast import codec
-from holdfast.store.paging import Place
-from holdfast.store.records import Claim, Key, Position, Query, Scope
-from holdfast.store.rules import Stream, prefix_end
+from holdfast.store.contract.history import Stream
+from holdfast.store.contract.records import Claim, Key, Position, Query, Scope
+from holdfast.store.decisions.paging import Place
+from holdfast.store.decisions.rules import prefix_end
 from holdfast.store.sqlite.tables import BEYOND_EVERY_ID, EVENT, RECORD, microseconds
 
 _TELLING = {("run", "ticket"): "run_ticket"}

@@ -10,9 +10,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TypeVar
 
-from holdfast.store.audit import History
-from holdfast.store.records import Key
-from holdfast.store.rules import Stream
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.records import Key
 from holdfast.store.sqlite import inspection, schema
 from holdfast.store.sqlite.errors import translated
 

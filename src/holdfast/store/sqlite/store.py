@@ -20,11 +20,9 @@ from holdfast import codec
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import Corrupt, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store import archive, gate, paging
-from holdfast.store.audit import History
-from holdfast.store.digest import checked, checked_event
-from holdfast.store.protocol import Snapshot
-from holdfast.store.records import (
+from holdfast.store.contract.history import History, Stream
+from holdfast.store.contract.protocol import Snapshot
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -38,14 +36,16 @@ from holdfast.store.records import (
     Scope,
     Verification,
 )
-from holdfast.store.rules import Stream, claimed, row_of
-from holdfast.store.sqlite import inspection, schema, select, tables
+from holdfast.store.decisions import gate, paging
+from holdfast.store.decisions.rules import claimed, row_of
+from holdfast.store.rows.digest import checked, checked_event
+from holdfast.store.sqlite import archive, inspection, schema, select, tables
 from holdfast.store.sqlite.errors import translated
 from holdfast.store.sqlite.reader import Reader
 from holdfast.store.sqlite.snapshot import SqliteSnapshot
 from holdfast.store.sqlite.turn import Turn
 from holdfast.store.sqlite.writer import Writer
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.writing.wakeup import Wakeup
 
 T = TypeVar("T")
 log = get_logger(__name__)

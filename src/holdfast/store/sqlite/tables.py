@@ -17,8 +17,9 @@ import msgspec
 
 from holdfast import codec
 from holdfast.errors import InvalidInput
-from holdfast.store.records import Change, Event, Key, Position, Record
-from holdfast.store.rules import Judgement, Row, Stream, keys_of, prefix_end, streams_of, wholes
+from holdfast.store.contract.history import Row, Stream
+from holdfast.store.contract.records import Change, Event, Key, Position, Record
+from holdfast.store.decisions.rules import Judgement, keys_of, prefix_end, streams_of, wholes
 
 STATEMENT_ROWS_MAX = 512
 """Bound on the rows of one statement. SQLite allows 32,766 values."""

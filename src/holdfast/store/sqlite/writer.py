@@ -21,15 +21,15 @@ from holdfast import faults
 from holdfast.clock import Clock
 from holdfast.errors import CommitUnknown, HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store.delivery import Answer, Waiter, copy_of, deliver, waiter
-from holdfast.store.intake import Entry, Intake, Sender
-from holdfast.store.records import Change, Commit
-from holdfast.store.rules import judge
+from holdfast.store.contract.records import Change, Commit
+from holdfast.store.decisions.rules import judge
 from holdfast.store.sqlite import tables
 from holdfast.store.sqlite.errors import is_certainly_undone, is_payload_fault, translate
 from holdfast.store.sqlite.schema import roll_back
 from holdfast.store.sqlite.turn import Turn
-from holdfast.store.wakeup import Wakeup
+from holdfast.store.writing.delivery import Answer, Waiter, copy_of, deliver, waiter
+from holdfast.store.writing.intake import Entry, Intake, Sender
+from holdfast.store.writing.wakeup import Wakeup
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected
-from holdfast.store import journal
-from holdfast.store.audit import History
+from holdfast.store.contract.history import History
+from holdfast.store.contract.records import Key, Position, Query
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Key, Position, Query
+from holdfast.store.rows import journal
 from holdfast.testing.conformance.mending import MendingContract, held
 from holdfast.testing.conformance.samples import (
     ANA,

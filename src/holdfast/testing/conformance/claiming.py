@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from holdfast.errors import Fenced
-from holdfast.store.protocol import Store
-from holdfast.store.records import Claim
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Claim
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from holdfast.errors import Conflict, Fenced, InvalidInput
-from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, Claim, Put, Query, Require
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import ABSENT, Claim, Put, Query, Require
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,

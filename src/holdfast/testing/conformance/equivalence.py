@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import HoldfastError
-from holdfast.store.memory import MemoryStore
-from holdfast.store.records import (
+from holdfast.store.contract.records import (
     Change,
     Claim,
     Delete,
@@ -23,6 +22,7 @@ from holdfast.store.records import (
     Require,
     Scope,
 )
+from holdfast.store.memory import MemoryStore
 from holdfast.testing.conformance.samples import AdminStore, OpenStore, StepClock
 
 IDS = ("a", "a/1", "a/2", "b", "ü")

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from holdfast.errors import Conflict
-from holdfast.store.digest import digest_of, digest_of_event
-from holdfast.store.protocol import Store
-from holdfast.store.records import Event, Position
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Event, Position
+from holdfast.store.rows.digest import digest_of, digest_of_event
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,

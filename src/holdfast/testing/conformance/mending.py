@@ -14,12 +14,12 @@ from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.errors import Conflict, Corrupt, Fenced
-from holdfast.store import journal
-from holdfast.store.audit import History
-from holdfast.store.copies import COPY
-from holdfast.store.digest import digest_of, digest_of_event
-from holdfast.store.records import Event, Key, Record
-from holdfast.store.rules import moment
+from holdfast.store.contract.history import History
+from holdfast.store.contract.records import Event, Key, Record
+from holdfast.store.decisions.rules import moment
+from holdfast.store.rows import journal
+from holdfast.store.rows.copies import COPY
+from holdfast.store.rows.digest import digest_of, digest_of_event
 from holdfast.testing.conformance.samples import (
     ANA,
     BODIES,

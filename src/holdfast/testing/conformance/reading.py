@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from holdfast.errors import InvalidInput
-from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Page, Query, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key, Page, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing.conformance.samples import ANA, BOB, SYSTEM, Contract, change, delete, ids, key, put, read_one
 

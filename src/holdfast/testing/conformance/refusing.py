@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from holdfast.errors import InvalidInput, Unavailable
-from holdfast.store.protocol import Store
-from holdfast.store.records import Claim, Key, Query, Require, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Claim, Key, Query, Require, Scope
 from holdfast.testing.conformance.samples import (
     ANA,
     BOB,

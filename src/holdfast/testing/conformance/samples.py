@@ -11,9 +11,8 @@ import pytest
 
 from holdfast import codec
 from holdfast.clock import Clock
-from holdfast.store import journal
-from holdfast.store.protocol import Store, StoreAdmin
-from holdfast.store.records import (
+from holdfast.store.contract.protocol import Store, StoreAdmin
+from holdfast.store.contract.records import (
     ABSENT,
     Change,
     Delete,
@@ -25,6 +24,7 @@ from holdfast.store.records import (
     Require,
     Scope,
 )
+from holdfast.store.rows import journal
 
 ANA = Scope.of_user("acme", "ana")
 BOB = Scope.of_user("acme", "bob")

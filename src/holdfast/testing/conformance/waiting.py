@@ -9,9 +9,9 @@ import contextlib
 import pytest
 
 from holdfast.errors import CommitUnknown
-from holdfast.store.outcome import commit_surely, resolve
-from holdfast.store.protocol import Store
-from holdfast.store.records import Require
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Require
+from holdfast.store.writing.outcome import commit_surely, resolve
 from holdfast.testing.conformance.samples import (
     ANA,
     Contract,

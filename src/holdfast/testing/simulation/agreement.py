@@ -9,11 +9,11 @@ from typing import TypeVar
 
 from holdfast.clock import seeded_randomness
 from holdfast.errors import HoldfastError
-from holdfast.store.copy import difference, histories, paired
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.contract.records import Change
 from holdfast.store.memory import MemoryStore
-from holdfast.store.open import OpenStore
-from holdfast.store.records import Change
 from holdfast.store.sqlite.store import SqliteStore
+from holdfast.store.upkeep.copy import difference, histories, paired
 from holdfast.testing.simulation.draws import Trouble
 from holdfast.testing.simulation.loop import SimulatedLoop, simulated_loop
 from holdfast.testing.simulation.referee import Answer, Call

@@ -15,7 +15,7 @@ from holdfast import codec, patch
 from holdfast.chart import Chart, Configuration
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree, conflict
-from holdfast.store.records import Change, Event, Key, Put, Record, Scope
+from holdfast.store.contract.records import Change, Event, Key, Put, Record, Scope
 from holdfast.workflow.model.run import MEMO, RUN, STILL, Run, decode_run
 from holdfast.workflow.model.schedule import SCHEDULE
 from holdfast.workflow.model.scheduling import ticket_of

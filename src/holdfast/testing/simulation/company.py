@@ -11,8 +11,8 @@ from holdfast.clock import Randomness, seeded_randomness
 from holdfast.names import DEFAULT_TENANT
 from holdfast.state.names import OBJECT
 from holdfast.state.objects import held
-from holdfast.store.protocol import Store
-from holdfast.store.records import SHARED, Event, Key, Position, Query, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import SHARED, Event, Key, Position, Query, Scope
 from holdfast.testing.simulation.desk import TEAM, Desk, Desks, expected_results, intended, is_silent, ordered
 from holdfast.testing.simulation.draws import Act, Beginning, Deed
 from holdfast.testing.simulation.guests import Guest

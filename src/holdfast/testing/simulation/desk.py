@@ -16,7 +16,7 @@ from holdfast.agents.tools.tool import Tool
 from holdfast.clock import Clock, Randomness
 from holdfast.context import UserExecutionContext
 from holdfast.state.manager import StateManager
-from holdfast.store.protocol import Store
+from holdfast.store.contract.protocol import Store
 from holdfast.testing.simulation.loop import Process, current_process
 from holdfast.testing.simulation.world import World
 from holdfast.users.stream import UserStreams

@@ -15,7 +15,7 @@ from holdfast.clock import Randomness
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, HoldfastError, NotFound, Unavailable
 from holdfast.state.transaction import StateTransaction
-from holdfast.store.records import Position
+from holdfast.store.contract.records import Position
 from holdfast.testing.simulation.desk import ORDER, Desk
 from holdfast.testing.simulation.draws import Act, Deed
 from holdfast.testing.simulation.node import Node, NodeDown

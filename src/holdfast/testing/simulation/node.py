@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from holdfast.clock import Randomness
 from holdfast.errors import HoldfastError
-from holdfast.store.protocol import Store
+from holdfast.store.contract.protocol import Store
 from holdfast.tasks import Supervisor
 from holdfast.testing.faulty_store import Fault, FaultyStore
 from holdfast.testing.simulation.desk import Desk

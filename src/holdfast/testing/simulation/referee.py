@@ -9,8 +9,7 @@ from msgspec.structs import replace
 
 from holdfast.chart import Chart
 from holdfast.errors import HoldfastError
-from holdfast.store.memory import MemoryStore
-from holdfast.store.records import (
+from holdfast.store.contract.records import (
     Capabilities,
     Change,
     Claim,
@@ -24,6 +23,7 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
+from holdfast.store.memory import MemoryStore
 from holdfast.testing.simulation.checks import (
     Checker,
     Folds,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from holdfast.state.names import OBJECT
 from holdfast.state.objects import held
-from holdfast.store.records import Key
+from holdfast.store.contract.records import Key
 from holdfast.testing.simulation.checks import Seen
 
 COUNTER = "counter"

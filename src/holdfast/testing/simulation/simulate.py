@@ -16,8 +16,8 @@ from holdfast.clock import Randomness, seeded_randomness
 from holdfast.errors import HoldfastError
 from holdfast.locks.records import LOCK, decode_tree
 from holdfast.locks.rules import LockTree
+from holdfast.store.contract.records import Page, Query, Record, Scope
 from holdfast.store.memory import MemoryStore
-from holdfast.store.records import Page, Query, Record, Scope
 from holdfast.tasks import Supervisor
 from holdfast.testing.simulation.checks import missing_turns
 from holdfast.testing.simulation.company import Company

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from holdfast.clock import Randomness
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, Fenced, HoldfastError, NotFound, Rejected, Unavailable
-from holdfast.store.records import Key
+from holdfast.store.contract.records import Key
 from holdfast.testing.simulation.draws import Beginning
 from holdfast.testing.simulation.node import Node, NodeDown
 from holdfast.workflow.client import Client

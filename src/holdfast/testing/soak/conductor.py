@@ -14,7 +14,8 @@ import msgspec
 
 from holdfast.clock import seeded_randomness
 from holdfast.errors import HoldfastError
-from holdfast.store.open import OpenStore, open_store
+from holdfast.store.contract.protocol import OpenStore
+from holdfast.store.open import open_store
 from holdfast.testing.soak import gathering, growth, rules
 from holdfast.testing.soak.cluster import Cluster
 from holdfast.testing.soak.growth import Sample

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 
 from holdfast import codec
-from holdfast.store.open import OpenStore
-from holdfast.store.protocol import Store
-from holdfast.store.records import Event, Key, Position, Query, Record, Scope
+from holdfast.store.contract.protocol import OpenStore, Store
+from holdfast.store.contract.records import Event, Key, Position, Query, Record, Scope
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.rules import Move, Seen
 from holdfast.workflow.model.run import RUN, decode_run

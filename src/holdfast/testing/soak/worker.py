@@ -20,7 +20,7 @@ from holdfast.logs import get_logger
 from holdfast.names import DEFAULT_TENANT
 from holdfast.observe.health import health_of
 from holdfast.observe.rules import Status
-from holdfast.store.records import Change, Key, Put, Scope
+from holdfast.store.contract.records import Change, Key, Put, Scope
 from holdfast.testing.soak import shapes
 from holdfast.testing.soak.ledger import Ledger
 from holdfast.testing.soak.options import Plan, live_file

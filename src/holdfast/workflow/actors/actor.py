@@ -17,7 +17,7 @@ from holdfast.chart import shown
 from holdfast.context import UserExecutionContext
 from holdfast.errors import CommitUnknown, Conflict, Fenced, InvalidInput, Unavailable, WorkflowError
 from holdfast.locks import lock_key
-from holdfast.store.records import Claim, Delete, Key, Put, Scope
+from holdfast.store.contract.records import Claim, Delete, Key, Put, Scope
 from holdfast.workflow.actors.memos import Memos, Visit
 from holdfast.workflow.actors.steps import RunContext
 from holdfast.workflow.decisions import mishaps

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from holdfast.errors import Corrupt, HoldfastError
 from holdfast.logs import get_logger
-from holdfast.store.records import Key, Record, Scope
+from holdfast.store.contract.records import Key, Record, Scope
 from holdfast.workflow.actors.actor import Actor, Origin
 from holdfast.workflow.model.run import Run
 from holdfast.workflow.process.runtime import Runtime, Stored

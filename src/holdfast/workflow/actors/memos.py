@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from holdfast import codec, faults
 from holdfast.errors import Conflict
-from holdfast.store.blobs import BLOB, BlobRef, cut, digest_of_bytes
-from holdfast.store.records import ABSENT, Change, Key, NewEvent, Put, Query, Record, Require, Scope
+from holdfast.store.contract.records import ABSENT, Change, Key, NewEvent, Put, Query, Record, Require, Scope
+from holdfast.store.rows.blobs import BLOB, BlobRef, cut, digest_of_bytes
 from holdfast.workflow.decisions.decision import Row
 from holdfast.workflow.model.run import MEMO, Leaf, Run, visit_prefix
 from holdfast.workflow.process.large import read_patiently

@@ -26,7 +26,7 @@ from holdfast.limits.service import PLACE_TTL_S
 from holdfast.locks import Lease, Mode
 from holdfast.locks.service import LEASE_TTL_S
 from holdfast.names import check_id
-from holdfast.store.blobs import BLOB_BYTES_MAX, BlobRef
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX, BlobRef
 from holdfast.workflow.actors.memos import Memos
 from holdfast.workflow.decisions.decision import Row
 from holdfast.workflow.model.run import Leaf, Run

@@ -36,8 +36,8 @@ from holdfast.resilience.quorum import (
     nodes_of,
     resting,
 )
-from holdfast.store.records import ABSENT, Scope
-from holdfast.store.server_breaker import ServerBreaker, breakers_of
+from holdfast.store.contract.records import ABSENT, Scope
+from holdfast.store.servers.breaker import ServerBreaker, breakers_of
 from holdfast.workflow.board.postings import BELL, LASTING, PROBES, SAYS, Postings, Standing, post, read_postings
 from holdfast.workflow.process.ownership import Ownership, ProcessInfo
 from holdfast.workflow.process.runtime import Runtime

@@ -15,10 +15,8 @@ from holdfast.errors import Conflict, InvalidInput, NotFound, Unavailable
 from holdfast.logs import get_logger
 from holdfast.names import check_id
 from holdfast.resilience.quorum import Statement, Turn
-from holdfast.store import journal
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import (
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     ABSENT,
     SYSTEM_TENANT,
     Change,
@@ -31,6 +29,8 @@ from holdfast.store.records import (
     Record,
     Scope,
 )
+from holdfast.store.rows import journal
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.workflow.model.run import PROCESS
 
 BOARD = "board"

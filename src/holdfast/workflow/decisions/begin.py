@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from holdfast import chart, codec
 from holdfast.errors import InvalidInput
-from holdfast.store.records import ABSENT, Put
+from holdfast.store.contract.records import ABSENT, Put
 from holdfast.workflow.decisions.advance import enter, with_shown
 from holdfast.workflow.decisions.decision import Decision, Row
 from holdfast.workflow.model.build import Built

@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from holdfast.store.blobs import cut
-from holdfast.store.records import Key, Put
+from holdfast.store.contract.records import Key, Put
+from holdfast.store.rows.blobs import cut
 from holdfast.workflow.decisions.signals import signal_key
 from holdfast.workflow.model.run import Run, Signal
 

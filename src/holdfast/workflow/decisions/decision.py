@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from holdfast import codec
-from holdfast.store import journal
-from holdfast.store.records import NewEvent
+from holdfast.store.contract.records import NewEvent
+from holdfast.store.rows import journal
 from holdfast.workflow.model.run import Leaf, Run
 
 TRANSITION = "transition"

@@ -6,7 +6,7 @@ claimed again.
 
 from __future__ import annotations
 
-from holdfast.store.rules import moment
+from holdfast.store.decisions.rules import moment
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.model.run import Run
 

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.errors import ErrorSeverity, ErrorType, InvalidDefinition, WorkflowError
-from holdfast.store.blobs import BLOB_BYTES_MAX
-from holdfast.store.records import ABSENT, Key, NewEvent, Put
+from holdfast.store.contract.records import ABSENT, Key, NewEvent, Put
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions.advance import ask
 from holdfast.workflow.decisions.begin import begin, first_data, ticket_put

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from holdfast.locks import Asked, LockBook, LockChange, Ticket
-from holdfast.store.protocol import Store
-from holdfast.store.records import Key, Record, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Key, Record, Scope
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions.advance import granted, with_shown
 from holdfast.workflow.decisions.decision import Decision

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast import codec
-from holdfast.store.records import Key, Put
+from holdfast.store.contract.records import Key, Put
 from holdfast.workflow.model.run import SIGNAL, Run, Signal, last_part
 
 NEW, EARLY, TAKEN, REFUSED = "new", "early", "taken", "refused"

@@ -15,7 +15,7 @@ from holdfast import chart as charts
 from holdfast import codec
 from holdfast.chart import ChartDef
 from holdfast.errors import Corrupt, InvalidDefinition, Rejected
-from holdfast.store.records import SYSTEM_TENANT, Key
+from holdfast.store.contract.records import SYSTEM_TENANT, Key
 from holdfast.workflow.model.build import Built
 from holdfast.workflow.model.definition import ChildSpec, Forward, Join, Retry, StateSpec
 from holdfast.workflow.model.run import queue_of

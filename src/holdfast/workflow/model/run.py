@@ -15,9 +15,9 @@ from holdfast import codec
 from holdfast.chart import Configuration, shown
 from holdfast.errors import Corrupt, InvalidInput
 from holdfast.locks.rules import LockRequest, Mode
-from holdfast.store.blobs import BlobRef
-from holdfast.store.records import Key
-from holdfast.store.seal import check_opened
+from holdfast.store.contract.records import Key
+from holdfast.store.rows.blobs import BlobRef
+from holdfast.store.wrapping.seal import check_opened
 from holdfast.workflow.model.fairness import NORMAL, Priority
 
 RUN = "run"

@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast.clock import utc
 from holdfast.names import DEFAULT_TENANT
-from holdfast.store.records import Key
+from holdfast.store.contract.records import Key
 
 SCHEDULE = "schedule"
 Missed = Literal["skip", "one", "all"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from holdfast.limits import LIMIT, WAITER, Limit, line_prefix, next_at, room
 from holdfast.limits.records import QUEUED, decode_ledger, decode_waiter
-from holdfast.store.records import Key, Query, Record, Scope
+from holdfast.store.contract.records import Key, Query, Record, Scope
 from holdfast.workflow.model.run import ENDED, Run
 from holdfast.workflow.process.runtime import Runtime, Stored, run_key
 

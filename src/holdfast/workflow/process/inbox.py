@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from holdfast.errors import Conflict
-from holdfast.store.records import Change, Query, Record, Scope
+from holdfast.store.contract.records import Change, Query, Record, Scope
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions.admission import reads_inbox
 from holdfast.workflow.decisions.signals import EARLY, NEW, REFUSED, signal_put

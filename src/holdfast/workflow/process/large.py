@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from holdfast import codec
 from holdfast.errors import InvalidInput
-from holdfast.store.blob_reading import read_blob
-from holdfast.store.blobs import BlobRef
+from holdfast.store.rows.blob_reading import read_blob
+from holdfast.store.rows.blobs import BlobRef
 from holdfast.workflow.model.run import Run
 from holdfast.workflow.process.runtime import Runtime
 

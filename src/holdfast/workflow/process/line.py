@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from holdfast import codec
 from holdfast.errors import InvalidInput
-from holdfast.store.records import ABSENT, Key, Put, Query, Scope
+from holdfast.store.contract.records import ABSENT, Key, Put, Query, Scope
 from holdfast.workflow.model.fairness import BEGUN, NORMAL, front_of, next_place, served_together
 from holdfast.workflow.model.run import LINE, PROCESS, RUN, Run
 from holdfast.workflow.process.ownership import ProcessInfo

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from holdfast import codec
 from holdfast.errors import HoldfastError
-from holdfast.store.records import SYSTEM_TENANT, Change, Delete, Key, Put, Query, Scope
+from holdfast.store.contract.records import SYSTEM_TENANT, Change, Delete, Key, Put, Query, Scope
 from holdfast.workflow.model.run import NOTICE
 from holdfast.workflow.process.runtime import Runtime
 

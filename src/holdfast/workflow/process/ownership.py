@@ -21,10 +21,21 @@ from holdfast.clock import Clock, Randomness
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, Rejected
 from holdfast.ids import uuid7
 from holdfast.logs import get_logger
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
+    ABSENT,
+    SYSTEM_TENANT,
+    Change,
+    Claim,
+    Delete,
+    Key,
+    Put,
+    Query,
+    RemovePrefix,
+    Scope,
+)
 from holdfast.store.liveness import FileLiveness, Life
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Claim, Delete, Key, Put, Query, RemovePrefix, Scope
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.workflow.model.fairness import BEGUN
 from holdfast.workflow.model.run import NOTICE, PROCESS, RUN
 

@@ -8,9 +8,9 @@ import msgspec
 
 from holdfast import codec
 from holdfast.errors import NotFound
-from holdfast.store import journal
-from holdfast.store.copies import COPY, Copied, copy_prefix
-from holdfast.store.records import Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.store.contract.records import Change, Event, Key, Position, Put, Query, Require, Scope
+from holdfast.store.rows import journal
+from holdfast.store.rows.copies import COPY, Copied, copy_prefix
 from holdfast.workflow.model.run import RUN, Run, decode_run, spec_text
 from holdfast.workflow.process.runtime import Runtime, Stored
 

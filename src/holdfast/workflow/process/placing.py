@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from holdfast.limits import Limit, LimitBook, PlaceChange, ledger_key, next_at, room
 from holdfast.limits.records import decode_ledger, slot_of
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.records import Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import Scope
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions.advance import start_attempt
 from holdfast.workflow.decisions.decision import Decision, Row

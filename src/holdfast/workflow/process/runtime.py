@@ -23,11 +23,9 @@ from holdfast.limits import PlaceChange, PlaceService
 from holdfast.limits.rules import declared_once
 from holdfast.locks import LockChange, LockService, Lookout
 from holdfast.resilience.dependencies import Dependencies
-from holdfast.store.blobs import BLOB
-from holdfast.store.outcome import commit_surely, resolve
-from holdfast.store.protocol import Store
-from holdfast.store.recent import read_recent
-from holdfast.store.records import (
+from holdfast.store.contract.beyond import read_recent
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import (
     ABSENT,
     SYSTEM_TENANT,
     Change,
@@ -41,6 +39,8 @@ from holdfast.store.records import (
     Require,
     Scope,
 )
+from holdfast.store.rows.blobs import BLOB
+from holdfast.store.writing.outcome import commit_surely, resolve
 from holdfast.tasks import Supervisor
 from holdfast.workflow.decisions.decision import Decision, events_of
 from holdfast.workflow.decisions.family import Kin, kin_of

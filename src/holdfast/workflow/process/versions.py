@@ -14,7 +14,7 @@ from holdfast import chart as charts
 from holdfast.chart import ChartDef
 from holdfast.errors import Conflict, Corrupt, Fenced, HoldfastError, InvalidDefinition, InvalidInput
 from holdfast.logs import get_logger
-from holdfast.store.records import Query, Record, Scope
+from holdfast.store.contract.records import Query, Record, Scope
 from holdfast.workflow.decisions import occurrences as on
 from holdfast.workflow.decisions import rules
 from holdfast.workflow.model.build import Built

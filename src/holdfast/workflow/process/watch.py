@@ -13,8 +13,8 @@ from collections.abc import Callable
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.logs import get_logger
-from holdfast.store.protocol import Store
-from holdfast.store.records import SHARED, SYSTEM_TENANT, Key, Scope
+from holdfast.store.contract.protocol import Store
+from holdfast.store.contract.records import SHARED, SYSTEM_TENANT, Key, Scope
 from holdfast.tasks import Supervisor
 from holdfast.workflow.model.run import PROCESS
 

@@ -10,7 +10,7 @@ import asyncio
 from holdfast.errors import Corrupt, HoldfastError
 from holdfast.resilience.dependencies import Dependencies, DependencyEvent
 from holdfast.resilience.rules import is_down
-from holdfast.store.records import Query, Record, Scope
+from holdfast.store.contract.records import Query, Record, Scope
 from holdfast.workflow.decisions.parking import WAVE_S, Wave, wave
 from holdfast.workflow.model.run import PARKED, RUN, Run, decode_run
 from holdfast.workflow.process.runtime import Runtime, knows

@@ -15,7 +15,7 @@ import msgspec
 from holdfast import faults
 from holdfast.errors import Corrupt
 from holdfast.logs import get_logger
-from holdfast.store.records import Claim, Key, Query, Record, Scope
+from holdfast.store.contract.records import Claim, Key, Query, Record, Scope
 from holdfast.workflow.actors.actor import Origin
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.decisions.admission import Verdict, admit

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from holdfast.errors import CommitUnknown, Conflict, HoldfastError, Unavailable
-from holdfast.store.records import ABSENT, Put, Require
+from holdfast.store.contract.records import ABSENT, Put, Require
 from holdfast.workflow.actors.actor import Origin
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.decisions.decision import Decision

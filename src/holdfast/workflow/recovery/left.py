@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from holdfast.errors import Corrupt
 from holdfast.logs import get_logger
-from holdfast.store.records import Key, Query, Record, Scope
+from holdfast.store.contract.records import Key, Query, Record, Scope
 from holdfast.workflow.decisions.admission import calls_for_owner
 from holdfast.workflow.decisions.signals import EARLY, NEW
 from holdfast.workflow.model.run import RUN, SIGNAL, Run, decode_signal

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from holdfast.errors import HoldfastError
-from holdfast.store.records import Key, Query, Record, Scope
+from holdfast.store.contract.records import Key, Query, Record, Scope
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.model.run import PROCESS, WORKABLE, Run
 from holdfast.workflow.process.inbox import refuse_rest, waiting_signals

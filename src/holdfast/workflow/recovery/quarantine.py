@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast import codec as json_codec
 from holdfast.logs import get_logger
-from holdfast.store.seal import Codec
+from holdfast.store.wrapping.seal import Codec
 from holdfast.tasks import Supervisor
 from holdfast.workflow.model.workflow import Workflow
 

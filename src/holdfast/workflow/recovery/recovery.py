@@ -15,7 +15,7 @@ from contextlib import suppress
 from holdfast import faults
 from holdfast.errors import CommitUnknown, Conflict, Corrupt, HoldfastError, Unavailable
 from holdfast.logs import get_logger
-from holdfast.store.records import Claim, Query, Record, Scope
+from holdfast.store.contract.records import Claim, Query, Record, Scope
 from holdfast.workflow.actors.actor import Actor, Origin
 from holdfast.workflow.actors.crew import Crew
 from holdfast.workflow.actors.way import Way

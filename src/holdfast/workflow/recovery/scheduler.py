@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from holdfast import codec
 from holdfast.errors import Conflict
 from holdfast.logs import get_logger
-from holdfast.store.blobs import BLOB_BYTES_MAX
-from holdfast.store.records import ABSENT, Change, Delete, Key, Put, Query, Record, Scope
+from holdfast.store.contract.records import ABSENT, Change, Delete, Key, Put, Query, Record, Scope
+from holdfast.store.rows.blobs import BLOB_BYTES_MAX
 from holdfast.workflow.decisions import begin
 from holdfast.workflow.decisions.chunks import with_input
 from holdfast.workflow.model.build import Built

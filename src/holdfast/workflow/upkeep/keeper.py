@@ -11,8 +11,8 @@ from typing import Protocol, runtime_checkable
 from holdfast import codec
 from holdfast.errors import Conflict, HoldfastError, InvalidInput
 from holdfast.logs import get_logger
-from holdfast.store.outcome import commit_surely
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Scope
+from holdfast.store.contract.records import ABSENT, SYSTEM_TENANT, Change, Key, Put, Scope
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.workflow.process.runtime import Runtime
 from holdfast.workflow.upkeep.removing import Remover
 from holdfast.workflow.upkeep.retention import KEEP_WHOLE, Removed, Retention

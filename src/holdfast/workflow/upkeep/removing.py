@@ -12,11 +12,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from holdfast.errors import Conflict, Corrupt
 from holdfast.logs import get_logger
-from holdfast.store.blobs import BLOB
-from holdfast.store.journal import kept_from
-from holdfast.store.outcome import commit_surely
-from holdfast.store.protocol import Store, StoreAdmin
-from holdfast.store.records import ABSENT, SYSTEM_TENANT, Change, Key, Query, Record, RemovePrefix, Require, Scope
+from holdfast.store.contract.protocol import Store, StoreAdmin
+from holdfast.store.contract.records import (
+    ABSENT,
+    SYSTEM_TENANT,
+    Change,
+    Key,
+    Query,
+    Record,
+    RemovePrefix,
+    Require,
+    Scope,
+)
+from holdfast.store.rows.blobs import BLOB
+from holdfast.store.rows.journal import kept_from
+from holdfast.store.writing.outcome import commit_surely
 from holdfast.workflow.decisions.chunks import signal_blob
 from holdfast.workflow.decisions.signals import JUDGED, REFUSED
 from holdfast.workflow.model.run import ENDED, NOTICE, PROCESS, RUN, SIGNAL, decode_run, decode_signal

@@ -15,9 +15,9 @@ import msgspec
 from holdfast import codec
 from holdfast.clock import parse_duration_s
 from holdfast.errors import InvalidInput
-from holdfast.store.blobs import BLOB
-from holdfast.store.copies import COPY
-from holdfast.store.records import ABSENT, Change, Key, Put, Record, RemovePrefix, Require
+from holdfast.store.contract.records import ABSENT, Change, Key, Put, Record, RemovePrefix, Require
+from holdfast.store.rows.blobs import BLOB
+from holdfast.store.rows.copies import COPY
 from holdfast.workflow.model.run import FORKS, MEMO, RUN, SIGNAL, TICKET, Run, ticket_key
 
 OWNED_KINDS = (MEMO, SIGNAL, COPY, BLOB)

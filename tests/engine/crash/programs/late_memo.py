@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from holdfast import Engine
+from holdfast.store.contract.records import Change
 from holdfast.store.open import open_store
-from holdfast.store.records import Change
 from holdfast.testing.faulty_store import Fault, FaultyStore, When
 from tests.engine.crash.programs.line import wf
 from tests.engine.crash.programs.world import USER, World

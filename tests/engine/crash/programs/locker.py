@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from holdfast import Engine, Fenced
-from holdfast.store.records import Change, Key, Put, Scope
+from holdfast.store.contract.records import Change, Key, Put, Scope
 from tests.engine.crash.programs.world import USER, World
 
 TTL_S = 1.5
