@@ -78,6 +78,7 @@ STAIRS: dict[str, tuple[frozenset[str], ...]] = {
         frozenset(level.split(" "))
         for level in ("model", "decisions", "process", "actors board upkeep", "recovery", "")
     ),
+    "cli": tuple(frozenset(level.split(" ")) for level in ("", "documents", "drawing procedures", "commands")),
 }
 """The floors of a room that has folders, from the bottom up; "" is what stands in the room itself."""
 
