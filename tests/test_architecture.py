@@ -91,7 +91,7 @@ LOADED_BY_NAME = frozenset(
     {
         "holdfast/agents/tools/child.py",
         "holdfast/app.py",
-        "holdfast/cli/soaking.py",
+        "holdfast/cli/commands/soaking.py",
         "holdfast/store/servers/redis_clients.py",
         "holdfast/store/open.py",
         "holdfast/workflow/suspects.py",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import (
+from holdfast.cli.commands import (
     backups,
     breakers,
     charts,
@@ -37,6 +37,7 @@ app = typer.Typer(
 reading.add_to(app)
 deciding.add_to(app)
 schedules.add_to(app)
+working.add_to(app)
 breakers.add_to(app)
 unmerged.add_to(app)
 keeping.add_to(app)
@@ -44,7 +45,6 @@ backups.add_to(app)
 moving.add_to(app)
 charts.add_to(app)
 simulating.add_to(app)
-working.add_to(app)
 soaking.add_to(app)
 
 

@@ -88,6 +88,7 @@ STAIRS: dict[str, tuple[frozenset[str], ...]] = {
             "mirror",
             "",
         ),
+        "cli": ("", "documents", "drawing procedures", "commands"),
         "workflow": ("model", "decisions", "process", "actors board upkeep", "recovery", ""),
     }.items()
 }

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.cli.drill import drill
-from holdfast.cli.kept import BackupLine
-from holdfast.cli.schedule import Schedule
+from holdfast.cli.documents.keeping import BackupLine
+from holdfast.cli.procedures.backup_schedule import Schedule
+from holdfast.cli.procedures.drill import drill
 from holdfast.errors import HoldfastError, Rejected, Unavailable
 from holdfast.store.contract.protocol import OpenStore
 from holdfast.store.contract.records import Change, Key, Put, Query, Scope

@@ -9,8 +9,8 @@ from xml.etree import ElementTree as Xml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.cli.board_picture import BLAME, BOX_H, BOX_W, svg_of
-from holdfast.cli.standing import dependency_lines
+from holdfast.cli.documents.breakers import dependency_lines
+from holdfast.cli.drawing.board_picture import BLAME, BOX_H, BOX_W, svg_of
 from holdfast.resilience.quorum import Node, Statement, Word
 from holdfast.workflow.board.postings import Postings
 

@@ -11,18 +11,8 @@ from msgspec.structs import replace
 from holdfast import Status, Workflow
 from holdfast.chart import start
 from holdfast.cli import rules
-from holdfast.cli.rules import (
-    BackupFacts,
-    LockLine,
-    ProcessFacts,
-    RunFacts,
-    StoreFacts,
-    TicketLine,
-    diagnose,
-    distance,
-    is_about,
-    next_due,
-)
+from holdfast.cli.health import BackupFacts, LockLine, ProcessFacts, RunFacts, StoreFacts, TicketLine, diagnose
+from holdfast.cli.rules import distance, is_about, next_due
 from holdfast.workflow.model.run import Leaf, Run, Timer
 
 TIMES = st.none() | st.floats(1, 1000)

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast import Engine, Workflow
 from holdfast.cli import rules
-from holdfast.cli.working import _clock_note, _unserved
+from holdfast.cli.commands.working import _clock_note, _unserved
 from holdfast.store.open import open_store
 from tests.cli.conftest import CODE, Call
 from tests.cli.shop import workflow as shop

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.cli.standing import dependency_lines
+from holdfast.cli.documents.breakers import dependency_lines
 from holdfast.errors import Conflict
 from holdfast.resilience.breaker import preset
 from holdfast.resilience.graph import Dependency

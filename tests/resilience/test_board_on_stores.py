@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from holdfast import Engine, RunContext, Workflow, health_of
-from holdfast.cli.standing import DependencyLine, dependency_lines
+from holdfast.cli.documents.breakers import DependencyLine, dependency_lines
 from holdfast.errors import BreakerOpen, Conflict, InvalidInput, NotFound
 from holdfast.observe.rules import Status
 from holdfast.resilience.breaker import preset

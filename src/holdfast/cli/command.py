@@ -17,6 +17,8 @@ from holdfast.errors import HoldfastError
 
 Work = Callable[..., Awaitable[None]]
 
+LOOK, DECIDE, WORK, KEEP, TRY = "Look", "Decide", "Work on runs", "Keep the store", "Try everything out"
+"""The groups that `holdfast --help` lists commands in."""
 URLS = "sqlite:///runs.db, postgresql://user@host/database, redis://host/0, hybrid+postgresql://..."
 
 _SHARED: dict[str, Any] = {
@@ -40,10 +42,10 @@ _DEFAULTS: dict[str, Any] = {"is_json": False}
 
 
 def command(
-    app: typer.Typer, name: str, *, is_scoped: bool = True, acts: bool = False, has_store: bool = True
+    app: typer.Typer, name: str, group: str, *, is_scoped: bool = True, acts: bool = False, has_store: bool = True
 ) -> Callable[[Work], Work]:
-    """Make `work(desk, ...)` the command `name`. `is_scoped`: it is about runs, `acts`: it decides in somebody's name,
-    `has_store`: it works on the store of the settings.
+    """Make `work(desk, ...)` the command `name`, listed in `group`. `is_scoped`: it is about runs, `acts`: it
+    decides in somebody's name, `has_store`: it works on the store of the settings.
 
     The rest of its parameters, all of them with `Annotated` types, are arguments and options of its own.
     """
@@ -67,7 +69,7 @@ def command(
         run.__doc__ = work.__doc__
         run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in (*own, *common)}
-        app.command(name)(run)
+        app.command(name, rich_help_panel=group)(run)
         return work
 
     return register

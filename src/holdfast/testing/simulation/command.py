@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from holdfast.cli.command import TRY
 from holdfast.cli.rules import REFUSED
 from holdfast.testing.simulation.agreement import disagreements
 from holdfast.testing.simulation.draws import Trouble
@@ -18,7 +19,7 @@ from holdfast.testing.simulation.simulate import Report, simulate
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    app.command("simulate")(simulate_seeds)
+    app.command("simulate", rich_help_panel=TRY)(simulate_seeds)
 
 
 def simulate_seeds(

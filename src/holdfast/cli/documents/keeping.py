@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast.cli.documents import iso
+from holdfast.cli.documents.runs import iso
 from holdfast.store.contract.records import Verification
 from holdfast.workflow.upkeep.retention import Removed
 

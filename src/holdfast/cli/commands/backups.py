@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import tables
-from holdfast.cli.command import command
-from holdfast.cli.drill import drill as tried
-from holdfast.cli.examination import check_alone
-from holdfast.cli.keeping import tell_verification
-from holdfast.cli.kept import BackupLine
+from holdfast.cli.command import KEEP, command
+from holdfast.cli.commands.keeping import tell_verification
+from holdfast.cli.documents.keeping import BackupLine
+from holdfast.cli.drawing import tables
+from holdfast.cli.procedures.backup_schedule import Schedule, delete_old, make, newest_in
+from holdfast.cli.procedures.drill import drill as tried
+from holdfast.cli.procedures.examination import check_alone
 from holdfast.cli.rules import CORRUPT
-from holdfast.cli.schedule import Schedule, delete_old, make, newest_in
 from holdfast.cli.session import Desk
 from holdfast.cli.stopping import stopped_by_signals
 from holdfast.cli.timetable import EVERY_MIN_S, name_of
@@ -34,8 +34,8 @@ NEVER = "never"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
-    command(app, "backup", is_scoped=False)(backup)
-    command(app, "restore", is_scoped=False)(restore)
+    command(app, "backup", KEEP, is_scoped=False)(backup)
+    command(app, "restore", KEEP, is_scoped=False)(restore)
 
 
 async def backup(

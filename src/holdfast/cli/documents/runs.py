@@ -13,6 +13,7 @@ import msgspec
 from holdfast import codec
 from holdfast.chart import shown
 from holdfast.cli import rules
+from holdfast.cli.health import LockLine, StoreFacts, TicketLine
 from holdfast.clock import utc
 from holdfast.limits.records import slot_of
 from holdfast.locks import LockView, TicketView
@@ -178,7 +179,7 @@ class DoctorDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     status: str
     checks: tuple[CheckDocument, ...]
-    facts: rules.StoreFacts
+    facts: StoreFacts
 
 
 class WorkerDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -350,21 +351,21 @@ def checkpoint_document(checkpoint: Checkpoint) -> CheckpointDocument:
     )
 
 
-def lock_line(view: LockView) -> rules.LockLine:
+def lock_line(view: LockView) -> LockLine:
     """The line of a lock."""
-    return rules.LockLine(
+    return LockLine(
         lock=view.lock, holders=tuple(map(_ticket, view.holders)), waiters=tuple(map(_ticket, view.waiters))
     )
 
 
-def _ticket(view: TicketView) -> rules.TicketLine:
-    return rules.TicketLine(
+def _ticket(view: TicketView) -> TicketLine:
+    return TicketLine(
         holder=view.holder, by=view.by, mode=view.mode, since=iso(view.since), until=iso_or_none(view.until),
         token=view.token, behind=view.behind,
     )  # fmt: skip
 
 
-def doctor_document(health: Health, facts: rules.StoreFacts) -> DoctorDocument:
+def doctor_document(health: Health, facts: StoreFacts) -> DoctorDocument:
     """The document of a verdict."""
     return DoctorDocument(
         status=health.status.value,

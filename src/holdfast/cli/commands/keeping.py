@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import documents, kept, tables
-from holdfast.cli.command import command
-from holdfast.cli.examination import check_alone, examine
-from holdfast.cli.rules import CORRUPT, REFUSED, diagnose
+from holdfast.cli.command import KEEP, LOOK, command
+from holdfast.cli.documents.keeping import repair_document, trim_document, verification_document
+from holdfast.cli.documents.runs import doctor_document
+from holdfast.cli.drawing import tables
+from holdfast.cli.health import diagnose
+from holdfast.cli.procedures.examination import check_alone, examine
+from holdfast.cli.rules import CORRUPT, REFUSED
 from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, system_randomness
 from holdfast.ids import uuid7
@@ -23,15 +26,15 @@ from holdfast.workflow.upkeep.retention import KEEP_WHOLE, Removed, Retention
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
-    command(app, "verify", is_scoped=False)(verify)
-    command(app, "repair", is_scoped=False)(repair)
-    command(app, "trim", is_scoped=False)(trim)
-    command(app, "doctor", is_scoped=False)(doctor)
+    command(app, "verify", KEEP, is_scoped=False)(verify)
+    command(app, "repair", KEEP, is_scoped=False)(repair)
+    command(app, "trim", KEEP, is_scoped=False)(trim)
+    command(app, "doctor", LOOK, is_scoped=False)(doctor)
 
 
 def tell_verification(desk: Desk, place: str, found: Verification) -> None:
     """Say what was counted and found; where something is wrong, the exit code says so, too."""
-    desk.output.one(kept.verification_document(place, found), tables.verification_page)
+    desk.output.one(verification_document(place, found), tables.verification_page)
     if not found.is_clean:
         raise typer.Exit(CORRUPT)
 
@@ -49,7 +52,7 @@ async def repair(desk: Desk) -> None:
         done = await store.repair()
         found = await store.verify()
     place = without_secret(desk.settings.store)
-    desk.output.one(kept.repair_document(place, done, found), tables.repair_page)
+    desk.output.one(repair_document(place, done, found), tables.repair_page)
     if not found.is_clean:
         raise typer.Exit(CORRUPT)
 
@@ -77,9 +80,7 @@ async def trim(
                 removed = removed.plus(page)
             rows = await store.trim(before_s=before_s, keep_per_record=keep or KEEP_WHOLE)
             removed = removed.plus(Removed(rows=rows))
-    document = kept.trim_document(
-        without_secret(desk.settings.store), removed, before_s=before_s, is_dry_run=is_dry_run
-    )
+    document = trim_document(without_secret(desk.settings.store), removed, before_s=before_s, is_dry_run=is_dry_run)
     desk.output.one(document, tables.trim_line)
 
 
@@ -87,7 +88,7 @@ async def doctor(desk: Desk) -> None:
     """Look at the whole store: what is well, what is not, and what to do; exit code 1 where something needs you."""
     async with desk.opened() as store:
         facts = await examine(store)
-        document = documents.doctor_document(diagnose(facts), facts)
+        document = doctor_document(diagnose(facts), facts)
         now = store.now_s()
     desk.output.one(document, lambda page: tables.doctor_page(page, now=now))
     if document.status == Status.RED.value:

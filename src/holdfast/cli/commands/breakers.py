@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from holdfast.app import login_name
-from holdfast.cli import board_tables
-from holdfast.cli.board_picture import svg_of
-from holdfast.cli.command import command
+from holdfast.cli.command import LOOK, command
+from holdfast.cli.documents.breakers import board_row, dependency_lines, mermaid_of
+from holdfast.cli.drawing import board_tables
+from holdfast.cli.drawing.board_picture import svg_of
 from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
-from holdfast.cli.standing import board_row, dependency_lines, mermaid_of
 from holdfast.clock import SystemClock, system_randomness
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.ids import uuid7
@@ -35,7 +35,7 @@ class Act(enum.StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    command(app, "breakers", is_scoped=False, acts=True)(breakers)
+    command(app, "breakers", LOOK, is_scoped=False, acts=True)(breakers)
 
 
 async def breakers(

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from holdfast import chart as charts
 from holdfast.chart import Chart, ChartDef
-from holdfast.cli.documents import iso
-from holdfast.cli.kept import AgainstDocument, DrillDocument
+from holdfast.cli.documents.keeping import AgainstDocument, DrillDocument
+from holdfast.cli.documents.runs import iso
 from holdfast.clock import monotonic_s
 from holdfast.errors import HoldfastError
 from holdfast.store.contract.protocol import OpenStore, Store

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from holdfast.cli import timetable
-from holdfast.cli.documents import iso
-from holdfast.cli.drill import drill
-from holdfast.cli.kept import BackupLine, DrillDocument
+from holdfast.cli.documents.keeping import BackupLine, DrillDocument
+from holdfast.cli.documents.runs import iso
+from holdfast.cli.procedures.drill import drill
 from holdfast.clock import Clock, monotonic_s, system_randomness
 from holdfast.errors import Corrupt, HoldfastError, InvalidInput, Rejected, Unavailable
 from holdfast.ids import uuid7

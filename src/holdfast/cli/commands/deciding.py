@@ -12,10 +12,12 @@ import msgspec
 import typer
 
 from holdfast import codec
-from holdfast.cli import documents, rules, tables
-from holdfast.cli.command import command
-from holdfast.cli.reading import RunRef
-from holdfast.cli.sending import send_signal
+from holdfast.cli import rules
+from holdfast.cli.command import DECIDE, command
+from holdfast.cli.commands.reading import RunRef
+from holdfast.cli.documents.runs import run_line
+from holdfast.cli.drawing import tables
+from holdfast.cli.procedures.sending import send_signal
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput, InvalidTransition, Rejected, WorkflowError
 from holdfast.workflow.decisions import occurrences as on
@@ -37,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
         ("send", send), ("approve", approve), ("reject", reject), ("request-changes", request_changes),
         ("cancel", cancel), ("pause", pause), ("resume", resume), ("retry", retry), ("fork", fork),
     ):  # fmt: skip
-        command(app, name, acts=True)(work)
+        command(app, name, DECIDE, acts=True)(work)
 
 
 async def send(
@@ -169,7 +171,7 @@ async def _answer(desk: Desk, session: Session, ref: str) -> None:
     """Say how the run stands now."""
     record = await session.record(ref)
     now = session.now_s
-    desk.output.one(documents.run_line(record), lambda line: tables.runs_table([line], now=now))
+    desk.output.one(run_line(record), lambda line: tables.runs_table([line], now=now))
 
 
 def _json(option: str, text: str | None) -> Any:

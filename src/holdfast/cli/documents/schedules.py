@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from holdfast.cli.documents import iso_or_none
+from holdfast.cli.documents.runs import iso_or_none
 from holdfast.store.contract.records import Record
 from holdfast.workflow.model.scheduling import timing_text
 from holdfast.workflow.recovery.scheduler import state_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from holdfast import codec
-from holdfast.cli.documents import iso, iso_or_none
+from holdfast.cli.documents.runs import iso, iso_or_none
 from holdfast.resilience.graph import Graph
 from holdfast.resilience.quorum import Node, Statement, Turn, Word, graph_of
 from holdfast.resilience.rules import Breaker, Health, Standing, in_words, incidents, standings

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from holdfast.cli import kept, tables
-from holdfast.cli.command import URLS, command
-from holdfast.cli.examination import check_alone
+from holdfast.cli.command import KEEP, URLS, command
+from holdfast.cli.documents.keeping import MigrationDocument
+from holdfast.cli.drawing import tables
 from holdfast.cli.output import console_on
+from holdfast.cli.procedures.examination import check_alone
 from holdfast.cli.session import Desk
 from holdfast.clock import SystemClock, monotonic_s, system_randomness
 from holdfast.ids import uuid7
@@ -21,7 +22,7 @@ from holdfast.store.upkeep import copy
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    command(app, "migrate", is_scoped=False, has_store=False)(migrate)
+    command(app, "migrate", KEEP, is_scoped=False, has_store=False)(migrate)
 
 
 async def migrate(
@@ -48,7 +49,7 @@ async def migrate(
                 check=check,
                 on_progress=bar.show,
             )
-    document = kept.MigrationDocument(
+    document = MigrationDocument(
         source=without_secret(source),
         target=without_secret(target),
         records=done.records,

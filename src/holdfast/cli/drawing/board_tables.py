@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.cli import rules
-from holdfast.cli.standing import BoardRow, DependencyLine, is_lasting
+from holdfast.cli.documents.breakers import BoardRow, DependencyLine, is_lasting
 from holdfast.clock import format_duration
 from holdfast.resilience.rules import in_words
 

@@ -10,9 +10,9 @@ import typer
 from holdfast import chart as charts
 from holdfast.app import load_workflows
 from holdfast.chart import Chart
-from holdfast.cli import tables
-from holdfast.cli.command import command
-from holdfast.cli.documents import WorkflowLine, iso
+from holdfast.cli.command import LOOK, command
+from holdfast.cli.documents.runs import WorkflowLine, iso
+from holdfast.cli.drawing import tables
 from holdfast.cli.output import write_picture
 from holdfast.cli.session import Desk
 from holdfast.errors import InvalidInput, NotFound
@@ -25,7 +25,7 @@ LISTED_MAX = 1000
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    command(app, "chart")(chart)
+    command(app, "chart", LOOK)(chart)
 
 
 async def chart(

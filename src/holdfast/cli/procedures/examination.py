@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from holdfast import codec
-from holdfast.cli.documents import iso, iso_or_none, lock_line
-from holdfast.cli.rules import BackupFacts, LockLine, ProcessFacts, RunFacts, StoreFacts
+from holdfast.cli.documents.runs import iso, iso_or_none, lock_line
+from holdfast.cli.health import BackupFacts, LockLine, ProcessFacts, RunFacts, StoreFacts
 from holdfast.errors import Corrupt, Rejected
 from holdfast.locks import look_at_locks
 from holdfast.store.contract.place import without_secret

@@ -12,10 +12,12 @@ from typing import Annotated
 import typer
 
 from holdfast.app import load_workflows
-from holdfast.cli import rules, tables
-from holdfast.cli.command import command
-from holdfast.cli.documents import DrainDocument, WorkerDocument
-from holdfast.cli.examination import processes_of
+from holdfast.cli import rules
+from holdfast.cli.command import WORK, command
+from holdfast.cli.documents.runs import DrainDocument, WorkerDocument
+from holdfast.cli.drawing import tables
+from holdfast.cli.health import CLOCK_OFFSET_MAX_S
+from holdfast.cli.procedures.examination import processes_of
 from holdfast.cli.session import Desk, check_place, outlines
 from holdfast.cli.stopping import stopped_by_signals
 from holdfast.clock import parse_duration_s
@@ -33,8 +35,8 @@ IDLE_THREAD_ENDS_S = 0.1
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
-    command(app, "worker", is_scoped=True)(worker)
-    command(app, "workers", is_scoped=False)(workers)
+    command(app, "worker", WORK, is_scoped=True)(worker)
+    command(app, "workers", WORK, is_scoped=False)(workers)
 
 
 async def worker(
@@ -108,7 +110,7 @@ def _chosen(workflows: Sequence[Workflow], wanted: Iterable[str]) -> list[Workfl
 
 
 def _clock_note(offset_s: float) -> list[str]:
-    if abs(offset_s) <= rules.CLOCK_OFFSET_MAX_S:
+    if abs(offset_s) <= CLOCK_OFFSET_MAX_S:
         return []
     side = "ahead of" if offset_s > 0 else "behind"
     note = (

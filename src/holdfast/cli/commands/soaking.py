@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from holdfast.cli.command import command
+from holdfast.cli.command import TRY, command
 from holdfast.cli.rules import REFUSED
 from holdfast.cli.session import Desk
 
@@ -21,7 +21,7 @@ SHOWN_MAX = 20
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    command(app, "soak", is_scoped=False, has_store=False)(soak)
+    command(app, "soak", TRY, is_scoped=False, has_store=False)(soak)
 
 
 async def soak(

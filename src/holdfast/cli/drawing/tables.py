@@ -13,7 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.cli import rules
-from holdfast.cli.documents import (
+from holdfast.cli.documents.keeping import (
+    BackupLine,
+    DrillDocument,
+    MigrationDocument,
+    RepairDocument,
+    TrimDocument,
+    VerificationDocument,
+)
+from holdfast.cli.documents.limits import LimitLine
+from holdfast.cli.documents.runs import (
     CheckpointDocument,
     DoctorDocument,
     DrainDocument,
@@ -25,16 +34,8 @@ from holdfast.cli.documents import (
     WorkerDocument,
     WorkflowLine,
 )
-from holdfast.cli.kept import (
-    BackupLine,
-    DrillDocument,
-    MigrationDocument,
-    RepairDocument,
-    TrimDocument,
-    VerificationDocument,
-)
-from holdfast.cli.limited import LimitLine
-from holdfast.cli.scheduled import ScheduleLine
+from holdfast.cli.documents.schedules import ScheduleLine
+from holdfast.cli.health import CLOCK_OFFSET_MAX_S, LockLine, ProcessFacts
 
 STATUS_STYLE = {
     "running": "green", "waiting": "cyan", "paused": "yellow", "suspect": "yellow", "failed": "bold red",
@@ -260,13 +261,13 @@ def drain_line(document: DrainDocument) -> RenderableType:
     return Text(f"drained; runs whose handlers outlasted the grace period: {document.cut_off}")
 
 
-def workers_table(lines: Sequence[rules.ProcessFacts], *, now: float) -> RenderableType:
+def workers_table(lines: Sequence[ProcessFacts], *, now: float) -> RenderableType:
     """`workers`."""
     if not lines:
         return Text("no process works on this store; start one: holdfast worker --app module:workflow")
     table = _table("worker", "host", "pid", "since", "serves", "runs", "heartbeat", "clock", "status")
     for line in lines:
-        is_off = abs(line.clock_offset_s) > rules.CLOCK_OFFSET_MAX_S
+        is_off = abs(line.clock_offset_s) > CLOCK_OFFSET_MAX_S
         table.add_row(
             Text(line.id, style="bold"),
             line.host,
@@ -321,7 +322,7 @@ _HISTORY = {
 _VERDICTS = {"new": "not judged yet", "early": "kept until its state is entered"}
 
 
-def locks_table(lines: Sequence[rules.LockLine], *, now: float) -> RenderableType:
+def locks_table(lines: Sequence[LockLine], *, now: float) -> RenderableType:
     """`locks`: each lock with who holds it, then who waits, in order."""
     if not lines:
         return Text("nobody holds or waits for a lock", style="dim")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from holdfast.cli.standing import DependencyLine
+from holdfast.cli.documents.breakers import DependencyLine
 from holdfast.resilience.rules import in_words
 
 BOX_W, BOX_H = 208, 62

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from holdfast import codec
 from holdfast.app import login_name
-from holdfast.cli.command import command
-from holdfast.cli.documents import iso
+from holdfast.cli.command import KEEP, command
+from holdfast.cli.documents.runs import iso
 from holdfast.cli.session import Desk
 from holdfast.errors import NotFound, Rejected
 from holdfast.store.contract.records import Key, Scope
@@ -47,7 +47,7 @@ class UnmergedLine(msgspec.Struct, frozen=True, kw_only=True):
 
 def add_to(app: typer.Typer) -> None:
     """Add this command to a program."""
-    command(app, "unmerged", is_scoped=False, acts=True)(unmerged)
+    command(app, "unmerged", KEEP, is_scoped=False, acts=True)(unmerged)
 
 
 async def unmerged(

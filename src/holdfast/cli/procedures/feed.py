@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from holdfast.cli.documents import EventDocument, event_document
+from holdfast.cli.documents.runs import EventDocument, event_document
 from holdfast.cli.session import Session
 from holdfast.errors import InvalidInput
 from holdfast.store.contract.records import Event, Key, Position

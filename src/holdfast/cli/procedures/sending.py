@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast import codec
 from holdfast.cli import rules
-from holdfast.cli.examination import processes_of
+from holdfast.cli.procedures.examination import processes_of
 from holdfast.cli.session import Session
 from holdfast.errors import Conflict, InvalidTransition, Rejected, Unavailable, WorkflowError
 from holdfast.ids import uuid7

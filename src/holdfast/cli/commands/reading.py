@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import documents, tables
-from holdfast.cli.command import command
-from holdfast.cli.examination import locks_of
-from holdfast.cli.feed import open_feed
-from holdfast.cli.limited import limits_of
+from holdfast.cli.command import LOOK, command
+from holdfast.cli.documents.limits import limits_of
+from holdfast.cli.documents.runs import checkpoint_document, history_row, run_document, run_line
+from holdfast.cli.drawing import tables
+from holdfast.cli.procedures.examination import locks_of
+from holdfast.cli.procedures.feed import open_feed
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import InvalidInput
 from holdfast.store.contract.records import Position, Query, Record
@@ -25,13 +26,13 @@ RunRef = Annotated[str, typer.Argument(help="The run: your own id of it, its id,
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
-    command(app, "ps")(ps)
-    command(app, "show")(show)
-    command(app, "locks")(locks)
-    command(app, "limits")(limits)
-    command(app, "history")(history)
-    command(app, "events")(events)
-    command(app, "checkpoints", acts=True)(checkpoints)
+    command(app, "ps", LOOK)(ps)
+    command(app, "show", LOOK)(show)
+    command(app, "locks", LOOK)(locks)
+    command(app, "limits", LOOK)(limits)
+    command(app, "history", LOOK)(history)
+    command(app, "events", LOOK)(events)
+    command(app, "checkpoints", LOOK, acts=True)(checkpoints)
 
 
 async def ps(
@@ -52,9 +53,7 @@ async def ps(
         labels |= {PARENT: (await session.stored(parent)).run.id} if parent else {}
         found = await _newest(session, Query(kind=RUN, statuses=wanted, labels=labels), limit)
         now = session.now_s
-        desk.output.lines(
-            [documents.run_line(record) for record in found], lambda rows: tables.runs_table(rows, now=now)
-        )
+        desk.output.lines([run_line(record) for record in found], lambda rows: tables.runs_table(rows, now=now))
 
 
 async def show(desk: Desk, run: RunRef) -> None:
@@ -64,7 +63,7 @@ async def show(desk: Desk, run: RunRef) -> None:
         stored = decode_run(record.body)
         inbox = await waiting_signals(session.runtime, stored)
         now = session.now_s
-        document = documents.run_document(record, session.built(stored), inbox)
+        document = run_document(record, session.built(stored), inbox)
         desk.output.one(document, lambda page: tables.run_page(page, now=now))
 
 
@@ -97,7 +96,7 @@ async def history(desk: Desk, run: RunRef) -> None:
     async with desk.runs() as session:
         key = decode_run((await session.record(run)).body).key
         rows = [
-            documents.history_row(event) async for event in past.journal_of(session.runtime, session.scope, key)
+            history_row(event) async for event in past.journal_of(session.runtime, session.scope, key)
         ]  # fmt: skip
         desk.output.lines(rows, lambda shown: tables.history_table(shown, width=desk.output.width))
 
@@ -141,7 +140,7 @@ async def checkpoints(
         if keep is not None:
             await session.client.checkpoint(run_id, keep)
         found = await session.client.checkpoints(run_id)
-        desk.output.lines([documents.checkpoint_document(each) for each in found], tables.checkpoints_table)
+        desk.output.lines([checkpoint_document(each) for each in found], tables.checkpoints_table)
 
 
 async def _newest(session: Session, query: Query, limit: int) -> list[Record]:

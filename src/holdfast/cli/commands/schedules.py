@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import tables
-from holdfast.cli.command import command
-from holdfast.cli.scheduled import schedule_line
+from holdfast.cli.command import DECIDE, LOOK, command
+from holdfast.cli.documents.schedules import schedule_line
+from holdfast.cli.drawing import tables
 from holdfast.cli.session import Desk, Session
 from holdfast.errors import Conflict, NotFound, Rejected, Unavailable
 from holdfast.store.contract.records import Change, Query, Record
@@ -24,9 +24,9 @@ ScheduleRef = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to a program."""
-    command(app, "schedules")(schedules)
-    command(app, "pause-schedule")(pause_schedule)
-    command(app, "resume-schedule")(resume_schedule)
+    command(app, "schedules", LOOK)(schedules)
+    command(app, "pause-schedule", DECIDE)(pause_schedule)
+    command(app, "resume-schedule", DECIDE)(resume_schedule)
 
 
 async def schedules(desk: Desk) -> None:

@@ -6,7 +6,7 @@ import contextlib
 
 import msgspec
 
-from holdfast.cli.documents import iso, iso_or_none
+from holdfast.cli.documents.runs import iso, iso_or_none
 from holdfast.limits import LimitView, look_at_limits
 from holdfast.store.contract.protocol import Store
 from holdfast.store.contract.records import Scope

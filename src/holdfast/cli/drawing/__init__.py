@@ -1,0 +1,1 @@
+"""Documents drawn for people: tables and pages of one screen, and the picture of dependencies. Pure."""
