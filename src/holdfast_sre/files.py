@@ -41,12 +41,22 @@ def read_text(path: Path, *, bytes_max: int) -> str:
         raise InvalidInput(f"{path}: expected UTF-8 text, found {error.reason}", path=str(path)) from error
 
 
+def read_source(path: Path, *, bytes_max: int) -> str:
+    """The same for sources of manifests, of which some are no text (a packed chart): bytes that are no UTF-8 are kept
+    as lone surrogates, and `replace_text` writes them as they were."""
+    with path.open("rb") as file:
+        data = file.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        raise InvalidInput(f"{path}: expected at most {bytes_max} bytes, found more", path=str(path))
+    return data.decode(errors="surrogateescape")
+
+
 def replace_text(path: Path, text: str) -> None:
     """Give `path` a new text, whole or not at all, and durable when this returns. Makes the folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             os.fchmod(handle, path.stat().st_mode & 0o777 if path.exists() else 0o644)
             file.write(text)
             file.flush()

@@ -138,7 +138,7 @@ class RepositoryPort(Protocol):
         ...
 
     async def files(self, revision: Revision) -> dict[str, str]:
-        """The YAML files of a revision: path to text."""
+        """The YAML files of a revision, and those that lie with a chart or a kustomization: path to text."""
         ...
 
     async def history(

@@ -26,7 +26,7 @@ from holdfast_sre.cli.examine import (
 )
 from holdfast_sre.cli.given_past import open_past
 from holdfast_sre.cli.given_sources import SourcesAt
-from holdfast_sre.cli.proposals import HealthyAt, ManifestsAt, propose_command
+from holdfast_sre.cli.proposals import HealthyAt, ManifestsAt, Releases, propose_command
 from holdfast_sre.cli.repair_trials import eval_repairs
 from holdfast_sre.cli.terminal import console_on
 from holdfast_sre.diagnosis.catalogue_page import page
@@ -131,6 +131,7 @@ def diagnose_command(
     paths: Paths,
     as_json: AsJson = False,
     manifests: ManifestsAt = None,
+    releases: Releases = None,
     sources: SourcesAt = None,
     healthy_at: HealthyAt = None,
     namespace: Namespace = None,
@@ -142,18 +143,19 @@ def diagnose_command(
     Exit code 0, or 2 where a path holds no incident or one cannot be read.
     """
     console = Console()
-    given = open_past(manifests, sources, healthy_at)
+    given = open_past(manifests, releases, sources, healthy_at)
 
     def tell(found: Examined) -> None:
         snapshot, ranked = found.incident.snapshot, found.diagnosis.ranked
         past = given.ask(snapshot, ranked) if given else Past()
         about = {name for finding in ranked for name in blamed_services(snapshot, finding)} if given else set()
         named = [nearest(past.suspects(snapshot, finding)) if given else None for finding in ranked]
+        missing = (*past.missing(about), *given.faults)
         if as_json:
-            print_json(_diagnosis_line(found, named, past.missing(about)))
+            print_json(_diagnosis_line(found, named, missing))
         else:
             known = (found.case.name, found.diagnosis, found.answers)
-            show_diagnosis(console, *known, seconds=found.seconds, suspects=named, missing=past.missing(about))
+            show_diagnosis(console, *known, seconds=found.seconds, suspects=named, missing=missing)
 
     examine(paths, tell, namespace=namespace, declared=given.declared)
     given.finish()
@@ -187,6 +189,7 @@ def explain_command(
     ] = "1",
     as_json: AsJson = False,
     manifests: ManifestsAt = None,
+    releases: Releases = None,
     sources: SourcesAt = None,
     healthy_at: HealthyAt = None,
     namespace: Namespace = None,
@@ -199,7 +202,7 @@ def explain_command(
     Exit code 0, 1 where the incident has no such finding, or 2 where the path holds no incident or several.
     """
     told: list[bool] = []
-    given = open_past(manifests, sources, healthy_at)
+    given = open_past(manifests, releases, sources, healthy_at)
 
     def tell(found: Examined) -> None:
         wanted = chosen(found.diagnosis, finding)

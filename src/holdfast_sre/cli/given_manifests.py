@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,44 +11,52 @@ from holdfast import InvalidInput, Rejected, Unavailable
 from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.evidence.manifest_files import FILE_BYTES_MAX, FILES_MAX
 from holdfast_sre.evidence.manifest_shapes import shape_fault
-from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.files import read_text
+from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
+from holdfast_sre.files import read_source
 from holdfast_sre.local.git import Git, Identity
 from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.source_repository import shallow_note
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import COMMITS_MAX, Declare, Edit, HistoryPort, recent_edits
+from holdfast_sre.repair.changelog import COMMITS_BUILT_MAX, COMMITS_MAX, Declare, Edit, HistoryPort, recent_edits
 from holdfast_sre.repair.history import LookBack, look_back
-from holdfast_sre.repair.layouts import Renderer, declared_in, roots_of
+from holdfast_sre.repair.layouts import declared_in, reader_of
+from holdfast_sre.repair.releases import no_release, parse_release, told_by_cluster, unreleased
+from holdfast_sre.repair.roots import Renderer, Root, sources_among
 
 READER = Identity("holdfast-sre", "holdfast-sre@localhost")
 """Git wants to know who asks; nothing is written in this name."""
 
 
 _NO_REVISION = Revision("")
-COMMITS_BUILT_MAX = 15
-"""How many commits are looked at where each has to be built twice."""
 
 
 @dataclass
 class GivenManifests:
-    """The files below `folder` (path to text); `repository` is None where git does not keep them."""
+    """The files below `folder` (path to text); `repository` is None where git does not keep them. `releases` are those
+    of charts that somebody named, `told` those that a namespace's objects tell."""
 
     folder: Path
     files: Mapping[str, str]
     renderer: Renderer
     repository: HistoryPort | None = None
     revision: Revision = _NO_REVISION
+    releases: tuple[Root, ...] = ()
     faults: list[str] = field(default_factory=list)
+    _told: dict[str, tuple[Root, ...]] = field(default_factory=dict)
     _edits: dict[str, tuple[Edit, ...]] = field(default_factory=dict)
 
-    def declared(self, namespace: str) -> dict[Ref, Manifest]:
-        """What they declare in a namespace, without objects of another shape than the API's; `faults` names those."""
+    def declared(self, snapshot: Snapshot) -> dict[Ref, Manifest]:
+        """What they declare in a snapshot's namespace, without objects of another shape than the API's; `faults` names
+        those, and charts of which no release is known."""
         found = {}
+        namespace = snapshot.namespace
+        self._told[namespace] = told_by_cluster(self.files, snapshot.live, namespace, self.releases)
+        releases = self.releases_in(namespace)
         try:
-            declared = declared_in(self.files, namespace, self.renderer)
+            declared = declared_in(self.files, namespace, self.renderer, releases)
         except (Rejected, Unavailable) as error:
             raise InvalidInput(f"{self.folder}: expected manifests, saw: {error.message}") from error
+        self.faults += map(no_release, unreleased(self.files, releases))
         for ref, manifest in declared.items():
             fault = shape_fault(ref, manifest)
             if fault:
@@ -56,6 +64,10 @@ class GivenManifests:
             else:
                 found[ref] = manifest
         return found
+
+    def releases_in(self, namespace: str) -> tuple[Root, ...]:
+        """The releases of charts that somebody named, and those that the namespace's objects told."""
+        return (*self.releases, *self._told.get(namespace, ()))
 
     def look_back(self, finding: Finding, *, namespace: str, healthy_at_s: float | None) -> LookBack | None:
         """What history knows about a finding; None without a history."""
@@ -67,8 +79,8 @@ class GivenManifests:
             finding,
             namespace=namespace,
             healthy_at_s=healthy_at_s,
-            commits_max=self._commits_max,
-            declare=self._declare,
+            commits_max=self._commits_max(namespace),
+            declare=self._declare(namespace),
         )
         return asyncio.run(work)
 
@@ -82,8 +94,8 @@ class GivenManifests:
             self.repository,
             self.revision,
             namespace=namespace,
-            commits_max=self._commits_max,
-            declare=self._declare,
+            commits_max=self._commits_max(namespace),
+            declare=self._declare(namespace),
         )
         self._edits[namespace] = asyncio.run(work)
         return self._edits[namespace]
@@ -93,23 +105,25 @@ class GivenManifests:
         root = root_of(self.folder) if self.repository is not None else None
         return "" if root is None else asyncio.run(shallow_note(Git(root, identity=READER), self.revision, since_s))
 
-    @property
-    def _commits_max(self) -> int:
-        return COMMITS_BUILT_MAX if roots_of(self.files) else COMMITS_MAX
+    def _commits_max(self, namespace: str) -> int:
+        return COMMITS_MAX if self._declare(namespace) is None else COMMITS_BUILT_MAX
 
-    @property
-    def _declare(self) -> Declare | None:
-        return self._built if roots_of(self.files) else None
-
-    def _built(self, files: Mapping[str, str], namespace: str) -> dict[Ref, Manifest]:
-        return declared_in(files, namespace, self.renderer)
+    def _declare(self, namespace: str) -> Declare | None:
+        return reader_of(self.files, self.renderer, self.releases_in(namespace))
 
 
-def open_manifests(path: Path, renderer: Renderer) -> GivenManifests:
-    """The manifests at a path: what its git repository has committed, or the files of a folder.
+def open_manifests(path: Path, renderer: Renderer, releases: Sequence[str] = ()) -> GivenManifests:
+    """The manifests at a path: what its git repository has committed, or the files of a folder. `releases` are those of
+    its charts, each in the form of `--release`.
 
-    Raises InvalidInput where there are none.
+    Raises InvalidInput where there are none, and for a release that is none.
     """
+    given = _opened(path, renderer)
+    given.releases = tuple(parse_release(text, given.files) for text in releases)
+    return given
+
+
+def _opened(path: Path, renderer: Renderer) -> GivenManifests:
     if not path.is_dir():
         raise InvalidInput(f"{path}: expected a folder or a git repository of manifests, saw none", path=str(path))
     root = root_of(path)
@@ -138,8 +152,8 @@ async def _head(root: Path, repository: HistoryPort) -> tuple[Revision, dict[str
 
 def _files_below(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    wanted = [path for path in paths if path.suffix in (".yaml", ".yml", ".tpl", ".json")][:FILES_MAX]
-    files = {path.relative_to(folder).as_posix(): read_text(path, bytes_max=FILE_BYTES_MAX) for path in wanted}
+    wanted = sources_among([path.relative_to(folder).as_posix() for path in paths])[:FILES_MAX]
+    files = {name: read_source(folder / name, bytes_max=FILE_BYTES_MAX) for name in wanted}
     if not files:
         raise InvalidInput(f"{folder}: expected manifests in .yaml files, saw none", path=str(folder))
     return files

@@ -38,6 +38,11 @@ class GivenPast:
         """What the manifests declare, in place of what an incident has."""
         return self.manifests.declared if self.manifests is not None else None
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What of the manifests could not be used, told once."""
+        return tuple(dict.fromkeys(self.manifests.faults)) if self.manifests is not None else ()
+
     def ask(self, snapshot: Snapshot, findings: Sequence[Finding]) -> Past:
         """What the histories say about some findings of an incident."""
         edits = self.manifests.edits(namespace=snapshot.namespace) if self.manifests is not None else None
@@ -56,7 +61,7 @@ class GivenPast:
 
     def missing(self, snapshot: Snapshot, finding: Finding, past: Past, found: Sequence[Suspect]) -> tuple[str, ...]:
         """What could not be known about a finding's past, and how it may be."""
-        told = list(past.missing())
+        told = [*past.missing(), *self.faults]
         if self.manifests is None:
             told.append("the history of the manifests: name their repository by --manifests")
         elif self.manifests.repository is None:
@@ -79,9 +84,11 @@ class GivenPast:
             self.sources.finish()
 
 
-def open_past(manifests: Path | None, sources: Sequence[str] | None, healthy_at: str | None) -> GivenPast:
+def open_past(
+    manifests: Path | None, releases: Sequence[str] | None, sources: Sequence[str] | None, healthy_at: str | None
+) -> GivenPast:
     """The past that was named. Ends the command where something is not what it should be."""
-    past = GivenPast(open_given(manifests), open_sources(sources), moment_of(healthy_at))
+    past = GivenPast(open_given(manifests, releases), open_sources(sources), moment_of(healthy_at))
     if healthy_at is not None and not past:
         fail_input(InvalidInput("--healthy-at: expected --manifests or --source beside it, whose history it is for"))
     return past

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +38,15 @@ ManifestsAt = Annotated[
     Path | None,
     typer.Option("--manifests", help="The manifests: a folder, or a git repository whose history is the baseline."),
 ]
+Releases = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--release",
+        metavar="CHART=[NAMESPACE/]NAME[:VALUES,...]",
+        help="A release of a chart among the manifests, with its value files; may be repeated. Argo CD Applications "
+        "in the tree name theirs.",
+    ),
+]
 HealthyAt = Annotated[
     str | None,
     typer.Option("--healthy-at", help="When all was well, as 2026-11-27T14:05:00Z."),
@@ -70,6 +79,7 @@ def propose_command(
     as_json: AsJson = False,
     baseline: Baseline = None,
     manifests: ManifestsAt = None,
+    releases: Releases = None,
     healthy_at: HealthyAt = None,
     namespace: Namespace = None,
 ) -> None:
@@ -78,7 +88,7 @@ def propose_command(
     Nothing is written. Exit code 0, or 2 where a path holds no incident or one cannot be read.
     """
     last_good = load_baseline(baseline)
-    given = open_given(manifests)
+    given = open_given(manifests, releases)
     healthy_at_s = moment_of(healthy_at)
     console = console_on()
 
@@ -94,12 +104,14 @@ def propose_command(
     examine(paths, tell, namespace=namespace, declared=given.declared if given is not None else None)
 
 
-def open_given(path: Path | None) -> GivenManifests | None:
+def open_given(path: Path | None, releases: Sequence[str] | None) -> GivenManifests | None:
     """The manifests that were named, if any. Ends the command where there are none at the path."""
     if path is None:
+        if releases:
+            fail_input(InvalidInput("--release: expected --manifests beside it, which hold the chart"))
         return None
     try:
-        return open_manifests(path, Programs())
+        return open_manifests(path, Programs(), releases or ())
     except InvalidInput as error:
         fail_input(error)
 
@@ -130,8 +142,10 @@ def _proposed(
 
 def _offered(snapshot: Snapshot, proposal: Proposal, given: GivenManifests | None) -> Offer:
     try:
-        files = given.files if given is not None else None
-        return offer(snapshot, proposal, files=files, renderer=Programs())
+        if given is None:
+            return offer(snapshot, proposal)
+        releases = given.releases_in(snapshot.namespace)
+        return offer(snapshot, proposal, files=given.files, renderer=given.renderer, releases=releases)
     except HoldfastError as error:
         # The patch is right and its place in the sources is not to be found: for a person, with all that is known.
         reason = f"{proposal.reason}. It cannot be written: {error.message}"

@@ -37,7 +37,8 @@ from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.review import LocalReviews
 from holdfast_sre.local.ticket import TicketFolder
 from holdfast_sre.ports import Revision, Ticket
-from holdfast_sre.repair.manifests import declared
+from holdfast_sre.repair.layouts import declared_in
+from holdfast_sre.repair.renderers import Programs
 
 BOT_IDENTITY = Identity(BOT, "holdfast-sre@localhost")
 KEEPER = Identity("Last known good", "baseline@localhost")
@@ -134,23 +135,25 @@ async def open_world(folder: Path) -> World:
     files = await repository.files(found)
     first = (await repository.history(found, commits_max=50))[-1]
     oldest = await repository.files(first.revision)
-    last_good = declared(oldest, bare.namespace) if first.author == str(KEEPER) else {}
-    images = images_in(oldest, bare.namespace)
+    programs = Programs()
+    then = await in_thread(declared_in, oldest, bare.namespace, programs)
+    last_good = then if first.author == str(KEEPER) else {}
     live = LiveFolder(folder / "live")
-    recorded: Snapshot = bare.with_declared(declared(files, bare.namespace))
-    cluster = ReplayCluster(recorded, live.files, images_seen=images)
+    recorded: Snapshot = bare.with_declared(await in_thread(declared_in, files, bare.namespace, programs))
+    cluster = ReplayCluster(recorded, live.files, images_seen=images_in(then.values()), renderer=programs)
     model = await in_thread(_model, folder / MODEL_FILE)
     return World(
         tickets=TicketFolder(folder / recording.TICKETS_FOLDER),
         cluster=cluster,
         repository=repository,
         reviews=LocalReviews(folder / "reviews", repository),
-        deployment=GitOpsFolder(live, repository, cluster, namespace=bare.namespace),
+        deployment=GitOpsFolder(live, repository, cluster, namespace=bare.namespace, renderer=programs),
         model=model or NoModel(),
         dependencies=Dependencies(model_dependency(model)) if model is not None else None,
         repository_name=f"{(await in_thread(folder.resolve)).name}/manifests",
         base_branch=BASE_BRANCH,
         last_good=last_good,
+        renderer=programs,
         sources=await in_thread(_sources, folder / SOURCES_FOLDER),
     )
 

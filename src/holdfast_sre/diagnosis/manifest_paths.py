@@ -20,10 +20,15 @@ LEAVES_MAX = 100_000
 
 def leaves(manifest: Any) -> dict[str, str]:
     """Every scalar of a manifest by its path, as text; of one that unfolds without end the first LEAVES_MAX."""
+    return {path: str(value) for path, value in islice(_walk(manifest, ""), LEAVES_MAX)}
+
+
+def scalars_of(manifest: Any) -> dict[str, object]:
+    """The same as they are: a port that is text is not one that is a number."""
     return dict(islice(_walk(manifest, ""), LEAVES_MAX))
 
 
-def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _walk(value: Any, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _walk(item, f"{path}.{key}" if path else str(key))
@@ -31,7 +36,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, str]]:
         for key, item in _items(value).items():
             yield from _walk(item, f"{path}[{key}]")
     elif value is not None:
-        yield path, str(value)
+        yield path, value
 
 
 def is_under(path: str, prefix: str) -> bool:

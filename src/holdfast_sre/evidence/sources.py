@@ -19,8 +19,8 @@ NAMESPACES_MAX = 50
 """How many namespaces of one dump are looked at."""
 STANDARD_INPUT = "-"
 
-Declared = Callable[[str], Mapping[Ref, Manifest]]
-"""What manifests declare in a namespace."""
+Declared = Callable[[Snapshot], Mapping[Ref, Manifest]]
+"""What manifests declare in the namespace of a snapshot, which tells what runs there."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _chosen(dump: Dump, namespace: str | None) -> Callable[[], Incident]:
 
 def with_manifests(snapshot: Snapshot, declared: Declared) -> Snapshot:
     """The snapshot with the manifests of its namespace as what is declared, in place of what was applied last."""
-    mine = declared(snapshot.namespace)
+    mine = declared(snapshot)
     missing = tuple(text for text in snapshot.missing if not text.startswith("manifests:"))
     lacking = () if mine else (f"manifests: those that were given declare nothing in namespace {snapshot.namespace}",)
     return replace(snapshot, declared=mine, missing=(*missing, *lacking))

@@ -18,7 +18,8 @@ from holdfast_sre.flow.world import World
 from holdfast_sre.history.past import Past, Suspected, past_of, suspected
 from holdfast_sre.history.sources import SourcePast
 from holdfast_sre.ports import Material, ModelRequest, Revision, Ticket
-from holdfast_sre.repair.changelog import Edit, culprit, recent_edits
+from holdfast_sre.repair.changelog import COMMITS_BUILT_MAX, COMMITS_MAX, Edit, culprit, recent_edits
+from holdfast_sre.repair.layouts import reader_of
 
 CULPRIT_BONUS = 0.5
 """How much of the remaining doubt goes away when history names the edit that brought the blamed value."""
@@ -174,7 +175,12 @@ class Analysis:
         return diagnose(await self._world.cluster.capture(namespace)).ranked
 
     async def _edits(self, revision: str, namespace: str) -> tuple[Edit, ...]:
-        return await recent_edits(self._world.repository, Revision(revision), namespace=namespace)
+        head = Revision(revision)
+        declare = reader_of(await self._world.repository.files(head), self._world.renderer)
+        commits_max = COMMITS_MAX if declare is None else COMMITS_BUILT_MAX
+        return await recent_edits(
+            self._world.repository, head, namespace=namespace, commits_max=commits_max, declare=declare
+        )
 
     async def _pasts(self, namespace: str, edits: tuple[Edit, ...]) -> tuple[SourcePast, ...]:
         snapshot = await self._world.cluster.capture(namespace)

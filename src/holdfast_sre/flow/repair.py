@@ -28,9 +28,8 @@ from holdfast_sre.ports import (
     Verdict,
 )
 from holdfast_sre.repair.changelog import last_good
-from holdfast_sre.repair.layouts import changed_files
+from holdfast_sre.repair.layouts import changed_files, is_built, reader_of
 from holdfast_sre.repair.propose import Proposal, propose
-from holdfast_sre.repair.renderers import Programs
 from holdfast_sre.repair.wishes import as_wished
 
 SAID_CHARS_MAX = 4_000
@@ -52,7 +51,6 @@ class Repair:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._programs = Programs()
 
     # -- the patch ----------------------------------------------------------------------------------------------
 
@@ -156,19 +154,27 @@ class Repair:
         assert incident.cause is not None
         diagnosis = Diagnosis((incident.cause,), (), (), ())
         proposal = propose(snapshot, diagnosis, last_good=await self._last_good(incident))
-        return as_wished(proposal, incident.wishes, snapshot)
+        head = await self._world.repository.head(self._world.base_branch)
+        files = await self._world.repository.files(head)
+        wished = as_wished(proposal, incident.wishes, snapshot)
+        if is_built(files, wished.changes, namespace=incident.namespace):
+            return msgspec.structs.replace(wished, tests={})  # they read files as they stand
+        return wished
 
     async def _last_good(self, incident: Incident) -> Mapping[Ref, Manifest] | None:
         """The manifests before the edit that is blamed, else those that were given as known to work."""
         if incident.culprit is not None:
-            return await last_good(self._world.repository, incident.culprit, namespace=incident.namespace)
+            files = await self._world.repository.files(incident.culprit.commit.revision)
+            declare = reader_of(files, self._world.renderer)
+            namespace = incident.namespace
+            return await last_good(self._world.repository, incident.culprit, namespace=namespace, declare=declare)
         return self._world.last_good or None
 
     async def _patched(self, incident: Incident) -> dict[str, str | None]:
         head = await self._world.repository.head(self._world.base_branch)
         files = await self._world.repository.files(head)
         changed = await in_thread(
-            changed_files, files, incident.changes, namespace=incident.namespace, renderer=self._programs
+            changed_files, files, incident.changes, namespace=incident.namespace, renderer=self._world.renderer
         )
         return {**changed, **incident.tests}
 

@@ -16,6 +16,8 @@ from holdfast_sre.ports import (
     ReviewPort,
     TicketPort,
 )
+from holdfast_sre.repair.renderers import Programs
+from holdfast_sre.repair.roots import Renderer
 
 BOT = "holdfast-sre"
 
@@ -24,7 +26,8 @@ BOT = "holdfast-sre"
 class World:
     """`repository_name` is what runs lock; `last_good` are manifests known to have worked, beside what history says.
     `sources` are the histories of services' own programs, by the services' names, where they are at hand.
-    `dependencies`: what the ports call over a network, with a breaker each; None where nothing is."""
+    `dependencies`: what the ports call over a network, with a breaker each; None where nothing is.
+    `renderer` builds what a program builds of the repository."""
 
     tickets: TicketPort
     cluster: ClusterPort
@@ -38,3 +41,4 @@ class World:
     dependencies: Dependencies | None = None
     last_good: Mapping[Ref, Manifest] = field(default_factory=dict)
     sources: Sources = field(default_factory=dict)
+    renderer: Renderer = field(default_factory=Programs)

@@ -10,13 +10,14 @@ from holdfast import NotFound
 from holdfast_sre.diagnosis.diagnose import rank
 from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.diagnosis.rules import CATALOGUE
-from holdfast_sre.evidence.snapshot import Snapshot, containers_of
+from holdfast_sre.evidence.snapshot import Manifest, Snapshot, containers_of
 from holdfast_sre.files import in_thread
 from holdfast_sre.ports import Health
-from holdfast_sre.repair.manifests import declared
+from holdfast_sre.repair.layouts import declared_in
 from holdfast_sre.repair.propose import as_if_applied
 from holdfast_sre.repair.rollout import Outlook, changed_objects, outlook
 from holdfast_sre.repair.rollout_effects import rolled_out
+from holdfast_sre.repair.roots import Renderer
 
 Judge = Callable[[Snapshot], Iterable[Finding]]
 """All findings about a snapshot."""
@@ -39,7 +40,8 @@ class ReplayCluster:
     """One namespace as it was recorded, plus the effects of the manifests that are live now. Implements `ClusterPort`.
 
     `live` gives the files that were deployed, None before the first deployment. `images_seen` are images known to run,
-    besides those that run in the snapshot: for any other a replay cannot vouch, and says so.
+    besides those that run in the snapshot: for any other a replay cannot vouch, and says so. `renderer` builds the
+    files where a program has to.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class ReplayCluster:
         *,
         images_seen: Iterable[str] = (),
         judge: Judge = judge_by_catalogue,
+        renderer: Renderer | None = None,
     ) -> None:
         self._recorded = recorded
         self._live = live
         self._judge = judge
+        self._renderer = renderer
         self._images_seen = frozenset(images_seen) | running_images(recorded)
 
     async def capture(self, namespace: str) -> Snapshot:
@@ -76,7 +80,7 @@ class ReplayCluster:
     def _replay(self, files: Mapping[str, str] | None) -> tuple[Snapshot, Outlook | None]:
         if files is None:
             return self._recorded, None
-        wanted = declared(files, self._recorded.namespace)
+        wanted = declared_in(files, self._recorded.namespace, self._renderer)
         if not changed_objects(self._recorded.declared, wanted):
             return self._recorded, None
         plan = outlook(
@@ -115,9 +119,8 @@ def running_images(snapshot: Snapshot) -> frozenset[str]:
     return frozenset(found)
 
 
-def images_in(files: Mapping[str, str], namespace: str) -> frozenset[str]:
-    """The images that a tree of manifests names."""
-    manifests = declared(files, namespace).values()
+def images_in(manifests: Iterable[Manifest]) -> frozenset[str]:
+    """The images that manifests name."""
     return frozenset(
         str(container["image"])
         for manifest in manifests

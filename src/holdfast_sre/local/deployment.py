@@ -16,13 +16,14 @@ from typing import Protocol
 
 import msgspec
 
-from holdfast import InvalidInput
-from holdfast_sre.files import exclusively, in_thread, read_text, replace_text
+from holdfast import InvalidInput, Rejected, Unavailable
+from holdfast_sre.files import exclusively, in_thread, read_source, read_text, replace_text
 from holdfast_sre.local.cluster import Condition
 from holdfast_sre.local.git_messages import check_key
 from holdfast_sre.local.git_trees import check_path
 from holdfast_sre.ports import Deployment, RepositoryPort, Revision, SyncPhase
-from holdfast_sre.repair.manifests import declared
+from holdfast_sre.repair.layouts import declared_in
+from holdfast_sre.repair.roots import Renderer
 
 REVISIONS_KEPT = 20
 RECORD_BYTES_MAX = 1 << 20
@@ -72,7 +73,7 @@ class LiveFolder:
         root = self.folder / revision
         paths = sorted(path for path in root.rglob("*") if path.is_file())
         return {
-            PurePosixPath(path.relative_to(root)).as_posix(): read_text(path, bytes_max=FILE_BYTES_MAX)
+            PurePosixPath(path.relative_to(root)).as_posix(): read_source(path, bytes_max=FILE_BYTES_MAX)
             for path in paths
         }
 
@@ -89,14 +90,23 @@ class Watched(Protocol):
 class GitOpsFolder:
     """Deploys revisions of a repository into a live folder. Implements `DeploymentPort`."""
 
-    def __init__(self, live: LiveFolder, repository: RepositoryPort, cluster: Watched, *, namespace: str) -> None:
+    def __init__(
+        self,
+        live: LiveFolder,
+        repository: RepositoryPort,
+        cluster: Watched,
+        *,
+        namespace: str,
+        renderer: Renderer | None = None,
+    ) -> None:
         self._live = live
         self._repository = repository
         self._cluster = cluster
         self._namespace = namespace
+        self._renderer = renderer
 
     async def sync(self, revision: Revision, *, key: str) -> Deployment:
-        """Apply a revision, once per key. One whose manifests do not parse fails and leaves what ran before.
+        """Apply a revision, once per key. One whose manifests do not parse or build fails and leaves what ran before.
 
         Raises NotFound for an unknown revision.
         """
@@ -123,8 +133,8 @@ class GitOpsFolder:
         try:
             for path in files:
                 check_path(path)
-            is_empty = not declared(files, self._namespace)
-        except InvalidInput as error:
+            is_empty = not declared_in(files, self._namespace, self._renderer)
+        except (InvalidInput, Rejected, Unavailable) as error:
             self._switch(Live(record.revision, "failed", error.message, syncs))
             return
         if is_empty:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from itertools import accumulate
 from pathlib import Path
 
 from holdfast import Conflict, InvalidInput, NotFound, Rejected
@@ -16,13 +17,13 @@ from holdfast_sre.files import in_thread
 from holdfast_sre.local import git_messages, git_trees
 from holdfast_sre.local.git import LATEST_S, Git, GitFailed, Identity
 from holdfast_sre.ports import Commit, Diff, Draft, Revision
+from holdfast_sre.repair.roots import is_yaml, sources_among
 
 FILES_MAX = 5_000
 FILES_BYTES_MAX = 16 * 1024 * 1024
 COMMITS_MAX = 1_000
 
 _ABSENT = "0" * 40
-_MANIFESTS = (".yaml", ".yml")
 _REVISION = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _LOG_FORMAT = "--format=%x00%H%x00%P%x00%an <%ae>%x00%at%x00%s"
 _DIFF_FORMAT = (
@@ -62,23 +63,32 @@ class GitRepository:
         return head
 
     async def files(self, revision: Revision) -> dict[str, str]:
-        """The YAML files of a revision: path to text. Raises InvalidInput past 5,000 files or 16 MiB."""
+        """The YAML files of a revision and what programs build more from: path to text, with bytes that are no UTF-8 as
+        lone surrogates where it is no YAML.
+
+        Raises InvalidInput past 5,000 YAML files or 16 MiB of them. Of the other files those that still have room.
+        """
         await self._check(revision)
-        found = [(blob, path) for _, blob, path in await git_trees.entries(self._git, revision) if _is_manifest(path)]
-        if len(found) > FILES_MAX:
-            raise InvalidInput(f"{revision[:12]}: expected at most {FILES_MAX} manifests, found {len(found)}")
-        wanted = "".join(f"{blob}\n" for blob, _ in found).encode()
-        sizes = (await self._git.run("cat-file", "--batch-check=%(objectsize)", data=wanted)).split()
-        if (size := sum(map(int, sizes))) > FILES_BYTES_MAX:
+        blobs = {path: blob for _, blob, path in await git_trees.entries(self._git, revision)}
+        found = sources_among(blobs)
+        if (count := sum(map(is_yaml, found))) > FILES_MAX:
+            raise InvalidInput(f"{revision[:12]}: expected at most {FILES_MAX} manifests, found {count}")
+        found = found[:FILES_MAX]
+        names = "".join(f"{blobs[path]}\n" for path in found).encode()
+        sizes = list(map(int, (await self._git.run("cat-file", "--batch-check=%(objectsize)", data=names)).split()))
+        if (size := sum(sizes[:count])) > FILES_BYTES_MAX:
             raise InvalidInput(f"{revision[:12]}: expected at most {FILES_BYTES_MAX} bytes, found {size}")
+        totals = accumulate(sizes)
+        found = [path for path, total in zip(found, totals, strict=True) if total <= FILES_BYTES_MAX]
+        wanted = "".join(f"{blobs[path]}\n" for path in found).encode()
         output = await self._git.run("cat-file", "--batch", data=wanted)
         texts, at = {}, 0
-        for _, path in found:
+        for path in found:
             line_end = output.index(b"\n", at)
             size = int(output[at:line_end].rpartition(b" ")[2])
             texts[path] = _decoded(output[line_end + 1 : line_end + 1 + size], path, revision)
             at = line_end + 1 + size + 1
-        return texts
+        return dict(sorted(texts.items()))
 
     async def history(
         self, revision: Revision, *, paths: tuple[str, ...] = (), commits_max: int = 50
@@ -293,11 +303,9 @@ def _where(revision: Revision | None) -> str:
     return "no such branch" if revision is None else revision[:12]
 
 
-def _is_manifest(path: str) -> bool:
-    return path.endswith(_MANIFESTS)
-
-
 def _decoded(data: bytes, path: str, revision: Revision) -> str:
+    if not is_yaml(path):
+        return data.decode(errors="surrogateescape")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

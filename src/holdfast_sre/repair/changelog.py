@@ -14,10 +14,14 @@ from holdfast import InvalidInput, Rejected
 from holdfast_sre.diagnosis.findings import ANY_ABSENT, Change, Field
 from holdfast_sre.diagnosis.manifest_paths import differences, is_under
 from holdfast_sre.evidence.snapshot import Manifest, Ref
+from holdfast_sre.files import in_thread
 from holdfast_sre.ports import Commit, Revision
 from holdfast_sre.repair.manifests import declared
+from holdfast_sre.repair.roots import is_yaml
 
 COMMITS_MAX = 50
+COMMITS_BUILT_MAX = 15
+"""How many commits are looked at where each has to be built twice."""
 BURST_S = 3_600.0
 """Edits of one field within so many seconds of each other are tries at one thing: the last known good is what was
 before the first of them."""
@@ -31,7 +35,7 @@ class HistoryPort(Protocol):
     """The part of a repository that looking back needs."""
 
     async def files(self, revision: Revision) -> dict[str, str]:
-        """The YAML files of a revision: path to text."""
+        """The YAML files of a revision, and those that lie with a chart or a kustomization: path to text."""
         ...
 
     async def history(
@@ -81,8 +85,8 @@ async def _touched(
 ) -> Mapping[Ref, Manifest]:
     files = await repository.files(revision)
     if declare is not None:
-        return declare(files, namespace)
-    return declared({path: files[path] for path in paths if path in files}, namespace)
+        return await in_thread(declare, files, namespace)
+    return declared({path: files[path] for path in paths if path in files and is_yaml(path)}, namespace)
 
 
 def culprit(edits: Sequence[Edit], blames: Iterable[Field], *, healthy_at_s: float | None = None) -> Edit | None:
@@ -126,4 +130,7 @@ async def last_good(
     repository: HistoryPort, edit: Edit, *, namespace: str, declare: Declare | None = None
 ) -> Mapping[Ref, Manifest]:
     """The manifests as they were before an edit."""
-    return (declare or declared)(await repository.files(edit.commit.parents[0]), namespace)
+    files = await repository.files(edit.commit.parents[0])
+    if declare is not None:
+        return await in_thread(declare, files, namespace)
+    return declared({path: text for path, text in files.items() if is_yaml(path)}, namespace)

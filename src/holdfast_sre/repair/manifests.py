@@ -54,7 +54,7 @@ def apply(files: Files, changes: Iterable[Change], *, namespace: str) -> dict[st
         kind, _, name = change.object.partition("/")
         if not kind or not name or not change.path:
             raise InvalidInput(f"change: expected an object as Kind/name and a path, saw {change.object!r}")
-        by_object.setdefault(Ref(kind, name), []).append(_with_leaf_texts(change))
+        by_object.setdefault(Ref(kind, name), []).append(with_leaf_texts(change))
     now = dict(files)
     for ref, wanted in by_object.items():
         _apply_to_object(now, ref, wanted, namespace)
@@ -131,7 +131,7 @@ def _is_meant(node: ObjectNode, ref: Ref, namespace: str) -> bool:
     return node.ref == ref and (node.namespace or namespace) == namespace
 
 
-def _with_leaf_texts(change: Change) -> Change:
+def with_leaf_texts(change: Change) -> Change:
     """The change with its truth values spelled as leaves are, so that `true` by hand means the same as `True`."""
     if is_text_field(change.path):
         return change

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 
 from holdfast_sre.diagnosis.manifest_paths import copied
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
-from holdfast_sre.repair.layouts import Renderer, changed_files
+from holdfast_sre.repair.layouts import changed_files, is_built
 from holdfast_sre.repair.manifests import Files, apply
 from holdfast_sre.repair.propose import Proposal
+from holdfast_sre.repair.roots import Renderer, Root
 from holdfast_sre.repair.secret_values import hidden_values
 
 CONTEXT_LINES = 3
@@ -32,11 +33,17 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 def offer(
-    snapshot: Snapshot, proposal: Proposal, *, files: Files | None = None, renderer: Renderer | None = None
+    snapshot: Snapshot,
+    proposal: Proposal,
+    *,
+    files: Files | None = None,
+    renderer: Renderer | None = None,
+    releases: Sequence[Root] = (),
 ) -> Offer:
     """The proposal in the files of a repository; without files in one per object, as the manifests were recorded.
 
-    Raises what `changed_files` raises where it cannot be written.
+    Where a program builds the object its tests are left out, as they would not find it in the files. Raises what
+    `changed_files` raises where it cannot be written.
     """
     if proposal.action != "patch" or proposal.finding is None:
         return Offer(proposal)
@@ -44,7 +51,11 @@ def offer(
         files = as_files(snapshot, {change.object for change in proposal.changes})
         changed = apply(files, proposal.changes, namespace=snapshot.namespace)
     else:
-        changed = changed_files(files, proposal.changes, namespace=snapshot.namespace, renderer=renderer)
+        if is_built(files, proposal.changes, namespace=snapshot.namespace, releases=releases):
+            proposal = msgspec.structs.replace(proposal, tests={})  # they read files as they stand
+        changed = changed_files(
+            files, proposal.changes, namespace=snapshot.namespace, renderer=renderer, releases=releases
+        )
     new = {path: text for path, text in proposal.tests.items() if files.get(path) != text}
     after = {**changed, **new}
     return Offer(proposal, changed, diff_of(files, after), _shown(files, after, proposal))

@@ -17,16 +17,20 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from holdfast import InvalidInput, Rejected, Unavailable
-from holdfast_sre.repair.layouts import KUSTOMIZATION, Root
+from holdfast_sre.repair.applications import Inline, inline_values
+from holdfast_sre.repair.releases import is_release
+from holdfast_sre.repair.roots import KUSTOMIZATION, Root, inputs_of
 
 DEADLINE_S = 30.0
 OUTPUT_BYTES_MAX = 16 << 20
 COMPLAINT_CHARS_MAX = 300
 BUILDS_MAX = 256
 """How many builds are remembered: trials build the same sources again and again."""
+INLINE_FILE = "inline-values.yaml"
 _TAKEN_IN = ("resources", "bases", "components", "crds", "generators", "transformers", "validators", "configurations")
 _REMOTE = re.compile(r"[a-z0-9+]+://|[a-z]+::|git@|[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}[/:]")
 """Addresses, and hosts as kustomize takes them: `github.com/owner/name`."""
+_MISSING_CHARTS = re.compile(r"found in Chart\.yaml, but missing in charts/ directory: (.*)")
 
 
 class Programs:
@@ -36,27 +40,41 @@ class Programs:
         self._path = path if path is not None else os.environ.get("PATH", os.defpath)
         self._build = lru_cache(maxsize=BUILDS_MAX)(self._built)
 
-    def render(self, files: Mapping[str, str], root: Root) -> str:
+    def render(self, files: Mapping[str, str], root: Root, *, again: bool = False) -> str:
         """The YAML that the root's program prints. Raises Unavailable without it, Rejected where it fails."""
-        return self._build(tuple(sorted(files.items())), root)
+        inputs = tuple(sorted(inputs_of(files, root).items()))
+        is_chance = again and root.tool == "helm"  # kustomize knows none
+        return self._built(inputs, root) if is_chance else self._build(inputs, root)
 
-    def _built(self, files: tuple[tuple[str, str], ...], root: Root) -> str:
-        if remote := next((path for path, text in files if _is_remote(path, text, dict(files))), None):
+    def _built(self, inputs: tuple[tuple[str, str], ...], root: Root) -> str:
+        files = dict(inputs)
+        if root.tool == "helm":
+            inline = _checked_release(files, root)
+        elif remote := next((path for path, text in inputs if _is_remote(path, text, files)), None):
             raise Rejected(f"{remote}: takes in what lies elsewhere, which is not fetched; a person makes the change")
+        else:
+            inline = Inline()
         command = self._command(root)
         with tempfile.TemporaryDirectory(prefix="holdfast-build-") as name:
             folder = Path(name) / "sources"
-            for path, text in files:
+            folder.mkdir()
+            for path, text in inputs:
                 target = folder / _checked(path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_text(text, encoding="utf-8")
-            return self._run(command, folder, Path(name), root)
+                target.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")  # packed charts too
+            if inline.values:
+                (Path(name) / INLINE_FILE).write_text(inline.values, encoding="utf-8")
+                command.append(f"--values={Path(name) / INLINE_FILE}")
+            return self._run([*command, *inline.options], folder, Path(name), root)
 
     def _command(self, root: Root) -> list[str]:
         at = f"./{root.folder}" if root.folder else "."
         if root.tool == "helm":
             helm = shutil.which("helm", path=self._path)
-            command = [helm, "template", "release", at] if helm else None
+            # Hooks and tests come and go with an installation; what shall be there is the rest.
+            options = [f"--namespace={root.namespace or 'default'}", "--no-hooks"]
+            options += [f"--values=./{path}" for path in root.values]
+            command = [helm, "template", root.release, at, *options] if helm else None
         else:
             kustomize, kubectl = (shutil.which(name, path=self._path) for name in ("kustomize", "kubectl"))
             command = [kustomize, "build", at] if kustomize else [kubectl, "kustomize", at] if kubectl else None
@@ -86,11 +104,32 @@ class Programs:
         except subprocess.TimeoutExpired as error:
             raise Unavailable(f"{root.tool}: expected an end within {DEADLINE_S} s, still running") from error
         if done.returncode:
-            said = " ".join(done.stderr.decode(errors="replace").split())[:COMPLAINT_CHARS_MAX]
-            raise Rejected(f"{root.folder or '.'}: {root.tool} does not build it: {said or 'no message'}")
+            raise Rejected(_complaint(done.stderr.decode(errors="replace"), root))
         if output.stat().st_size > OUTPUT_BYTES_MAX:
-            raise Rejected(f"{root.folder or '.'}: {root.tool} builds more than {OUTPUT_BYTES_MAX >> 20} MiB")
+            raise Rejected(f"{root}: {root.tool} builds more than {OUTPUT_BYTES_MAX >> 20} MiB")
         return output.read_text(encoding="utf-8", errors="replace")
+
+
+def _complaint(stderr: str, root: Root) -> str:
+    said = " ".join(stderr.split())[:COMPLAINT_CHARS_MAX]
+    if missing := _MISSING_CHARTS.search(said):
+        return (
+            f"{root}: helm does not build it without the charts {missing[1].strip()}, which it names in Chart.yaml and "
+            "which are not fetched; commit them into charts/ (helm dependency build), or make the change by hand"
+        )
+    return f"{root}: {root.tool} does not build it: {said or 'no message'}"
+
+
+def _checked_release(files: Mapping[str, str], root: Root) -> Inline:
+    """The values that the release's Application holds. Raises Rejected for what helm shall not be given."""
+    if not is_release(root):
+        raise Rejected(f"{root}: expected names such as a cluster takes")
+    for path in root.values:
+        if path not in files:
+            raise Rejected(f"{root}: expected the value file {path} in the tree, saw none; nothing is fetched")
+        if "," in path or '"' in path:  # helm reads a list there
+            raise Rejected(f"{root}: expected a value file whose name has no comma and no quotes, saw {path}")
+    return inline_values(files, root)
 
 
 def _is_remote(path: str, text: str, files: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -23,6 +24,12 @@ Branch = dict[str, "Branch | str"]
 """New content: key or `[item]` to a scalar as YAML writes it, or to more of the same."""
 
 
+class Write(Protocol):
+    """How a scalar is written, as `rendered` does."""
+
+    def __call__(self, path: str, text: str, *, old: str | None = None) -> str: ...
+
+
 @dataclass
 class _Plan:
     """What shall become of the nodes, by identity."""
@@ -33,14 +40,15 @@ class _Plan:
     removed: set[int] = field(default_factory=set)
     added: dict[int, Branch] = field(default_factory=dict)
     splices: list[tuple[int, int, str]] = field(default_factory=list)
+    write: Write = rendered
 
 
-def edited(text: str, node: MappingNode, changes: Iterable[Change]) -> str | None:
+def edited(text: str, node: MappingNode, changes: Iterable[Change], *, write: Write = rendered) -> str | None:
     """The text with the changes made to the object at `node`; None where nothing of the object is left.
 
     Raises Rejected where a change goes through an alias or to a place that cannot hold it.
     """
-    plan = _Plan(text, _offset(node))
+    plan = _Plan(text, _offset(node), write=write)
     for change in changes:
         _plan_change(plan, node, change)
     if _is_gone(plan, node):
@@ -53,12 +61,12 @@ def edited(text: str, node: MappingNode, changes: Iterable[Change]) -> str | Non
     return text
 
 
-def new_document(changes: Iterable[Change]) -> str:
+def new_document(changes: Iterable[Change], *, write: Write = rendered) -> str:
     """The text of an object that consists of the additions."""
     branch: Branch = {}
     for change in changes:
         found = follow(_EMPTY, change.path)
-        _grow(branch, found.missing, rendered(change.path, change.after or ""))
+        _grow(branch, found.missing, write(change.path, change.after or ""))
     return "\n".join(_block(_in_order(branch), 0, 0)) + "\n"
 
 
@@ -79,7 +87,7 @@ def _plan_change(plan: _Plan, node: MappingNode, change: Change) -> None:
         if found.hollow is not None:
             plan.removed.add(id(found.hollow))
         branch = plan.added.setdefault(id(found.container), {})
-        _grow(branch, found.missing, rendered(change.path, change.after))
+        _grow(branch, found.missing, plan.write(change.path, change.after))
         return
     if not isinstance(found.node, ScalarNode):
         raise _cannot(change, "it is not a single value")
@@ -92,7 +100,7 @@ def _plan_change(plan: _Plan, node: MappingNode, change: Change) -> None:
         plan.replaced[id(found.node)] = block
     else:
         line_end = "\n" if source.endswith("\n") else ""
-        plan.replaced[id(found.node)] = rendered(change.path, change.after, old=source) + line_end
+        plan.replaced[id(found.node)] = plan.write(change.path, change.after, old=source) + line_end
 
 
 def _cannot(change: Change, why: str) -> Rejected:

@@ -11,7 +11,7 @@ import pytest
 from holdfast import InvalidInput
 from holdfast_sre.cli.given_manifests import GivenManifests, open_manifests
 from holdfast_sre.diagnosis.findings import ANY_ABSENT, Field, Finding, quote
-from holdfast_sre.evidence.snapshot import Ref
+from holdfast_sre.evidence.snapshot import Ref, Snapshot
 from holdfast_sre.files import in_thread
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.repository import GitRepository
@@ -120,7 +120,7 @@ async def test_a_folder_inside_a_repository_is_seen_from_there(tmp_path: Path) -
     await repository(tmp_path / "r.git", (0, oven("1.0")), (24, oven("9.9")))
     given = await in_thread_opened(tmp_path / "r.git")
     assert list(given.files) == ["apps/oven.yaml"]
-    assert OVEN in given.declared("bakery")
+    assert OVEN in given.declared(Snapshot("bakery"))
 
 
 async def in_thread_opened(path: Path) -> GivenManifests:
@@ -131,7 +131,7 @@ async def in_thread_opened(path: Path) -> GivenManifests:
 def test_a_plain_folder_has_no_history(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(oven("1.0"))
     given = opened(tmp_path)
-    assert OVEN in given.declared("bakery")
+    assert OVEN in given.declared(Snapshot("bakery"))
     assert given.look_back(blaming(IMAGE), namespace="bakery", healthy_at_s=None) is None
 
 

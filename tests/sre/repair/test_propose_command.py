@@ -204,7 +204,10 @@ def test_a_tree_that_nobody_can_build_is_escalated_by_name(
     (folder / "Chart.yaml").write_text("name: oven\n")
     (folder / "templates" / "oven.yaml").write_text("image: {{ .Values.image }}\n")
     monkeypatch.setenv("PATH", "/nowhere")
-    result = cli("propose", dump, "--manifests", folder)
+    nameless = cli("propose", dump, "--manifests", folder)
+    assert nameless.exit_code == 2
+    assert "no release of this chart is known" in nameless.stderr
+    result = cli("propose", dump, "--manifests", folder, "--release", ".=oven")
     assert result.exit_code == 2
     assert "built by helm, which is not on PATH" in result.stderr
 
