@@ -74,9 +74,9 @@ def _objection(room: str, target: str) -> str:
 
 
 STAIRS: dict[str, tuple[frozenset[str], ...]] = {
-    room: tuple(frozenset(level.split(" ")) for level in levels)
-    for room, levels in {
-        "store": (
+    house: tuple(frozenset(level.split(" ")) for level in levels)
+    for house, levels in {
+        "holdfast.store": (
             "contract",
             "rows",
             "decisions",
@@ -88,37 +88,50 @@ STAIRS: dict[str, tuple[frozenset[str], ...]] = {
             "mirror",
             "",
         ),
-        "cli": ("", "documents", "drawing procedures", "commands"),
-        "workflow": ("model", "decisions", "process", "actors board upkeep", "recovery", ""),
+        "holdfast.workflow": ("model", "decisions", "process", "actors board upkeep", "recovery", ""),
+        "holdfast.cli": ("", "documents", "drawing procedures", "commands"),
+        "holdfast_sre": (
+            "files durations",
+            "evidence",
+            "ports diagnosis",
+            "repair",
+            "history",
+            "evaluation local",
+            "flow",
+            "report",
+            "cli",
+            "__main__",
+        ),
+        "holdfast_sre.repair": ("tree", "last_good", "built proof", ""),
     }.items()
 }
-"""The floors of a room that has folders, from the bottom up; "" is what stands in the room itself."""
+"""The floors of a package that has folders, from the bottom up: folders, modules that have a floor of their own, and ""
+for the rest of what stands in the package itself."""
 
 
 def upstairs(modules: Modules) -> list[str]:
-    """Imports within a room that do not point down its stairs, and folders that have no place there."""
-    found = []
-    for module in modules.values():
-        if module.room not in STAIRS:
-            continue
-        floors = {folder: height for height, level in enumerate(STAIRS[module.room]) for folder in level}
-        here = _folder(module.name, modules)
+    """Imports within a package that do not point down its stairs, and folders that have no place there."""
+    return [found for house in STAIRS for found in _upstairs(house, modules)]
+
+
+def _upstairs(house: str, modules: Modules) -> Iterator[str]:
+    floors = {folder: height for height, level in enumerate(STAIRS[house]) for folder in level}
+    inside = {name: _part(name, house, floors, modules) for name in modules if name.startswith(f"{house}.")}
+    for name, here in inside.items():
+        module = modules[name]
         if here not in floors:
-            found.append(f"{module.place}: folder {here!r} has no place in {module.room}; give it one in STAIRS")
+            yield f"{module.place}: {here or 'it'} has no place in {house}; give it one in STAIRS"
             continue
         for target, line in imported_modules(module, modules):
-            if target not in modules or modules[target].room != module.room:
-                continue
-            there = _folder(target, modules)
+            there = inside.get(target, here)
             if there != here and floors.get(there, 0) >= floors[here]:
-                found.append(f"{module.place}:{line}: imports {target}: {there or 'the room'} is not below {here}")
-    return found
+                yield f"{module.place}:{line}: imports {target}: {there or 'the room'} is not below {here or 'it'}"
 
 
-def _folder(name: str, modules: Modules) -> str:
-    """The folder of its room that a module stands in, "" for none."""
-    inner = name.split(".")[2:]
-    return inner[0] if len(inner) > 1 or (inner and modules[name].is_package) else ""
+def _part(name: str, house: str, floors: dict[str, int], modules: Modules) -> str:
+    """The folder of the house that a module stands in, or itself where it has a floor of its own; else ""."""
+    first, _, inner = name.removeprefix(f"{house}.").partition(".")
+    return first if inner or first in floors or modules[name].is_package else ""
 
 
 def cycles(modules: Modules) -> list[str]:

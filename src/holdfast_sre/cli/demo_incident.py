@@ -20,8 +20,8 @@ from holdfast_sre.files import in_thread, replace_text
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.ports import Revision
-from holdfast_sre.repair.manifests import declared
 from holdfast_sre.repair.rollout_effects import reconnected, with_ready_pods
+from holdfast_sre.repair.tree.manifests import declared
 
 NAMESPACE = "ferry"
 TICKET_ID = "FERRY-17"

@@ -17,11 +17,18 @@ from holdfast_sre.local.git import Git, Identity
 from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.source_repository import shallow_note
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import COMMITS_BUILT_MAX, COMMITS_MAX, Declare, Edit, HistoryPort, recent_edits
-from holdfast_sre.repair.history import LookBack, look_back
-from holdfast_sre.repair.layouts import declared_in, reader_of
-from holdfast_sre.repair.releases import no_release, parse_release, told_by_cluster, unreleased
-from holdfast_sre.repair.roots import Renderer, Root, sources_among
+from holdfast_sre.repair.built.layouts import declared_in, reader_of
+from holdfast_sre.repair.built.releases import no_release, parse_release, told_by_cluster, unreleased
+from holdfast_sre.repair.last_good.changelog import (
+    COMMITS_BUILT_MAX,
+    COMMITS_MAX,
+    Declare,
+    Edit,
+    HistoryPort,
+    recent_edits,
+)
+from holdfast_sre.repair.last_good.history import LookBack, look_back
+from holdfast_sre.repair.tree.roots import Renderer, Root, sources_among
 
 READER = Identity("holdfast-sre", "holdfast-sre@localhost")
 """Git wants to know who asks; nothing is written in this name."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from holdfast_sre.cli.terminal import printable
-from holdfast_sre.repair.history import LookBack
+from holdfast_sre.repair.last_good.history import LookBack
 from holdfast_sre.repair.offer import Offer
 
 DIFF_LINES_MAX = 200

@@ -28,11 +28,11 @@ from holdfast_sre.cli.terminal import console_on
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.dump_events import seconds_of
 from holdfast_sre.evidence.snapshot import Snapshot
-from holdfast_sre.repair.blast_radius import BlastRadius
-from holdfast_sre.repair.history import LookBack
+from holdfast_sre.repair.built.renderers import Programs
+from holdfast_sre.repair.last_good.history import LookBack
 from holdfast_sre.repair.offer import Offer, offer
+from holdfast_sre.repair.proof.blast_radius import BlastRadius
 from holdfast_sre.repair.propose import Manifests, Proposal, propose
-from holdfast_sre.repair.renderers import Programs
 
 ManifestsAt = Annotated[
     Path | None,

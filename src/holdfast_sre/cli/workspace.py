@@ -37,8 +37,8 @@ from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.review import LocalReviews
 from holdfast_sre.local.ticket import TicketFolder
 from holdfast_sre.ports import Revision, Ticket
-from holdfast_sre.repair.layouts import declared_in
-from holdfast_sre.repair.renderers import Programs
+from holdfast_sre.repair.built.layouts import declared_in
+from holdfast_sre.repair.built.renderers import Programs
 
 BOT_IDENTITY = Identity(BOT, "holdfast-sre@localhost")
 KEEPER = Identity("Last known good", "baseline@localhost")

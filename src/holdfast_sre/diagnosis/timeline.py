@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from holdfast_sre.diagnosis.findings import Finding, Moment, quote
+from holdfast_sre.durations import duration
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
-from holdfast_sre.report.parts import duration
 
 MOMENTS_MAX = 12
 CHANGES_MAX = 8

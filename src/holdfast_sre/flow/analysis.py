@@ -18,8 +18,8 @@ from holdfast_sre.flow.world import World
 from holdfast_sre.history.past import Past, Suspected, past_of, suspected
 from holdfast_sre.history.sources import SourcePast
 from holdfast_sre.ports import Material, ModelRequest, Revision, Ticket
-from holdfast_sre.repair.changelog import COMMITS_BUILT_MAX, COMMITS_MAX, Edit, culprit, recent_edits
-from holdfast_sre.repair.layouts import reader_of
+from holdfast_sre.repair.built.layouts import reader_of
+from holdfast_sre.repair.last_good.changelog import COMMITS_BUILT_MAX, COMMITS_MAX, Edit, culprit, recent_edits
 
 CULPRIT_BONUS = 0.5
 """How much of the remaining doubt goes away when history names the edit that brought the blamed value."""

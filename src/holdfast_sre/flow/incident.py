@@ -8,7 +8,7 @@ from holdfast_sre.diagnosis.findings import Change, Finding
 from holdfast_sre.history.past import Suspected
 from holdfast_sre.history.sources import SourcePast
 from holdfast_sre.ports import Decision
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 
 
 class Collected(msgspec.Struct, frozen=True):

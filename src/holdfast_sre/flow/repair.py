@@ -27,8 +27,8 @@ from holdfast_sre.ports import (
     TicketStatus,
     Verdict,
 )
-from holdfast_sre.repair.changelog import last_good
-from holdfast_sre.repair.layouts import changed_files, is_built, reader_of
+from holdfast_sre.repair.built.layouts import changed_files, is_built, reader_of
+from holdfast_sre.repair.last_good.changelog import last_good
 from holdfast_sre.repair.propose import Proposal, propose
 from holdfast_sre.repair.wishes import as_wished
 

@@ -16,8 +16,8 @@ from holdfast_sre.ports import (
     ReviewPort,
     TicketPort,
 )
-from holdfast_sre.repair.renderers import Programs
-from holdfast_sre.repair.roots import Renderer
+from holdfast_sre.repair.built.renderers import Programs
+from holdfast_sre.repair.tree.roots import Renderer
 
 BOT = "holdfast-sre"
 

@@ -12,8 +12,8 @@ from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.evidence.snapshot import Ref, Snapshot, containers_of, dig
 from holdfast_sre.history.keys import TABLES, Key, blamed_keys, keys_at, known_keys
 from holdfast_sre.history.sources import SourcePast, blamed_services
-from holdfast_sre.repair.blast_radius import users_of
-from holdfast_sre.repair.changelog import Edit, is_blamed
+from holdfast_sre.repair.last_good.changelog import Edit, is_blamed
+from holdfast_sre.repair.proof.blast_radius import users_of
 
 KEYS_MAX = 12
 USERS_MAX = 30

@@ -13,7 +13,7 @@ from holdfast_sre.history.key_users import Changed, Elsewhere, KeyUse, changed_k
 from holdfast_sre.history.keys import Key
 from holdfast_sre.history.sources import SourcePast, Sources, blamed_services, neighbours, questions
 from holdfast_sre.history.suspects import WHY_TOLD, Suspect, nearest, suspects
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 
 
 class Suspected(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, containers_of, dig
 from holdfast_sre.ports import Revision
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 
 LABELS = ("org.opencontainers.image.revision", "app.kubernetes.io/version")
 """Labels or annotations, of the workload or its pods, that name what runs."""

@@ -14,8 +14,8 @@ from holdfast_sre.history.keys import Key, known_keys
 from holdfast_sre.history.running import RunningName, earlier_names, running_names
 from holdfast_sre.history.touched import KeyChange
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.blast_radius import users_of
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
+from holdfast_sre.repair.proof.blast_radius import users_of
 
 
 class SourceCommit(msgspec.Struct, frozen=True):

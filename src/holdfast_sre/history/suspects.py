@@ -15,13 +15,13 @@ import msgspec
 
 from holdfast_sre.diagnosis.findings import Change, Finding, Moment, quote
 from holdfast_sre.diagnosis.timeline import DAY_S, first_symptom_age_s, taken_at_s
+from holdfast_sre.durations import duration
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
 from holdfast_sre.history.keys import Key, blamed_keys, known_keys
 from holdfast_sre.history.sources import SourcePast, blamed_services, neighbours
 from holdfast_sre.ports import Commit
-from holdfast_sre.repair.changelog import Edit, culprit, is_blamed
-from holdfast_sre.repair.secret_values import Hidden, hidden_values
-from holdfast_sre.report.parts import duration
+from holdfast_sre.repair.last_good.changelog import Edit, culprit, is_blamed
+from holdfast_sre.repair.tree.secret_values import Hidden, hidden_values
 
 CHANGED_MAX = 4
 PATHS_TOLD_MAX = 3

@@ -13,11 +13,11 @@ from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.snapshot import Manifest, Snapshot, containers_of
 from holdfast_sre.files import in_thread
 from holdfast_sre.ports import Health
-from holdfast_sre.repair.layouts import declared_in
+from holdfast_sre.repair.built.layouts import declared_in
 from holdfast_sre.repair.propose import as_if_applied
 from holdfast_sre.repair.rollout import Outlook, changed_objects, outlook
 from holdfast_sre.repair.rollout_effects import rolled_out
-from holdfast_sre.repair.roots import Renderer
+from holdfast_sre.repair.tree.roots import Renderer
 
 Judge = Callable[[Snapshot], Iterable[Finding]]
 """All findings about a snapshot."""

@@ -22,8 +22,8 @@ from holdfast_sre.local.cluster import Condition
 from holdfast_sre.local.git_messages import check_key
 from holdfast_sre.local.git_trees import check_path
 from holdfast_sre.ports import Deployment, RepositoryPort, Revision, SyncPhase
-from holdfast_sre.repair.layouts import declared_in
-from holdfast_sre.repair.roots import Renderer
+from holdfast_sre.repair.built.layouts import declared_in
+from holdfast_sre.repair.tree.roots import Renderer
 
 REVISIONS_KEPT = 20
 RECORD_BYTES_MAX = 1 << 20

@@ -17,7 +17,7 @@ from holdfast_sre.files import in_thread
 from holdfast_sre.local import git_messages, git_trees
 from holdfast_sre.local.git import LATEST_S, Git, GitFailed, Identity
 from holdfast_sre.ports import Commit, Diff, Draft, Revision
-from holdfast_sre.repair.roots import is_yaml, sources_among
+from holdfast_sre.repair.tree.roots import is_yaml, sources_among
 
 FILES_MAX = 5_000
 FILES_BYTES_MAX = 16 * 1024 * 1024

@@ -1,6 +1,7 @@
-"""From a cause to a patch that changes nothing else. `propose` decides: values from the last known good, `revisions` or
-`siblings`, within `policy`, without `drift`, held to the `schema`. `history` and `changelog` ask who changed what,
-`blast_radius` says whom it touches, `regression_test` keeps it mended. `manifests` and the `yaml_*` modules write into
-files, `layouts` finds the place where a program builds them, by `place_search` in `places`; `releases` knows which a
-chart has. `offer` puts it together; `rollout` says who recovers.
+"""From a cause to a patch that changes nothing else.
+
+`propose` decides, within what `policy` allows; `offer` makes the decision ready to be read and merged; `wishes` takes
+up what a reviewer asked for; `rollout` tells on a recorded cluster what it would do. Values come from `last_good`, files
+are read and edited in `tree`, what a program builds is searched in `built`, and what a proposal is shown with is
+`proof`.
 """

@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 
 from holdfast_sre.diagnosis.manifest_paths import copied
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
-from holdfast_sre.repair.layouts import changed_files, is_built
-from holdfast_sre.repair.manifests import Files, apply
+from holdfast_sre.repair.built.layouts import changed_files, is_built
 from holdfast_sre.repair.propose import Proposal
-from holdfast_sre.repair.roots import Renderer, Root
-from holdfast_sre.repair.secret_values import hidden_values
+from holdfast_sre.repair.tree.manifests import Files, apply
+from holdfast_sre.repair.tree.roots import Renderer, Root
+from holdfast_sre.repair.tree.secret_values import hidden_values
 
 CONTEXT_LINES = 3
 _NO_LINE_END = "\\ No newline at end of file"

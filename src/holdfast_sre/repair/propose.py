@@ -18,14 +18,14 @@ from holdfast_sre.diagnosis.findings import ANY_ABSENT, Change, Field, Finding, 
 from holdfast_sre.diagnosis.manifest_paths import apply_changes, differences, replace_subtrees
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.snapshot import WORKLOAD_KINDS, Manifest, Ref, Snapshot
-from holdfast_sre.repair.blast_radius import BlastRadius, blast_radius
-from holdfast_sre.repair.drift import goes_the_right_way, without_notes
+from holdfast_sre.repair.last_good.drift import goes_the_right_way, without_notes
+from holdfast_sre.repair.last_good.revisions import serving_template
+from holdfast_sre.repair.last_good.siblings import from_siblings
 from holdfast_sre.repair.policy import Policy, refusal
-from holdfast_sre.repair.regression_test import regression_tests
-from holdfast_sre.repair.revisions import serving_template
-from holdfast_sre.repair.schema import new_faults
-from holdfast_sre.repair.siblings import from_siblings
-from holdfast_sre.repair.typed_leaves import with_types
+from holdfast_sre.repair.proof.blast_radius import BlastRadius, blast_radius
+from holdfast_sre.repair.proof.regression_test import regression_tests
+from holdfast_sre.repair.tree.schema import new_faults
+from holdfast_sre.repair.tree.typed_leaves import with_types
 
 Manifests = Mapping[Ref, Manifest]
 Source = Literal["", "last known good", "serving revision", "computed", "siblings"]

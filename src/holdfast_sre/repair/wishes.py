@@ -10,9 +10,9 @@ from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import apply_changes
 from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.snapshot import Snapshot
+from holdfast_sre.repair.proof.regression_test import regression_tests
 from holdfast_sre.repair.propose import Proposal
-from holdfast_sre.repair.regression_test import regression_tests
-from holdfast_sre.repair.typed_leaves import with_types
+from holdfast_sre.repair.tree.typed_leaves import with_types
 
 
 def as_wished(proposal: Proposal, wishes: Mapping[str, str], snapshot: Snapshot) -> Proposal:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from holdfast import InvalidInput
+from holdfast_sre.durations import duration
 from holdfast_sre.report.data import Cause, Origin, Recovery, RunReport, Said
 from holdfast_sre.report.markup import Html, join, plain, tag, trusted
-from holdfast_sre.report.parts import audit_table, clock_time, diff_view, duration, timeline
+from holdfast_sre.report.parts import audit_table, clock_time, diff_view, timeline
 from holdfast_sre.report.style import STYLE
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
+from holdfast_sre.durations import duration
 from holdfast_sre.report.data import Kind, RunReport, Span, Transition
 from holdfast_sre.report.markup import Html, join, tag
 
@@ -21,20 +22,6 @@ def clock_time(at_s: float, *, with_date: bool = False) -> str:
     """A moment to the millisecond, UTC: `14:05:03.120`, or `2026-11-21 14:05:03.120`."""
     text = datetime.fromtimestamp(round(at_s, 3), UTC).isoformat(" ", "milliseconds").removesuffix("+00:00")
     return text if with_date else text.partition(" ")[2]
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it, the two biggest units: `3 h 20 min`, `4.2 s`, `180 ms`."""
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    left, parts = round(seconds), []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        parts.append(f"{count} {unit}" if count else "")
-    first = next(index for index, part in enumerate(parts) if part)
-    return " ".join(part for part in parts[first : first + 2] if part)
 
 
 def timeline(report: RunReport) -> Html:

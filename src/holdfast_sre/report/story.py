@@ -12,7 +12,7 @@ from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.flow.chart import VERDICTS
 from holdfast_sre.flow.incident import Incident, called
 from holdfast_sre.history.past import Suspected
-from holdfast_sre.repair.secret_values import hidden_values
+from holdfast_sre.repair.tree.secret_values import hidden_values
 from holdfast_sre.report import data as told
 
 TRANSITION = "transition"

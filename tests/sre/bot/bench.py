@@ -17,7 +17,7 @@ from holdfast_sre.flow.chart import AWAITING_REVIEW
 from holdfast_sre.flow.world import World
 from holdfast_sre.local.deployment import LiveFolder
 from holdfast_sre.ports import Decision, PullRequest, Ticket, Verdict
-from holdfast_sre.repair.manifests import leaf
+from holdfast_sre.repair.tree.manifests import leaf
 from holdfast_sre.report.story import Line, line_of
 
 TICKET = "FERRY-17"

@@ -22,7 +22,7 @@ from holdfast_sre.evidence.manifest_files import load_folder
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.repository import GitRepository
 from holdfast_sre.local.ticket import TicketFolder
-from holdfast_sre.repair.changelog import recent_edits
+from holdfast_sre.repair.last_good.changelog import recent_edits
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
 CLASSES = (

@@ -9,7 +9,7 @@ from holdfast_sre.history.keys import Key
 from holdfast_sre.history.sources import SourceCommit, SourcePast
 from holdfast_sre.history.touched import KeyChange
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 from tests.sre.diagnosis.worlds import World, container
 
 OVEN = Ref("Deployment", "oven")

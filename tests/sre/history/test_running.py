@@ -12,7 +12,7 @@ from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Ref, Snapshot
 from holdfast_sre.history.running import RunningName, commit_in, earlier_names, running, running_names, tags_for
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 from tests.sre.diagnosis.worlds import World, container
 
 SHOP = Ref("Deployment", "shop")

@@ -13,7 +13,7 @@ from holdfast_sre.history.sources import SourceCommit, SourcePast, blamed_servic
 from holdfast_sre.history.suspects import Suspect, nearest, suspects
 from holdfast_sre.history.touched import KeyChange
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import Edit
+from holdfast_sre.repair.last_good.changelog import Edit
 from tests.sre.history.shops import DAY, HOUR, MINUTE, SHOP, SYMPTOM_AGE_S, TAKEN_S, world
 from tests.sre.repair.hostile import strings
 

@@ -17,9 +17,9 @@ from holdfast_sre.local.deployment import GitOpsFolder, LiveFolder
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.ticket import TicketFolder
 from holdfast_sre.ports import Draft, Revision
-from holdfast_sre.repair import changelog
-from holdfast_sre.repair.manifests import apply, declared
+from holdfast_sre.repair.last_good import changelog
 from holdfast_sre.repair.propose import propose
+from holdfast_sre.repair.tree.manifests import apply, declared
 
 BOT = Identity("holdfast-sre", "bot@holdfast.example")
 NOW_S = 1_800_000_000.0

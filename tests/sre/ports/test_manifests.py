@@ -12,7 +12,7 @@ from holdfast import Conflict, InvalidInput, NotFound, Rejected
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.manifests import apply, declared, leaf
+from holdfast_sre.repair.tree.manifests import apply, declared, leaf
 
 KITE = """\
 # The kite service. Ask the sky team before you change it.

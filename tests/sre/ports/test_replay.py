@@ -16,7 +16,7 @@ from holdfast_sre.evidence.manifest_files import load_folder
 from holdfast_sre.evidence.opsbench import Incident, read_incident
 from holdfast_sre.evidence.snapshot import containers_of
 from holdfast_sre.local.cluster import Condition, ReplayCluster
-from holdfast_sre.repair.manifests import apply
+from holdfast_sre.repair.tree.manifests import apply
 from tests.sre.diagnosis.recorded import data_file, incidents_archive
 
 EVERY = 6

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast import InvalidInput
+from holdfast_sre.durations import duration
 from holdfast_sre.report.data import (
     Cause,
     Change,
@@ -23,7 +24,7 @@ from holdfast_sre.report.data import (
 )
 from holdfast_sre.report.markup import Html, join, shown, tag, trusted
 from holdfast_sre.report.page import render
-from holdfast_sre.report.parts import DIFF_LINES_MAX, Scale, clock_time, diff_view, duration
+from holdfast_sre.report.parts import DIFF_LINES_MAX, Scale, clock_time, diff_view
 
 DIFF = """\
 diff --git a/kite.yaml b/kite.yaml

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_sre.repair.renderers import Programs
+from holdfast_sre.repair.built.renderers import Programs
 
 KUBE_TOOLS = Path(__file__).parents[3] / ".venv" / "kube-tools"
 KUBE_PATH = f"{KUBE_TOOLS}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Snapshot
-from holdfast_sre.repair.blast_radius import blast_radius
+from holdfast_sre.repair.proof.blast_radius import blast_radius
 from tests.sre.diagnosis.worlds import World, container
 
 

@@ -11,8 +11,8 @@ from holdfast import Rejected
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import scalars_of
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.layouts import changed_files, declared_in
-from holdfast_sre.repair.releases import parse_release
+from holdfast_sre.repair.built.layouts import changed_files, declared_in
+from holdfast_sre.repair.built.releases import parse_release
 from tests.sre.repair.charts import (
     APPLICATION,
     ENVIRONMENTS,

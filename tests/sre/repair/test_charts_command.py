@@ -14,7 +14,7 @@ from holdfast_sre.cli.given_manifests import open_manifests
 from holdfast_sre.files import replace_text
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.repository import GitRepository
-from holdfast_sre.repair.renderers import Programs
+from holdfast_sre.repair.built.renderers import Programs
 from tests.sre.diagnosis.worlds import NAMESPACE
 from tests.sre.evidence.dumps import unpullable, write_dump
 from tests.sre.repair.charts import APPLICATION, ENVIRONMENTS, KUBE_PATH, OVEN, PROD, TEST, needs_helm

@@ -15,8 +15,8 @@ from holdfast_sre.evidence.snapshot import Ref, Snapshot
 from holdfast_sre.files import in_thread
 from holdfast_sre.local.git import Identity
 from holdfast_sre.local.repository import GitRepository
-from holdfast_sre.repair.changelog import culprit, recent_edits, since
-from holdfast_sre.repair.history import look_back
+from holdfast_sre.repair.last_good.changelog import culprit, recent_edits, since
+from holdfast_sre.repair.last_good.history import look_back
 
 ANA = Identity("Ana", "ana@bakery.test")
 OVEN = Ref("Deployment", "oven")

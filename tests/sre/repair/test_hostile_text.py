@@ -24,7 +24,7 @@ from holdfast_sre.evaluation.opsbench_labels import answer
 from holdfast_sre.evidence.opsbench import Incident
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.history import LookBack
+from holdfast_sre.repair.last_good.history import LookBack
 from holdfast_sre.repair.offer import Offer, offer
 from holdfast_sre.repair.propose import Proposal, propose
 from holdfast_sre.report.data import Cause, Change, Origin, Proof, Recovery, RunReport, Said, Span, Transition

@@ -11,10 +11,10 @@ from holdfast import InvalidInput, Rejected, Unavailable
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.layouts import changed_files, declared_in
-from holdfast_sre.repair.releases import roots_of
-from holdfast_sre.repair.renderers import Programs
-from holdfast_sre.repair.roots import Root
+from holdfast_sre.repair.built.layouts import changed_files, declared_in
+from holdfast_sre.repair.built.releases import roots_of
+from holdfast_sre.repair.built.renderers import Programs
+from holdfast_sre.repair.tree.roots import Root
 from tests.sre.repair.charts import needs_kustomize, programs
 
 OVEN = Ref("Deployment", "oven")

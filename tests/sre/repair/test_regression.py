@@ -19,8 +19,8 @@ from holdfast_sre.diagnosis.rules import CATALOGUE
 from holdfast_sre.evidence.manifest_files import load_folder
 from holdfast_sre.evidence.snapshot import Manifest, Ref, Snapshot, dig
 from holdfast_sre.repair.offer import as_files, diff_of, offer
+from holdfast_sre.repair.proof.regression_test import regression_tests, steps_of
 from holdfast_sre.repair.propose import Proposal, propose
-from holdfast_sre.repair.regression_test import regression_tests, steps_of
 from tests.sre.diagnosis.worlds import NAMESPACE, World, container
 
 OVEN = Ref("Deployment", "oven")

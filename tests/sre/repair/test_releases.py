@@ -9,11 +9,11 @@ import pytest
 from holdfast import InvalidInput, Rejected
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.applications import inline_values
-from holdfast_sre.repair.layouts import changed_files, declared_in, is_built, plain_files
-from holdfast_sre.repair.releases import parse_release, roots_of, told_by_cluster, unreleased
-from holdfast_sre.repair.renderers import Programs
-from holdfast_sre.repair.roots import Dependency, Root, Said, charts_of, dependencies_of, inputs_of, sources_among
+from holdfast_sre.repair.built.applications import inline_values
+from holdfast_sre.repair.built.layouts import changed_files, declared_in, is_built, plain_files
+from holdfast_sre.repair.built.releases import parse_release, roots_of, told_by_cluster, unreleased
+from holdfast_sre.repair.built.renderers import Programs
+from holdfast_sre.repair.tree.roots import Dependency, Root, Said, charts_of, dependencies_of, inputs_of, sources_among
 from tests.sre.repair.charts import APPLICATION, ENVIRONMENTS, OVEN, PROD, RELEASES, TEST
 
 TILL = {

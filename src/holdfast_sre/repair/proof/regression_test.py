@@ -16,7 +16,7 @@ from typing import Any
 from holdfast_sre.diagnosis.findings import Change, Finding, Rule
 from holdfast_sre.evidence.quantities import quantity
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.regression_source import SOURCE
+from holdfast_sre.repair.proof.regression_source import SOURCE
 
 FOLDER = "holdfast-checks"
 CHECKS_MAX = 40

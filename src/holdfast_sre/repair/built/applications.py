@@ -14,7 +14,7 @@ import msgspec
 from holdfast import InvalidInput, Rejected
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.snapshot import Manifest
-from holdfast_sre.repair.roots import Files, Root, Said, is_yaml, resolved
+from holdfast_sre.repair.tree.roots import Files, Root, Said, is_yaml, resolved
 
 
 class _Parameter(msgspec.Struct, rename="camel"):

@@ -13,10 +13,10 @@ from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import scalars_of
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.places import trials
-from holdfast_sre.repair.releases import no_release, other_value_files, roots_of, unreleased
-from holdfast_sre.repair.roots import Files, Renderer, Root, in_namespace, inputs_of
-from holdfast_sre.repair.yaml_scalars import value_as_written
+from holdfast_sre.repair.built.places import trials
+from holdfast_sre.repair.built.releases import no_release, other_value_files, roots_of, unreleased
+from holdfast_sre.repair.tree.roots import Files, Renderer, Root, in_namespace, inputs_of
+from holdfast_sre.repair.tree.yaml_scalars import value_as_written
 
 TRIALS_MAX = 40
 """How many places are tried for one leaf: each trial builds what it touches again."""

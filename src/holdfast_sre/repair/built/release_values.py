@@ -21,12 +21,12 @@ from holdfast import HoldfastError, InvalidInput
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.manifest_files import FILE_BYTES_MAX
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.manifests import Files
-from holdfast_sre.repair.roots import DEPTH_MAX, Root, dependencies_of
-from holdfast_sre.repair.value_parts import BOOLEANS, as_it_is, in_quotes, pairs_of, words_of
-from holdfast_sre.repair.yaml_edit import edited, new_document
-from holdfast_sre.repair.yaml_nodes import document_nodes, end, follow, is_null, object_nodes, start, value_of
-from holdfast_sre.repair.yaml_scalars import reblocked, rendered
+from holdfast_sre.repair.built.value_parts import BOOLEANS, as_it_is, in_quotes, pairs_of, words_of
+from holdfast_sre.repair.tree.manifests import Files
+from holdfast_sre.repair.tree.roots import DEPTH_MAX, Root, dependencies_of
+from holdfast_sre.repair.tree.yaml_edit import edited, new_document
+from holdfast_sre.repair.tree.yaml_nodes import document_nodes, end, follow, is_null, object_nodes, start, value_of
+from holdfast_sre.repair.tree.yaml_scalars import reblocked, rendered
 
 DOCUMENTS_MAX = 50
 """How many texts of values a release may have."""

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from holdfast import InvalidInput
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.applications import releases_in
-from holdfast_sre.repair.roots import (
+from holdfast_sre.repair.built.applications import releases_in
+from holdfast_sre.repair.tree.roots import (
     Files,
     Root,
     chart_name,

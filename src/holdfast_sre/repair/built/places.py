@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from holdfast import HoldfastError, InvalidInput
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Ref
-from holdfast_sre.repair.manifests import Files, apply
-from holdfast_sre.repair.release_values import in_values
-from holdfast_sre.repair.roots import Root, is_yaml
-from holdfast_sre.repair.value_parts import in_quotes, pairs_of
-from holdfast_sre.repair.yaml_nodes import document_nodes, end, scalars, start
-from holdfast_sre.repair.yaml_scalars import rendered
+from holdfast_sre.repair.built.release_values import in_values
+from holdfast_sre.repair.built.value_parts import in_quotes, pairs_of
+from holdfast_sre.repair.tree.manifests import Files, apply
+from holdfast_sre.repair.tree.roots import Root, is_yaml
+from holdfast_sre.repair.tree.yaml_nodes import document_nodes, end, scalars, start
+from holdfast_sre.repair.tree.yaml_scalars import rendered
 
 
 def trials(

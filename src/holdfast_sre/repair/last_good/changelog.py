@@ -16,8 +16,8 @@ from holdfast_sre.diagnosis.manifest_paths import differences, is_under
 from holdfast_sre.evidence.snapshot import Manifest, Ref
 from holdfast_sre.files import in_thread
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.manifests import declared
-from holdfast_sre.repair.roots import is_yaml
+from holdfast_sre.repair.tree.manifests import declared
+from holdfast_sre.repair.tree.roots import is_yaml
 
 COMMITS_MAX = 50
 COMMITS_BUILT_MAX = 15

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from holdfast import InvalidInput
 from holdfast_sre.diagnosis.findings import Change
-from holdfast_sre.repair.yaml_nodes import end, object_nodes, scalars, start, value_of
+from holdfast_sre.repair.tree.yaml_nodes import end, object_nodes, scalars, start, value_of
 
 _TABLES = ("data", "stringData")
 VALUE_CHARS_MIN = 4

@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from holdfast import InvalidInput, Rejected, Unavailable
-from holdfast_sre.repair.applications import Inline, inline_values
-from holdfast_sre.repair.releases import is_release
-from holdfast_sre.repair.roots import KUSTOMIZATION, Root, inputs_of
+from holdfast_sre.repair.built.applications import Inline, inline_values
+from holdfast_sre.repair.built.releases import is_release
+from holdfast_sre.repair.tree.roots import KUSTOMIZATION, Root, inputs_of
 
 DEADLINE_S = 30.0
 OUTPUT_BYTES_MAX = 16 << 20

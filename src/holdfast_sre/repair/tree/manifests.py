@@ -13,9 +13,9 @@ from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.diagnosis.manifest_paths import leaves
 from holdfast_sre.evidence.manifest_files import load_manifests
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.yaml_edit import edited, new_document
-from holdfast_sre.repair.yaml_nodes import ObjectNode, object_nodes
-from holdfast_sre.repair.yaml_scalars import is_text_field
+from holdfast_sre.repair.tree.yaml_edit import edited, new_document
+from holdfast_sre.repair.tree.yaml_nodes import ObjectNode, object_nodes
+from holdfast_sre.repair.tree.yaml_scalars import is_text_field
 
 Files = Mapping[str, str]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from holdfast_sre.diagnosis.findings import Change
-from holdfast_sre.repair.yaml_scalars import quoted, rendered
+from holdfast_sre.repair.tree.yaml_scalars import quoted, rendered
 
 _JOINTS = re.compile(r"[:/@=,]")
 _QUANTITY = re.compile(r"(\d+)([A-Za-z]+)")

@@ -15,8 +15,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from holdfast import Rejected
 from holdfast_sre.diagnosis.findings import Change
-from holdfast_sre.repair.yaml_nodes import end, entry_end, follow, is_flow, is_null, scalars, start
-from holdfast_sre.repair.yaml_scalars import quoted, reblocked, rendered
+from holdfast_sre.repair.tree.yaml_nodes import end, entry_end, follow, is_flow, is_null, scalars, start
+from holdfast_sre.repair.tree.yaml_scalars import quoted, reblocked, rendered
 
 INDENT = 2
 

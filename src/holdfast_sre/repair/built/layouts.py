@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 from holdfast import InvalidInput, Rejected, Unavailable
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.changelog import Declare
-from holdfast_sre.repair.manifests import Files, apply, declared, with_leaf_texts
-from holdfast_sre.repair.place_search import Search, items_of
-from holdfast_sre.repair.releases import no_release, roots_of, unreleased
-from holdfast_sre.repair.roots import (
+from holdfast_sre.repair.built.place_search import Search, items_of
+from holdfast_sre.repair.built.releases import no_release, roots_of, unreleased
+from holdfast_sre.repair.last_good.changelog import Declare
+from holdfast_sre.repair.tree.manifests import Files, apply, declared, with_leaf_texts
+from holdfast_sre.repair.tree.roots import (
     CHART,
     KUSTOMIZATION,
     Renderer,

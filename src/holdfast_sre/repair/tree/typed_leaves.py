@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast_sre.diagnosis.findings import Change
 from holdfast_sre.evidence.snapshot import Manifest, Ref
-from holdfast_sre.repair.yaml_scalars import value_as_written
+from holdfast_sre.repair.tree.yaml_scalars import value_as_written
 
 
 def with_types(manifests: Mapping[Ref, Manifest], changes: Iterable[Change]) -> dict[Ref, Manifest]:

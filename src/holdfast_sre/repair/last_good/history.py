@@ -9,7 +9,7 @@ import msgspec
 from holdfast_sre.diagnosis.findings import Finding
 from holdfast_sre.evidence.snapshot import Manifest, Ref
 from holdfast_sre.ports import Commit, Revision
-from holdfast_sre.repair.changelog import (
+from holdfast_sre.repair.last_good.changelog import (
     COMMITS_MAX,
     Declare,
     Edit,
