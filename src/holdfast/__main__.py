@@ -24,28 +24,30 @@ from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 from holdfast.testing.simulation import command as simulating
 
-_EPILOG = "\n\n".join(["Exit codes:", *(f"{code}: {words}" for code, words in EXIT_CODES.items())])
+_EPILOG = "\n".join(["Exit codes:", "", *(f"- **{code}** {words}" for code, words in EXIT_CODES.items())])
+_PANELS = {
+    "See": (reading, charts),
+    "Decide": (deciding, schedules, breakers),
+    "Work": (working,),
+    "Keep the store": (keeping, backups, moving, unmerged),
+    "Try it out": (simulating, soaking),
+}
 
 app = typer.Typer(
     name="holdfast",
     help="See what every run is doing, why, and who decided it; decide; keep the store.",
     epilog=_EPILOG,
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-reading.add_to(app)
-deciding.add_to(app)
-schedules.add_to(app)
-breakers.add_to(app)
-unmerged.add_to(app)
-keeping.add_to(app)
-backups.add_to(app)
-moving.add_to(app)
-charts.add_to(app)
-simulating.add_to(app)
-working.add_to(app)
-soaking.add_to(app)
+for _panel, _modules in _PANELS.items():
+    for _module in _modules:
+        _known = len(app.registered_commands)
+        _module.add_to(app)
+        for _command in app.registered_commands[_known:]:
+            _command.rich_help_panel = _panel
 
 
 def _show_version(is_asked: bool) -> None:

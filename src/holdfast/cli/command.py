@@ -20,7 +20,7 @@ Work = Callable[..., Awaitable[None]]
 URLS = "sqlite:///runs.db, postgresql://user@host/database, redis://host/0, hybrid+postgresql://..."
 
 _SHARED: dict[str, Any] = {
-    "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}.")],
+    "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}")],
     "is_json": Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one a line.")],
 }
 _SEALED: dict[str, Any] = {
