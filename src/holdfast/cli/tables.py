@@ -56,6 +56,7 @@ def runs_table(lines: Sequence[RunLine], *, now: float) -> RenderableType:
     has_users = len({line.user for line in lines}) > 1
     users = ("user",) if has_users else ()
     table = _table("run", "id", "workflow", *users, "where", "status", "since", "due", "alert")
+    table.columns[1].no_wrap = True
     for line in lines:
         ticket = line.ticket if line.ticket != line.id else ""
         table.add_row(

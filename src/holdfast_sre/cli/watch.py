@@ -10,7 +10,6 @@ from rich.console import Console, Group
 from rich.panel import Panel
 from rich.status import Status
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from holdfast import Engine, InvalidTransition, NotFound, RunHandle, SystemClock, Workflow
@@ -34,6 +33,7 @@ from holdfast_sre.report.story import (
     parking,
     report_of,
 )
+from holdfast_sre.telling import tell
 
 FIND_S = 0.05
 FIND_MAX_S = 30.0
@@ -190,15 +190,7 @@ class Watch:
             self._say(f"{since}    ", Text(f"{line.name}: {printable(line.text)}", "dim"))
 
     def _say(self, before: str, text: Text) -> None:
-        """One line of progress. A terminal has it folded between words, below itself; a file whole, to be searched."""
-        if not self._console.is_terminal:
-            self._console.print(Text.assemble((before, "dim"), text), soft_wrap=True)
-            return
-        row = Table.grid()
-        row.add_column(no_wrap=True)
-        row.add_column(overflow="fold")
-        row.add_row(Text(before, "dim"), text)
-        self._console.print(row)
+        tell(self._console, Text(before, "dim"), text)
 
     async def _verified(self, engine: Engine) -> bool | None:
         verify = getattr(engine.store, "verify", None)

@@ -1,4 +1,5 @@
-"""What whoever is asked for a verdict sees of a diff, and how the commands that he may type next are called."""
+"""What whoever is asked for a verdict sees of a diff, how the commands that he may type next are called, and how long
+lines are told."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 from typer.testing import CliRunner
 
 from holdfast_sre.__main__ import app
@@ -14,6 +16,7 @@ from holdfast_sre.cli.diff_view import NEW_LINES_MAX, in_short
 from holdfast_sre.cli.terminal import command_name
 from holdfast_sre.cli.watch import _question
 from holdfast_sre.flow.incident import Incident
+from holdfast_sre.telling import tell
 
 CHANGE = """\
 diff --git a/apps/booking.yaml b/apps/booking.yaml
@@ -75,3 +78,16 @@ def test_a_command_that_is_on_no_path_is_told_by_its_place(monkeypatch: pytest.M
 
 def test_the_bot_tells_its_version() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("holdfast-sre 0.")
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "expected"),
+    [(False, ["  note: one two three"]), (True, ["  note: one two", "        three"])],
+)
+def test_a_long_line_is_whole_in_a_file_and_folded_below_itself_in_a_terminal(
+    is_terminal: bool, expected: list[str]
+) -> None:
+    console = Console(width=18, force_terminal=is_terminal, no_color=True)
+    with console.capture() as captured:
+        tell(console, Text("  note: "), Text("one two three"))
+    assert [line.rstrip() for line in captured.get().splitlines()] == expected
