@@ -59,6 +59,7 @@ BOUNDARIES = {
     "holdfast/agents/supervision.py: Supervision._leave_behind": "a user's `recycle`: what it raises is logged",
     "holdfast/agents/supervision.py: Supervision._report": "a user's listener: what it raises is logged",
     "holdfast/agents/threads.py: DaemonThreads.submit.job": "a body: what it raises is its future's",
+    "holdfast/app.py: _imported": "a user's module: what its import raises is told, with its place",
     "holdfast/chart/step.py: _Judge._ask": "a user's guard: what it raises is the reason of the refusal",
     "holdfast/integrations/celery/publisher.py: Publisher._work": "a broker's client: what it raises is logged",
     "holdfast/loops.py: LoopBound._is_alive": "a client's check: one that cannot answer is opened anew",

@@ -17,8 +17,10 @@ from typing import Annotated
 import pytest
 import typer
 import typer.main
+from typer.testing import CliRunner
 
 import holdfast
+import holdfast_sre.__main__
 from tests.architecture.street import FLOOR
 from tests.documentation.completeness import (
     bad_fragments,
@@ -95,6 +97,24 @@ class TestBlocks:
     def test_consoles_show_our_commands_where_they_run(self) -> None:
         blocks = [block for page in PAGES.values() for block in page.blocks() if block.language == "console"]
         assert [c.words for b in blocks if "run" in b.marks for c in commands_of(b) if c.words[0] not in COMMANDS] == []
+
+
+class TestReadme:
+    def test_its_programs_are_programs(self) -> None:
+        """Somebody saves them and starts them: no await at the top, and no loop where they are only imported."""
+        for block in PAGES["README.md"].blocks():
+            if block.language == "python":
+                compile(block.text, "README.md", "exec")
+                assert 'if __name__ == "__main__":' in block.text
+
+    def test_the_pictures_are_what_the_commands_draw(self, tmp_path: Path) -> None:
+        done = run_page(PAGES["README.md"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        pictures = ROOT / "docs" / "pictures"
+        assert (tmp_path / "incident.svg").read_text() == (pictures / "incident.svg").read_text()
+        drawn = CliRunner().invoke(holdfast_sre.__main__.app, ["chart", "--svg", str(tmp_path / "bot.svg")])
+        assert drawn.exit_code == 0, drawn.output
+        assert (tmp_path / "bot.svg").read_text() == (pictures / "bot.svg").read_text()
 
 
 class TestLinks:

@@ -24,12 +24,13 @@ from holdfast.cli.rules import EXIT_CODES
 from holdfast.observe import set_up_logs
 from holdfast.testing.simulation import command as simulating
 
-_EPILOG = "\n\n".join(["Exit codes:", *(f"{code}: {words}" for code, words in EXIT_CODES.items())])
+_EPILOG = "\n".join(["Exit codes:", "", *(f"- **{code}** {words}" for code, words in EXIT_CODES.items())])
 
 app = typer.Typer(
     name="holdfast",
     help="See what every run is doing, why, and who decided it; decide; keep the store.",
     epilog=_EPILOG,
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import tomllib
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,15 +129,43 @@ def _found_at(what: str, place: str, *, such_as: str) -> Any:
     module_name, colon, attribute = place.partition(":")
     if not (colon and module_name and attribute):
         raise InvalidInput(f'{what}: expected "module:attribute" such as "{such_as}", saw {place!r}')
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InvalidInput(
+            f'{what}: expected a module as an import names it, such as "{such_as}", saw {module_name!r}; name no file, '
+            "but stand in its folder"
+        )
+    found = _imported(what, place, module_name)
     try:
-        found: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             found = getattr(found, name)
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"{what} {place}: there is no module {error.name!r}; looked in {sys.path[0]} too") from error
     except AttributeError as error:
         raise InvalidInput(f"{what} {place}: expected that attribute: {error}") from error
     return found
+
+
+def _imported(what: str, place: str, module_name: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{what} {place}: there is no module {error.name!r}; looked in {sys.path[0]} too") from error
+    except Exception as error:
+        advice = ""
+        if isinstance(error, RuntimeError):  # what a script does that starts its loop wherever it is read
+            advice = '; what starts the program belongs below `if __name__ == "__main__":`'
+        raise InvalidInput(
+            f"{what} {place}: importing {module_name!r} failed in {_blamed(error)}: "
+            f"{type(error).__name__}: {error}{advice}"
+        ) from error
+
+
+def _blamed(error: Exception) -> str:
+    """The file and line where the user's own code failed: its last frame in this folder, else the last of all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename.startswith(sys.path[0])]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    last = (own or list(frames))[-1]
+    return f"{last.filename}, line {last.lineno}"
 
 
 def _workflows_at(place: str) -> list[Workflow]:

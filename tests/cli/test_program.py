@@ -28,6 +28,7 @@ from holdfast import (
 )
 from holdfast.__main__ import app
 from holdfast.app import load_settings
+from holdfast.cli.command import GROUPS
 from holdfast.cli.rules import EXIT_CODES, exit_code
 from tests.cli.conftest import Call
 from tests.cli.shop import HASH, SLOW_STOPPED, settled, workflow
@@ -68,7 +69,10 @@ async def started(engine: Engine, item: str) -> RunHandle:
 
 def test_the_program_tells_its_version_and_its_commands(call: Call) -> None:
     assert call("--version").out.startswith("holdfast 0.")
-    assert "request-changes" in call("--help").out
+    told = call("--help").out
+    assert "request-changes" in told
+    assert sorted(GROUPS, key=lambda group: told.index(f" {group} ")) == list(GROUPS)
+    assert " Commands " not in told, "each command stands in a group"
 
 
 def test_the_program_runs_by_name_and_by_module(runs: str) -> None:
@@ -175,3 +179,12 @@ class TestSettings:
         (here / "holdfast.toml").write_text("stor = 'postgresql://ana:geheim@host/runs'\n")
         with pytest.raises(InvalidInput, match=r"setting stor.*ana:\*\*\*@host"):
             load_settings()
+
+
+def test_a_soak_without_its_packages_says_what_to_install(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    for name in [name for name in sys.modules if name.startswith("holdfast.testing.soak")]:
+        monkeypatch.delitem(sys.modules, name)
+    answer = call("soak", "--minutes", "0.1")
+    assert answer.code == 2
+    assert "expected asyncpg to be installed for it" in " ".join(answer.err.split())

@@ -98,6 +98,17 @@ def test_history_is_the_audit_trail_with_the_specs_names(call: Call) -> None:
     assert "lock-granted" in call("history", "INC-0").out
 
 
+def test_history_keeps_the_names_of_states_whole_in_a_narrow_terminal(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in call("history", "INC-1").out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert any(line.endswith("intake:check -> error_handling:error_detection") for line in lines)
+    assert "-> error_handling:retry_evaluation" in lines, "below each other where they are long"
+    assert "[error] by engine" in lines
+
+
 def test_events_go_on_behind_a_position(call: Call) -> None:
     whole = call("events", "--user", "ana", "--json").documents
     assert {event["run"] for event in whole} == {line["id"] for line in call("ps", "--json").documents}

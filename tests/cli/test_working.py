@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,28 @@ def test_a_worker_needs_code(call: Call) -> None:
     assert "name their code: --app" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("./incidents.py:wf", "as an import names it, such as \"incidents:workflow\", saw './incidents.py'"),
+        ("starts_itself:wf", "starts_itself.py, line 2: RuntimeError: asyncio.run() cannot be called"),
+        ("mistyped:wf", "mistyped.py, line 2: SyntaxError"),
+        ("divides:wf", "divides.py, line 1: ZeroDivisionError"),
+        ("asks_wrongly:wf", "asks_wrongly.py, line 2: AttributeError"),
+    ],
+)
+def test_code_that_cannot_be_imported_is_one_line(call: Call, tmp_path: Path, place: str, expected: str) -> None:
+    starting = "def main():\n    raise RuntimeError('asyncio.run() cannot be called')\n\nmain()\n"
+    (tmp_path / "starts_itself.py").write_text(starting)
+    (tmp_path / "mistyped.py").write_text("a = 1\nb = = 2\n")
+    (tmp_path / "divides.py").write_text("1 / 0\n")
+    (tmp_path / "asks_wrongly.py").write_text("import os\nos.nothing_of_this_name\n")
+    answer = call("worker", "--app", place)
+    assert answer.code == rules.USAGE
+    assert expected in " ".join(answer.err.split())
+    assert ("__name__" in answer.err) == (place == "starts_itself:wf")
+
+
 @pytest.mark.parametrize("queue", ["other", f"{shop.name}@9"])
 def test_a_version_that_the_code_does_not_have_is_refused(call: Call, queue: str) -> None:
     answer = call("worker", *CODE, "--queue", queue)
@@ -32,7 +55,7 @@ def test_a_grace_that_is_no_duration_is_refused(call: Call) -> None:
     assert call("worker", *CODE, "--grace", "soon").code == rules.USAGE
 
 
-async def test_workers_are_listed_with_what_they_serve(store: str, call: Call) -> None:
+async def test_workers_are_listed_with_what_they_serve(store: str, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Engine(store, shop, runs_max=7) as engine:
         answer = await asyncio.to_thread(call, "workers", "--json")
         page = await asyncio.to_thread(call, "workers")
@@ -41,6 +64,11 @@ async def test_workers_are_listed_with_what_they_serve(store: str, call: Call) -
         assert line["queues"] == [f"{shop.name}@{shop.version}"]
         assert (line["runs"], line["runs_max"], line["is_alive"], line["is_draining"]) == (0, 7, True, False)
         assert "working" in page.out
+        assert line["id"] in page.out
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = await asyncio.to_thread(call, "workers")
+        assert line["id"][:13] in narrow.out
+        assert line["id"] not in narrow.out
     assert "no process works on this store" in (await asyncio.to_thread(call, "workers")).out
 
 

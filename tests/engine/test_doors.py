@@ -299,3 +299,11 @@ def test_a_workflow_is_checked_before_it_runs() -> None:
     workflow.add_state("work", nothing, start=True, to="nowhere")
     with pytest.raises(InvalidDefinition, match="state 'work' leads to 'nowhere', which is not declared"):
         Engine("memory:", workflow)
+
+
+def test_a_mistyped_state_is_told_with_what_was_meant() -> None:
+    workflow = Workflow("broken")
+    workflow.add_state("work", nothing, start=True, to="finishd")
+    workflow.final("finished")
+    with pytest.raises(InvalidDefinition, match=r"did you mean 'finished'\? declared are work, finished"):
+        workflow.build()

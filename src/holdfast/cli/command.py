@@ -17,12 +17,12 @@ from holdfast.errors import HoldfastError
 
 Work = Callable[..., Awaitable[None]]
 
-LOOK, DECIDE, WORK, KEEP, TRY = "Look", "Decide", "Work on runs", "Keep the store", "Try everything out"
-"""The groups that `holdfast --help` lists commands in."""
+GROUPS = LOOK, DECIDE, WORK, KEEP, TRY = "Look", "Decide", "Work on runs", "Keep the store", "Try it out"
+"""What `holdfast --help` lists commands under, in this order."""
 URLS = "sqlite:///runs.db, postgresql://user@host/database, redis://host/0, hybrid+postgresql://..."
 
 _SHARED: dict[str, Any] = {
-    "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}.")],
+    "store": Annotated[str | None, typer.Option(metavar="URL", help=f"Where runs are kept: {URLS}")],
     "is_json": Annotated[bool, typer.Option("--json", help="Print JSON: one object, or one a line.")],
 }
 _SEALED: dict[str, Any] = {

@@ -13,6 +13,7 @@ from rich.text import Text
 from holdfast_sre.cli.terminal import printable
 from holdfast_sre.repair.last_good.history import LookBack
 from holdfast_sre.repair.offer import Offer
+from holdfast_sre.telling import tell
 
 DIFF_LINES_MAX = 200
 MISSING_MAX = 12
@@ -35,21 +36,21 @@ def show_proposal(
             f"  {printable(finding.rule)} on {printable(str(finding.object))}, {finding.confidence:.2f} sure", "dim"
         )
     _say(console, head)
-    _say(console, Text(f"  {printable(proposal.reason)}"))
+    tell(console, Text("  "), Text(printable(proposal.reason)))
     for item in finding.evidence[:4] if finding is not None else ():
-        _say(console, Text.assemble(("  evidence  ", "dim"), printable(f"{item.source}: {item.text}")))
+        tell(console, Text("  evidence  ", "dim"), Text(printable(f"{item.source}: {item.text}")))
     if looked is not None:
-        _say(console, Text.assemble(("  history   ", "dim"), printable(looked.told)))
+        tell(console, Text("  history   ", "dim"), Text(printable(looked.told)))
         for commit in looked.since[:SINCE_MAX]:
-            _say(console, Text.assemble(("  also then ", "dim"), printable(f"{commit.revision[:10]} {commit.subject}")))
+            tell(console, Text("  also then ", "dim"), Text(printable(f"{commit.revision[:10]} {commit.subject}")))
     if is_patch:
         for line in _diff(offered.shown):
             _say(console, line)
         for proof in proposal.proof:
-            _say(console, Text.assemble(("  proof     ", "dim"), printable(proof)))
-        _say(console, Text.assemble(("  touches   ", "dim"), printable(proposal.blast.told)))
+            tell(console, Text("  proof     ", "dim"), Text(printable(proof)))
+        tell(console, Text("  touches   ", "dim"), Text(printable(proposal.blast.told)))
         for path in proposal.tests:
-            _say(console, Text.assemble(("  test      ", "dim"), printable(path)))
+            tell(console, Text("  test      ", "dim"), Text(printable(path)))
     _missing(console, tuple(missing))
 
 
@@ -59,7 +60,7 @@ def _say(console: Console, text: Text) -> None:
 
 def _missing(console: Console, missing: tuple[str, ...]) -> None:
     for text in missing[:MISSING_MAX]:
-        _say(console, Text.assemble(("  missing   ", "dim"), printable(text)))
+        tell(console, Text("  missing   ", "dim"), Text(printable(text)))
     if len(missing) > MISSING_MAX:
         _say(console, Text(f"  and {len(missing) - MISSING_MAX} more; --json has all", "dim"))
 

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from holdfast import Engine, InvalidInput, NotFound, Rejected, RunHandle
-from holdfast_sre.cli.terminal import console_on, run
+from holdfast_sre.cli.terminal import command_name, console_on, run
 from holdfast_sre.cli.workspace import existing_workspace, open_world
 from holdfast_sre.flow.bot import USER, workflow_for
 
@@ -99,4 +99,4 @@ def _decide(folder: Path, ticket: str | None, verdict: str, by: str | None, data
     console = console_on()
     console.print(Text(f"{decided.ticket_id}: {decided.state}"))
     if not decided.run.is_ended:
-        console.print(Text(f"The bot goes on as soon as it runs: holdfast-sre run {folder}"), soft_wrap=True)
+        console.print(Text(f"The bot goes on as soon as it runs: {command_name()} run {folder}"), soft_wrap=True)

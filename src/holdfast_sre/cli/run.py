@@ -17,8 +17,8 @@ from rich.text import Text
 
 from holdfast import HoldfastError, InvalidInput, RunHandle, SystemClock, set_up_logs, to_mermaid, to_svg
 from holdfast_sre.cli.review import Folder, TicketName, login_name
-from holdfast_sre.cli.terminal import CLOSED, NOT_NOW, NOT_REPAIRED, console_on, run, typed_line
-from holdfast_sre.cli.watch import Answer, Answered, Watch
+from holdfast_sre.cli.terminal import CLOSED, NOT_NOW, NOT_REPAIRED, command_name, console_on, run, typed_line
+from holdfast_sre.cli.watch import Answer, Answered, Watch, diff_in_colours
 from holdfast_sre.cli.workspace import Workspace, demo_workspace, existing_workspace, incident_workspace, open_world
 from holdfast_sre.evidence.incident_folders import Case, find_cases
 from holdfast_sre.evidence.manifest_files import load_folder
@@ -30,7 +30,14 @@ from holdfast_sre.flow.chart import manual_workflow
 KILL_IN_THE_MIDDLE = "before-memo:1:kill"
 """Dies after a step's effect (the commit in git) and before its result is stored: the worst moment there is."""
 
+STORY = (
+    "A ferry line's customers cannot book: somebody trimmed memory too far. The bot takes the ticket, finds the cause, "
+    "offers the repair as a pull request and waits for you; its worker is killed on the way.\n"
+)
+
 VERDICTS = {"a": "approve", "c": "request_changes", "r": "reject"}
+
+QUESTION = "approve (a), request changes (c), reject (r), whole diff (d), later (l)?"
 
 Yes = Annotated[bool, typer.Option("--yes", help="Approve without asking, in the name of whoever runs this.")]
 Place = Annotated[
@@ -57,6 +64,7 @@ def demo_command(yes: Yes = False, workspace: Place = None) -> None:
     async def work() -> tuple[RunHandle, Workspace]:
         with _folder(workspace, "holdfast-demo-") as folder:
             place = await demo_workspace(folder, now_s=SystemClock().time_s())
+        console.print(Text(STORY))
         _introduce(console, place)
         return await Watch(place, console, _answer(yes), faults=KILL_IN_THE_MIDDLE).follow(), place
 
@@ -170,9 +178,9 @@ def _answer(yes: bool) -> Answer:
             return None
         choice = " "
         while choice not in ("l", *VERDICTS):
-            choice = (await typed_line("approve (a), request changes (c), reject (r), or later (l)?")).lower()[
-                :1
-            ] or "l"
+            choice = (await typed_line(QUESTION)).lower()[:1] or "l"
+            if choice == "d":
+                console_on().print(diff_in_colours(run.data.diff))
         if choice == "l":
             return None
         return Answered(VERDICTS[choice], login_name(), await typed_line("in words (may be empty):"))
@@ -188,15 +196,18 @@ def _finish(console: Console, run: RunHandle, place: Workspace) -> None:
         raise typer.Exit(NOT_REPAIRED)
     if run.status in ("failed", "poisoned"):
         console.print(
-            Text(f"It is {run.status}: {run.run.reason}. Look: holdfast show {run.id} --store {place.store_url}"),
+            Text(
+                f"It is {run.status}: {run.run.reason}. "
+                f"Look: {command_name('holdfast')} show {run.id} --store {place.store_url}"
+            ),
             soft_wrap=True,
         )
         raise typer.Exit(NOT_REPAIRED)
     console.print(
         Text(
             "It waits for a decision, and takes it whenever it comes:\n"
-            f"  holdfast-sre approve {place.folder}      (or request-changes, or reject)\n"
-            f"  holdfast-sre run {place.folder}          to go on"
+            f"  {command_name()} approve {place.folder}      (or request-changes, or reject)\n"
+            f"  {command_name()} run {place.folder}          to go on"
         ),
         soft_wrap=True,
     )

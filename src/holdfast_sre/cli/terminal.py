@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import typer
@@ -31,6 +33,12 @@ def console_on(*, is_error: bool = False) -> Console:
     return console
 
 
+def command_name(name: str = "holdfast-sre") -> str:
+    """How a program of ours is called from here: by its name, or by its path where no PATH leads to it."""
+    beside = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) or not beside.exists() else str(beside)
+
+
 def printable(text: str) -> str:
     """Untrusted text that moves no cursor, changes no colour and turns no line around: other signs become "?"."""
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
@@ -47,7 +55,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             raise
         fail(InvalidInput(f"{error.filename}: {error.strerror}"))
     except KeyboardInterrupt:
-        console_on(is_error=True).print("\nStopped. What was done stays done; `holdfast-sre run WORKSPACE` goes on.")
+        told = f"\nStopped. What was done stays done; `{command_name()} run WORKSPACE` goes on."
+        console_on(is_error=True).print(told, soft_wrap=True, markup=False)
         raise typer.Exit(STOPPED) from None
 
 

@@ -13,7 +13,8 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from holdfast import Engine, InvalidTransition, NotFound, RunHandle, SystemClock, Workflow
-from holdfast_sre.cli.terminal import printable
+from holdfast_sre.cli.diff_view import in_short
+from holdfast_sre.cli.terminal import command_name, printable
 from holdfast_sre.cli.worker import Worker
 from holdfast_sre.cli.workspace import Workspace, open_world
 from holdfast_sre.files import in_thread, replace_text
@@ -32,6 +33,7 @@ from holdfast_sre.report.story import (
     parking,
     report_of,
 )
+from holdfast_sre.telling import tell
 
 FIND_S = 0.05
 FIND_MAX_S = 30.0
@@ -125,7 +127,7 @@ class Watch:
                 status.start()
 
     async def _ask(self, run: RunHandle) -> bool:
-        self._console.print(_question(run.data))
+        self._console.print(_question(run.data, can_ask_for_more=self._console.is_terminal))
         answer = await self._answer(run)
         if answer is None:
             return False
@@ -178,20 +180,17 @@ class Watch:
         since = f"{line.at_s - self._lines[0].at_s:7.2f}s"
         if line.name == TRANSITION:
             style = "red" if line.to_state.startswith(ERROR) else "cyan"
-            self._console.print(
-                Text.assemble((since, "dim"), "  ", (line.to_state, style), (_why(line), "dim")), soft_wrap=True
-            )
+            self._say(f"{since}  ", Text.assemble((line.to_state, style), (_why(line), "dim")))
             status.update(f"{line.to_state} ...")
         elif line.name in (PARKED, UNPARKED):
-            self._console.print(
-                Text.assemble((since, "dim"), "    ", (printable(parking(line)), "yellow")), soft_wrap=True
-            )
+            self._say(f"{since}    ", Text(printable(parking(line)), "yellow"))
             if line.name == PARKED:
                 status.update(f"waits for {line.metadata.get('on')} ...")
         else:
-            self._console.print(
-                Text.assemble((since, "dim"), "    ", (f"{line.name}: {printable(line.text)}", "dim")), soft_wrap=True
-            )
+            self._say(f"{since}    ", Text(f"{line.name}: {printable(line.text)}", "dim"))
+
+    def _say(self, before: str, text: Text) -> None:
+        tell(self._console, Text(before, "dim"), text)
 
     async def _verified(self, engine: Engine) -> bool | None:
         verify = getattr(engine.store, "verify", None)
@@ -200,7 +199,8 @@ class Watch:
     async def _report(self, run: RunHandle, workflow: Workflow, *, is_verified: bool | None) -> None:
         report = report_of(run, self._lines, workflow, deaths=self._deaths, is_verified=is_verified)
         await in_thread(replace_text, self._workspace.report, render(report))
-        self._console.print(audit_trail(self._lines), soft_wrap=True)
+        if not self._console.is_terminal:  # on one it has just gone by, line by line
+            self._console.print(audit_trail(self._lines), soft_wrap=True)
         digest = {True: "; every digest and chain verified", False: "; DIGESTS DO NOT MATCH", None: ""}[is_verified]
         style = "green" if run.outcome.endswith("~closed") else "yellow"
         said = run.data.outcome or (f"waits in {run.state}" if run.status == "waiting" else run.run.reason)
@@ -215,6 +215,9 @@ class Watch:
                 title=run.outcome.rpartition("~")[2] or run.status,
             )
         )
+        if self._console.is_terminal:
+            history = f"{command_name('holdfast')} history {run.ticket_id} --store {self._workspace.store_url}"
+            self._console.print(Text.assemble(("Audit trail: ", "dim"), history), soft_wrap=True)
 
 
 def audit_trail(lines: list[Line]) -> Text:
@@ -229,6 +232,11 @@ def audit_trail(lines: list[Line]) -> Text:
     return text
 
 
+def diff_in_colours(diff: str) -> Syntax:
+    """A diff as a terminal shows it."""
+    return Syntax(printable(diff), "diff", theme="ansi_dark", background_color="default", word_wrap=True)
+
+
 def _why(line: Line) -> str:
     """What moved the run, where that is not simply the end of the state's work."""
     if line.to_state == line.from_state:
@@ -240,8 +248,9 @@ def _why(line: Line) -> str:
     )
 
 
-def _question(incident: Incident) -> Panel:
-    """What is to be judged: the cause, its evidence, the diff and its hash."""
+def _question(incident: Incident, *, can_ask_for_more: bool) -> Panel:
+    """What is to be judged: the cause, its evidence, the diff and its hash. The diff is shortened where
+    whoever is asked can ask for all of it."""
     cause = incident.cause
     parts: list[Text | Syntax] = []
     if cause is not None:
@@ -249,9 +258,9 @@ def _question(incident: Incident) -> Panel:
         parts += [Text(printable(f"  {quote.source}: {quote.text}")) for quote in cause.evidence]
     parts += [Text(printable(f"  {line}")) for line in incident.origin_told]
     parts.append(Text(printable(f"\n{incident.reason}\n")))
-    parts.append(
-        Syntax(printable(incident.diff), "diff", theme="ansi_dark", background_color="default", word_wrap=True)
-    )
+    diff, left_out = in_short(incident.diff) if can_ask_for_more else (incident.diff, [])
+    parts.append(diff_in_colours(diff))
+    parts += [Text(printable(f"\n{remark}"), style="dim") for remark in left_out]
     return Panel(
         Group(*parts),
         title=f"pull request #{incident.pull} waits for review",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from holdfast_sre.diagnosis.diagnose import Diagnosis
 from holdfast_sre.diagnosis.explain import Explanation
@@ -16,6 +17,7 @@ from holdfast_sre.evaluation.judged import Score
 from holdfast_sre.evaluation.opsbench_labels import Answer
 from holdfast_sre.history.key_users import KeyUse
 from holdfast_sre.history.suspects import WHY_TOLD, Suspect
+from holdfast_sre.telling import tell
 
 ROWS_MAX = 40
 SUSPECTS_MAX = 5
@@ -88,7 +90,7 @@ def show_explanation(
     ]
     for name, lines in parts:
         for line in lines:
-            console.print(f"  [dim]{name}:[/] {escape(line)}", highlight=False, soft_wrap=True)
+            tell(console, Text(f"  {name}: ", "dim"), Text(line))
 
 
 def show_report(console: Console, found: Report) -> None:

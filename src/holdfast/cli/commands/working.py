@@ -87,7 +87,7 @@ async def workers(desk: Desk) -> None:
     async with desk.opened() as store:
         found = await processes_of(store)
         now = store.now_s()
-    desk.output.lines(found, lambda lines: tables.workers_table(lines, now=now))
+    desk.output.lines(found, lambda lines: tables.workers_table(lines, now=now, width=desk.output.width))
 
 
 def _chosen(workflows: Sequence[Workflow], wanted: Iterable[str]) -> list[Workflow]:

@@ -25,6 +25,7 @@ def breakers_table(lines: Sequence[DependencyLine], *, now: float) -> Renderable
     if not lines:
         return Text("no dependencies: no engine with dependencies= has worked on this store", style="dim")
     table = _table("dependency", "needs", "health", "breaker", "since", "next probe", "objective", "said by", "why")
+    table.columns[0].no_wrap = True
     for line in lines:
         edges = [*line.needs, *(f"({want})" for want in line.wants)]
         since = Text(_ago(line.since, now) if line.since else "", style="bold red" if line.is_late else "")

@@ -44,6 +44,8 @@ STATUS_STYLE = {
 ID_CHARS = 13
 """How much of a run's id a table shows: its time to the millisecond."""
 DATA_CHARS_MAX = 2000
+ID_COLUMNS = 120
+"""From this width on, a worker's whole id has room in a line."""
 WIDE_COLUMNS = 160
 """From this width on, an audit trail has a column for each of its facts."""
 
@@ -55,6 +57,7 @@ def runs_table(lines: Sequence[RunLine], *, now: float) -> RenderableType:
     has_users = len({line.user for line in lines}) > 1
     users = ("user",) if has_users else ()
     table = _table("run", "id", "workflow", *users, "where", "status", "since", "due", "alert")
+    table.columns[1].no_wrap = True
     for line in lines:
         ticket = line.ticket if line.ticket != line.id else ""
         table.add_row(
@@ -114,7 +117,8 @@ def run_page(document: RunDocument, *, now: float) -> RenderableType:
 
 
 def history_table(rows: Sequence[HistoryRow], *, width: int) -> RenderableType:
-    """`history`: the audit trail, oldest first. Where the terminal is narrow, a row's states stand below each other."""
+    """`history`: the audit trail, oldest first. Where the terminal is narrow, a row's facts stand below each other, so
+    that the names of deep states stay whole."""
     is_wide = width >= WIDE_COLUMNS
     table = _table("v", "time (UTC)", *_HISTORY[is_wide])
     for column in table.columns[:2]:
@@ -125,11 +129,13 @@ def history_table(rows: Sequence[HistoryRow], *, width: int) -> RenderableType:
             after = Text(row.name, style="italic")
         facts = Text(_pairs(row.metadata), style="dim", overflow="fold")
         if is_wide:
-            told, beside = [before, after], [facts]
+            told = [before, after, Text(row.trigger), Text(row.agent), facts]
         else:
-            moved = Text.assemble(before, "\n-> ", after) if row.from_state else after
-            told, beside = [Text("\n").join(filter(None, (moved, facts)))], []
-        table.add_row(str(row.version), _time(row.at), *told, row.trigger, row.agent, *beside)
+            between = " -> " if len(row.from_state) + len(row.to_state) <= width - _BESIDE_STATES else "\n-> "
+            moved = Text.assemble(before, between, after) if row.from_state else after
+            why = Text.assemble(f"[{row.trigger}]" if row.trigger else "", f" by {row.agent}" if row.agent else "")
+            told = [Text("\n").join(filter(None, (moved, Text(why.plain.strip(), why.style), facts)))]
+        table.add_row(str(row.version), _time(row.at), *told)
     return table
 
 
@@ -261,15 +267,18 @@ def drain_line(document: DrainDocument) -> RenderableType:
     return Text(f"drained; runs whose handlers outlasted the grace period: {document.cut_off}")
 
 
-def workers_table(lines: Sequence[ProcessFacts], *, now: float) -> RenderableType:
-    """`workers`."""
+def workers_table(lines: Sequence[ProcessFacts], *, now: float, width: int) -> RenderableType:
+    """`workers`. Where the terminal is narrow, an id is its beginning; --json has all of it."""
+    is_narrow = width < ID_COLUMNS
     if not lines:
         return Text("no process works on this store; start one: holdfast worker --app module:workflow")
     table = _table("worker", "host", "pid", "since", "serves", "runs", "heartbeat", "clock", "status")
+    for column in (table.columns[0], *table.columns[-3:]):
+        column.no_wrap = True
     for line in lines:
         is_off = abs(line.clock_offset_s) > CLOCK_OFFSET_MAX_S
         table.add_row(
-            Text(line.id, style="bold"),
+            Text(line.id[:ID_CHARS] if is_narrow else line.id, style="bold"),
             line.host,
             str(line.pid),
             _ago(line.started_at, now),
@@ -317,8 +326,10 @@ def doctor_page(document: DoctorDocument, *, now: float) -> RenderableType:
 
 _HISTORY = {
     True: ("from", "to", "trigger", "agent", "metadata"),
-    False: ("transition", "trigger", "agent"),
+    False: ("transition, [trigger] by agent",),
 }
+_BESIDE_STATES = 34
+"""What the version, the time, the gaps and an arrow take of a line of the audit trail."""
 _VERDICTS = {"new": "not judged yet", "early": "kept until its state is entered"}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,10 +13,14 @@ import msgspec
 import typer
 
 from holdfast.cli.command import TRY
-from holdfast.cli.rules import REFUSED
+from holdfast.cli.rules import REFUSED, STOPPED
+from holdfast.clock import SystemClock
 from holdfast.testing.simulation.agreement import disagreements
 from holdfast.testing.simulation.draws import Trouble
 from holdfast.testing.simulation.simulate import Report, simulate
+
+TOLD_EVERY_S = 5.0
+"""How often a terminal is told how far it is."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,25 +38,62 @@ def simulate_seeds(
     is_json: Annotated[bool, typer.Option("--json", help="Print JSON: one object.")] = False,
 ) -> None:
     """Simulate engines, users and faults from seeds, and check every promise; exit code 1 where one was broken."""
-    seen, effects, broken = Counter[Trouble](), 0, dict[int, list[str]]()
-    for number in range(seed, seed + seeds):
-        report = simulate(number)
-        problems = [*report.problems, *(_compared(report) if sqlite and number % sqlite == 0 else ())]
-        seen += report.seen
-        effects += report.effects
-        if problems:
-            broken[number] = problems
-            if not is_json:
-                typer.echo(told(number, problems, report))
-    counted = {trouble.value: seen[trouble] for trouble in Trouble}
-    if is_json:
-        document = {"seeds": seeds, "seed": seed, "effects": effects, "seen": counted, "problems": broken}
-        typer.echo(msgspec.json.encode(document).decode())
-    else:
-        words = ", ".join(f"{name} {count}" for name, count in counted.items())
-        typer.echo(f"{seeds} seeds from {seed} on: {len(broken)} with problems; {effects} effects; seen: {words}")
-    if broken:
+    logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # simulated engines meet damage by design
+    found = _Found(seeds, seed, is_json=is_json)
+    is_stopped = False
+    try:
+        for number in range(seed, seed + seeds):
+            found.tell_progress()
+            report = simulate(number)
+            found.add(number, report, _compared(report) if sqlite and number % sqlite == 0 else [])
+    except KeyboardInterrupt:
+        is_stopped = True
+    found.conclude()
+    if is_stopped:
+        raise typer.Exit(STOPPED)
+    if found.broken:
         raise typer.Exit(REFUSED)
+
+
+class _Found:
+    """What the seeds so far gave, told as it comes."""
+
+    def __init__(self, seeds: int, seed: int, *, is_json: bool) -> None:
+        self.broken: dict[int, list[str]] = {}
+        self._seeds, self._seed, self._is_json = seeds, seed, is_json
+        self._done, self._effects, self._seen = 0, 0, Counter[Trouble]()
+        self._clock = SystemClock()
+        self._told_at_s = self._clock.time_s()
+
+    def tell_progress(self) -> None:
+        """A terminal is told now and then how far it is."""
+        if self._clock.time_s() - self._told_at_s < TOLD_EVERY_S or self._is_json or not sys.stderr.isatty():
+            return
+        self._told_at_s = self._clock.time_s()
+        typer.echo(f"{self._done} of {self._seeds} seeds: {len(self.broken)} with problems", err=True)
+
+    def add(self, number: int, report: Report, disagreed: list[str]) -> None:
+        """One seed's report."""
+        self._done += 1
+        self._seen += report.seen
+        self._effects += report.effects
+        if problems := [*report.problems, *disagreed]:
+            self.broken[number] = problems
+            if not self._is_json:
+                typer.echo(told(number, problems, report))
+
+    def conclude(self) -> None:
+        """What all of them gave."""
+        counted = {trouble.value: self._seen[trouble] for trouble in Trouble}
+        if self._is_json:
+            head = {"seeds": self._done, "seed": self._seed, "effects": self._effects}
+            typer.echo(msgspec.json.encode({**head, "seen": counted, "problems": self.broken}).decode())
+            return
+        words = ", ".join(f"{name} {count}" for name, count in counted.items())
+        typer.echo(
+            f"{self._done} seeds from {self._seed} on: {len(self.broken)} with problems; {self._effects} effects; "
+            f"seen: {words}"
+        )
 
 
 def told(seed: int, problems: list[str], report: Report) -> str:

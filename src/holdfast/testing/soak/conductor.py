@@ -43,8 +43,12 @@ async def soak(options: SoakOptions, *, tell: Tell = lambda line: None) -> SoakR
     made = options.folder is None
     folder = options.folder or Path(tempfile.mkdtemp(prefix="holdfast-soak-"))
     folder.mkdir(parents=True, exist_ok=True)
-    async with Cluster(options, folder) as cluster:
-        report = await _Soak(options, folder, cluster, tell).run()
+    try:
+        async with Cluster(options, folder) as cluster:
+            report = await _Soak(options, folder, cluster, tell).run()
+    except asyncio.CancelledError:
+        tell(f"stopped before the end, so nothing was judged; what was seen is in {folder}")
+        raise
     (folder / "report.json").write_bytes(msgspec.json.encode(report))
     if made and report.is_clean:
         shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ becomes `analysis.k8s._run` and `analysis.k8s._done`.
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -274,7 +275,7 @@ class _Tree:
         if target not in self._paths:
             raise InvalidDefinition(
                 f"workflow {self._declared.name}: state {spec.path!r} leads to {target!r}, which is not declared; "
-                f"declared are {', '.join(self._paths)}"
+                f"{_meant(target, self._paths)}declared are {', '.join(self._paths)}"
             )
         return target
 
@@ -318,6 +319,12 @@ class _Tree:
 def _targets(spec: StateSpec) -> list[str]:
     signals = [edge.target if isinstance(edge, Forward) else edge for edge in spec.signals.values()]
     return [*spec.edges.values(), *signals, *(target for _, target in spec.after)]
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    """What somebody who mistyped a state's name will have meant, as a beginning of a sentence; often nothing."""
+    alike = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {alike[0]!r}? " if alike else ""
 
 
 @functools.lru_cache(maxsize=4096)
