@@ -91,7 +91,7 @@ STAIRS: dict[str, tuple[frozenset[str], ...]] = {
         "holdfast.workflow": ("model", "decisions", "process", "actors board upkeep", "recovery", ""),
         "holdfast.cli": ("", "documents", "drawing procedures", "commands"),
         "holdfast_sre": (
-            "files durations",
+            "durations files telling",
             "evidence",
             "ports diagnosis",
             "repair",

@@ -120,11 +120,11 @@ class EvalOutput(msgspec.Struct, frozen=True):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    app.command("diagnose")(diagnose_command)
-    app.command("explain")(explain_command)
-    app.command("propose")(propose_command)
-    app.command("eval")(eval_command)
-    app.command("catalogue")(catalogue_command)
+    app.command("diagnose", rich_help_panel="Find a cause")(diagnose_command)
+    app.command("explain", rich_help_panel="Find a cause")(explain_command)
+    app.command("propose", rich_help_panel="Find a cause")(propose_command)
+    app.command("eval", rich_help_panel="Know how good it is")(eval_command)
+    app.command("catalogue", rich_help_panel="Know how good it is")(catalogue_command)
 
 
 def diagnose_command(

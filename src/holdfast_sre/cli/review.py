@@ -26,9 +26,9 @@ About = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("approve")(approve_command)
-    app.command("request-changes")(request_changes_command)
-    app.command("reject")(reject_command)
+    app.command("approve", rich_help_panel="Judge its repair")(approve_command)
+    app.command("request-changes", rich_help_panel="Judge its repair")(request_changes_command)
+    app.command("reject", rich_help_panel="Judge its repair")(reject_command)
 
 
 def approve_command(

@@ -47,10 +47,10 @@ Place = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("demo")(demo_command)
-    app.command("run")(run_command)
-    app.command("serve")(serve_command)
-    app.command("chart")(chart_command)
+    app.command("demo", rich_help_panel="See it work")(demo_command)
+    app.command("chart", rich_help_panel="See it work")(chart_command)
+    app.command("run", rich_help_panel="Let it work")(run_command)
+    app.command("serve", rich_help_panel="Let it work")(serve_command)
 
 
 def demo_command(yes: Yes = False, workspace: Place = None) -> None:
