@@ -98,6 +98,11 @@ async def test_older_schema_cannot_be_read_before_it_is_brought_up_to_date(file:
         SqliteStore(file, read_only=True)
 
 
+def test_a_folder_is_told_from_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=f"expected a file, saw a folder; name one in it, such as {tmp_path}/"):
+        SqliteStore(tmp_path)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database at all, but long enough to look at " * 30)
     execute(tmp_path / "other", "CREATE TABLE t (x)")

@@ -50,8 +50,8 @@ from holdfast.store.writing.wakeup import Wakeup
 RACES_MAX = 20
 """How often one claim looks again for what others have not taken."""
 DURABILITY = (
-    "that of the server's append-only file: with appendfsync everysec a crash may lose the last second, without a file"
-    " everything"
+    "the processes, and the server as far as its append-only file does: with appendfsync everysec a crash may lose the "
+    "last second, without a file everything"
 )
 log = get_logger(__name__)
 

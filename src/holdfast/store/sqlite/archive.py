@@ -202,7 +202,7 @@ def replace(connection: sqlite3.Connection, source: sqlite3.Connection, *, overw
 def check_empty(*, is_empty: bool) -> None:
     """Raises Rejected for a store that a restore would overwrite."""
     if not is_empty:
-        raise Rejected("restore: expected an empty store, saw records in it; say overwrite to lose them")
+        raise Rejected("restore: expected an empty store, saw records in it; say overwrite (--overwrite) to lose them")
 
 
 def check_elsewhere(to: Path, own: Path) -> None:

@@ -33,6 +33,10 @@ def translate(error: sqlite3.Error, path: Path) -> HoldfastError:
     """The store's error for SQLite's."""
     code = primary_code(error)
     facts = {"path": str(path), "sqlite": str(error)}
+    if code == sqlite3.SQLITE_CANTOPEN and path.is_dir():
+        return InvalidInput(
+            f"{path}: expected a file, saw a folder; name one in it, such as {path}/holdfast.db", **facts
+        )
     if code in _AWAY:
         return Unavailable(f"{path}: {_AWAY[code]} ({error})", **facts)
     if code in _DAMAGED:

@@ -305,12 +305,13 @@ async def _check_free(source: OpenStore, target: OpenStore, *, overwrite: bool) 
     if marker is not None:
         raise Rejected(
             f"{place}: expected an empty store, saw an unfinished copy of {marker.source}; finish that one, or say "
-            "overwrite to give it up"
+            "overwrite (--overwrite) to give it up"
         )
     async with contextlib.aclosing(histories(target)) as held:
         async for history in held:
             raise Rejected(
-                f"{place}: expected an empty store, saw {history.key} and perhaps more in it; say overwrite to lose it"
+                f"{place}: expected an empty store, saw {history.key} and perhaps more in it; say overwrite "
+                "(--overwrite) to lose it"
             )
     return False
 
