@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     answers, and what a killed process leaves, hardly depends on the Python that asks: such tests are `slow`."""
     for item in items:
         is_again = any(place in item.nodeid and kind in item.nodeid for place, kind in AT_LENGTH)
-        if is_again and "test_one_run" not in item.nodeid:
+        if is_again and "test_a_kill_on_either_side" not in item.nodeid:
             item.add_marker(pytest.mark.long)
         if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES, *THE_SAME_ON_EACH)):
             item.add_marker(pytest.mark.slow)
