@@ -42,6 +42,7 @@ AT_LENGTH = (
     ("/crash/test_migrated", "[postgresql-copy-page"),
     ("/fallback/test_conformance", "::TestEquivalence"),  # with its server there it only passes on
     ("/state/", "[redis"),
+    ("/state/test_load", "[memory"),  # the quickest of them
     ("/state/", "[mirror-without"),
 )
 """Files and parameters of tests that show again, on another store, what a shorter run shows on the others."""
