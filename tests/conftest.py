@@ -28,11 +28,12 @@ WITH_PROCESSES = ("/crash/", "/simulation/", "/sre/bot/", "/agents/tools/test_pr
 """Folders of tests that start processes or simulate many of them."""
 THE_SAME_ON_EACH = (
     *("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text"),
-    *("/test_architecture", "/test_docs", "/chart/test_properties", "/chart/test_diagrams"),
+    *("/test_architecture", "/test_docs", "/test_bench", "/chart/", "/test_rules", "/test_merge", "/store/test_copy"),
     *("/store/fallback/", "/sre/history/", "/sre/repair/", "/sre/diagnosis/", "/sre/evidence/"),
     *("/sre/ports/test_manifests", "/sre/ports/test_repository"),
 )
-"""Long lists of cases that other tests have few of, and looks at the sources: the same on every Python."""
+"""Pure rules, long lists of cases that other tests have few of, and looks at the sources: the same on every Python.
+What depends on it is tried on each: loops, threads and processes, typing and serialisation, the command line."""
 AT_LENGTH = (
     ("/crash/", "[mirror"),  # a mirror's engine works on its PostgreSQL, which has the same tests
     ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
