@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import itertools
 import os
@@ -27,17 +28,22 @@ WITH_PROCESSES = ("/crash/", "/simulation/", "/sre/bot/", "/agents/tools/test_pr
 """Folders of tests that start processes or simulate many of them."""
 THE_SAME_ON_EACH = (
     *("/isolation/", "/test_sealed", "/test_robustness", "/test_incidents", "/test_hostile_text"),
-    *("/test_architecture", "/test_docs", "/chart/test_properties", "/chart/test_diagrams"),
-    *("/store/fallback/", "/sre/history/", "/sre/repair/", "/sre/diagnosis/rules/"),
+    *("/test_architecture", "/test_docs", "/test_bench", "/chart/", "/test_rules", "/test_merge", "/store/test_copy"),
+    *("/store/fallback/", "/sre/history/", "/sre/repair/", "/sre/diagnosis/", "/sre/evidence/"),
+    *("/sre/ports/test_manifests", "/sre/ports/test_repository"),
 )
-"""Long lists of cases that other tests have few of, and looks at the sources: the same on every Python."""
+"""Pure rules, long lists of cases that other tests have few of, and looks at the sources: the same on every Python.
+What depends on it is tried on each: loops, threads and processes, typing and serialisation, the command line."""
 AT_LENGTH = (
     ("/crash/", "[mirror"),  # a mirror's engine works on its PostgreSQL, which has the same tests
     ("/test_sealed.py", "::TestOnTheMirror"),  # what is sealed is sealed above the store, whatever that is
     ("/test_sealed.py", "::TestOnRedis"),
     ("/mirror/test_conformance", "::TestEquivalence"),
+    ("/on_redis/test_conformance", "::TestClusterEquivalence"),  # what a cluster does otherwise is in the contract
+    ("/crash/test_migrated", "[postgresql-copy-page"),
     ("/fallback/test_conformance", "::TestEquivalence"),  # with its server there it only passes on
     ("/state/", "[redis"),
+    ("/state/test_load", "[memory"),  # the quickest of them
     ("/state/", "[mirror-without"),
 )
 """Files and parameters of tests that show again, on another store, what a shorter run shows on the others."""
@@ -50,12 +56,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     answers, and what a killed process leaves, hardly depends on the Python that asks: such tests are `slow`."""
     for item in items:
         is_again = any(place in item.nodeid and kind in item.nodeid for place, kind in AT_LENGTH)
-        if is_again and "test_one_run" not in item.nodeid:
+        if is_again and "test_a_kill_on_either_side" not in item.nodeid:
             item.add_marker(pytest.mark.long)
         if any(word in item.nodeid for word in (*ON_SERVERS, *WITH_PROCESSES, *THE_SAME_ON_EACH)):
             item.add_marker(pytest.mark.slow)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
             item.fixturenames.insert(0, "no_task_outlives_the_test")
+
+
+def pytest_collection_finish() -> None:
+    """Or each look for garbage goes through eight thousand tests and all that they import: a third of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

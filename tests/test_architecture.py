@@ -22,10 +22,6 @@ from tests.architecture.source import Module, Modules, imports, load, planted
 from tests.architecture.street import cycles, deep_application_imports, hidden_imports, uphill, upstairs
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = load(ROOT / "src", "holdfast")
-BOT = load(ROOT / "src", "holdfast_sre")
-SOURCES = LIBRARY | BOT
-ALL = SOURCES | load(ROOT, "tests") | load(ROOT, "benchmarks") | load(ROOT, "examples")
 
 MODULE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
@@ -111,12 +107,36 @@ NOT_AT_THE_FRONT_DOOR = frozenset(
 """What `import holdfast` must not load: extras, the command line, and what only tests use. (structlog brings rich.)"""
 
 
-class TestStreet:
-    def test_imports_point_downhill(self) -> None:
-        assert uphill(LIBRARY) == []
+# Fixtures: to parse it all takes seconds, which whoever only collects the tests need not spend; and while the trees are
+# there, each look for garbage goes through millions of nodes.
 
-    def test_imports_within_a_room_point_down_its_stairs(self) -> None:
-        assert upstairs(LIBRARY) + upstairs(BOT) == []
+
+@pytest.fixture(scope="module")
+def library() -> Modules:
+    return load(ROOT / "src", "holdfast")
+
+
+@pytest.fixture(scope="module")
+def bot() -> Modules:
+    return load(ROOT / "src", "holdfast_sre")
+
+
+@pytest.fixture(scope="module")
+def sources(library: Modules, bot: Modules) -> Modules:
+    return {**library, **bot}
+
+
+@pytest.fixture(scope="module")
+def everything(sources: Modules) -> Modules:
+    return {**sources, **load(ROOT, "tests"), **load(ROOT, "benchmarks"), **load(ROOT, "examples")}
+
+
+class TestStreet:
+    def test_imports_point_downhill(self, library: Modules) -> None:
+        assert uphill(library) == []
+
+    def test_imports_within_a_room_point_down_its_stairs(self, library: Modules, bot: Modules) -> None:
+        assert upstairs(library) + upstairs(bot) == []
 
     @pytest.mark.parametrize(
         ("importer", "statement"),
@@ -139,14 +159,14 @@ class TestStreet:
         (violation,) = upstairs(planted({**others, importer: statement}))
         assert violation.startswith(importer)
 
-    def test_no_modules_import_each_other_in_a_ring(self) -> None:
-        assert cycles(LIBRARY) + cycles(BOT) == []
+    def test_no_modules_import_each_other_in_a_ring(self, library: Modules, bot: Modules) -> None:
+        assert cycles(library) + cycles(bot) == []
 
-    def test_the_bot_uses_public_names_only(self) -> None:
-        assert deep_application_imports(BOT, LIBRARY, package="holdfast") == []
+    def test_the_bot_uses_public_names_only(self, library: Modules, bot: Modules) -> None:
+        assert deep_application_imports(bot, library, package="holdfast") == []
 
-    def test_imports_stand_at_the_top(self) -> None:
-        assert hidden_imports(SOURCES, may_load_by_name=LOADED_BY_NAME) == []
+    def test_imports_stand_at_the_top(self, sources: Modules) -> None:
+        assert hidden_imports(sources, may_load_by_name=LOADED_BY_NAME) == []
 
     @pytest.mark.parametrize(
         ("importer", "statement", "reason"),
@@ -226,10 +246,10 @@ def is_pure_by_promise(module: Module) -> bool:
 
 
 class TestPurity:
-    @pytest.mark.parametrize("modules", [LIBRARY, BOT], ids=["holdfast", "holdfast_sre"])
-    def test_rules_and_pure_rooms_are_pure(self, modules: Modules) -> None:
-        pure = [module for module in modules.values() if is_pure_by_promise(module)]
-        assert [fault for module in pure for fault in impure(module, modules)] == []
+    def test_rules_and_pure_rooms_are_pure(self, library: Modules, bot: Modules) -> None:
+        for modules in (library, bot):
+            pure = [module for module in modules.values() if is_pure_by_promise(module)]
+            assert [fault for module in pure for fault in impure(module, modules)] == []
 
     @pytest.mark.parametrize(
         "text",
@@ -272,21 +292,21 @@ class TestPurity:
 
 
 class TestShape:
-    def test_no_module_is_longer_than_the_ratchet(self) -> None:
-        assert long_modules(ALL, LONGEST_MODULE_LINES) == []
+    def test_no_module_is_longer_than_the_ratchet(self, everything: Modules) -> None:
+        assert long_modules(everything, LONGEST_MODULE_LINES) == []
 
-    def test_no_function_is_longer_than_the_ratchet(self) -> None:
-        assert long_functions(ALL, LONGEST_FUNCTION_LINES) == []
+    def test_no_function_is_longer_than_the_ratchet(self, everything: Modules) -> None:
+        assert long_functions(everything, LONGEST_FUNCTION_LINES) == []
 
     def test_the_ratchets_are_within_the_limits(self) -> None:
         assert LONGEST_MODULE_LINES <= MODULE_LINES_MAX
         assert LONGEST_FUNCTION_LINES <= FUNCTION_LINES_MAX
 
-    def test_rooms_have_their_furniture(self) -> None:
-        assert missing_furniture(LIBRARY, rooms_without_rules=ROOMS_WITHOUT_RULES) == []
+    def test_rooms_have_their_furniture(self, library: Modules) -> None:
+        assert missing_furniture(library, rooms_without_rules=ROOMS_WITHOUT_RULES) == []
 
-    def test_every_module_opens_with_its_purpose(self) -> None:
-        assert without_purpose(ALL) == []
+    def test_every_module_opens_with_its_purpose(self, everything: Modules) -> None:
+        assert without_purpose(everything) == []
 
     def test_a_long_module_is_found(self) -> None:
         modules = planted({"a/long.py": "x = 1\n" * 11, "a/short.py": "x = 1\n" * 10})
@@ -309,20 +329,20 @@ class TestShape:
 
 
 class TestBans:
-    def test_nobody_uses_what_is_banned(self) -> None:
-        assert banned(SOURCES, exempt=EXEMPT) == []
+    def test_nobody_uses_what_is_banned(self, sources: Modules) -> None:
+        assert banned(sources, exempt=EXEMPT) == []
 
-    def test_everything_is_caught_at_the_boundaries_only(self) -> None:
-        seen = catch_alls(SOURCES)
+    def test_everything_is_caught_at_the_boundaries_only(self, sources: Modules) -> None:
+        seen = catch_alls(sources)
         assert {owner: lines for owner, lines in seen.items() if owner not in BOUNDARIES} == {}, "name the errors"
 
-    def test_every_exemption_is_used(self) -> None:
-        by_place = {module.place: {module.name: module} for module in SOURCES.values()}
+    def test_every_exemption_is_used(self, sources: Modules) -> None:
+        by_place = {module.place: {module.name: module} for module in sources.values()}
         unused = [
             place for places in EXEMPT.values() for place in places if not banned(by_place.get(place, {}), exempt={})
         ]
         unused += [place for place in LOADED_BY_NAME if not hidden_imports(by_place.get(place, {}))]
-        unused += BOUNDARIES.keys() - catch_alls(SOURCES).keys()
+        unused += BOUNDARIES.keys() - catch_alls(sources).keys()
         assert unused == [], "take these off the lists"
 
     @pytest.mark.parametrize(

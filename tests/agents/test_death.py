@@ -39,7 +39,7 @@ from tests.agents.bodies import (
     until,
 )
 
-SILENT = AgentType(name="silent", timeout_s=60.0, lease_ttl_s=0.4, grace_s=0.2)
+SILENT = AgentType(name="silent", timeout_s=60.0, lease_ttl_s=1.0, grace_s=0.2)
 
 
 def view_of(core: AgentExecutionCore, name: str) -> AgentView:

@@ -104,7 +104,7 @@ def test_names_are_written_as_text_not_as_markup() -> None:
     assert names(to_svg(built), "hf-leaf") == ["<b>&"]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(charts.definitions())
 def test_boxes_hold_their_children_and_keep_apart(random: ChartDef) -> None:
     built = charts.compiled(random)
@@ -121,7 +121,7 @@ def test_boxes_hold_their_children_and_keep_apart(random: ChartDef) -> None:
             assert not overlap(boxes[mine], boxes[other])
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(charts.definitions())
 def test_edges_run_at_right_angles_around_the_leaves(random: ChartDef) -> None:
     built = charts.compiled(random)

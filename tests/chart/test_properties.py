@@ -38,7 +38,7 @@ Walk = list[tuple[str, dict[str, bool]]]
 ALL_NO = dict.fromkeys(charts.GUARDS, False)
 
 relaxed = settings(
-    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 
 

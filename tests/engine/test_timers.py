@@ -18,7 +18,7 @@ def waiting(after: str) -> Workflow:
 
 
 @ON_MEMORY
-async def test_a_wait_of_48_hours_takes_under_a_second_and_holds_no_task(open_lab: OpenLab) -> None:
+async def test_a_wait_of_48_hours_takes_a_moment_and_holds_no_task(open_lab: OpenLab) -> None:
     lab = await open_lab(waiting("48h"))
     idle = len(asyncio.all_tasks())
     run = await lab.start("patient")
@@ -29,7 +29,7 @@ async def test_a_wait_of_48_hours_takes_under_a_second_and_holds_no_task(open_la
     assert len(lab.engine.inside.crew) == 0, "no actor"
     assert len(asyncio.all_tasks()) == idle + 1, "one alarm for all runs together"
     await lab.skip("1m")
-    assert asyncio.get_running_loop().time() - began < 1
+    assert asyncio.get_running_loop().time() - began < 5, "a moment, and where other tests have both processors a few"
     assert (await run.refresh()).state == "escalated"
     assert (await moves(run))[-1] == "review -timeout-> escalated"
 

@@ -16,6 +16,8 @@ from tests.state.children.transfers import ACCOUNTS, WRITERS
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 60.0
+READY_S_MAX = 5.0
+"""It takes a tenth of a second, and longer where other tests have both processors."""
 
 
 async def killed(url: str, *, faults: str = "", after: int = 0) -> list[str]:
@@ -64,13 +66,20 @@ async def test_a_killed_process_leaves_whole_transactions_on_postgres(
     await check_killed(database, ana, faults, after)
 
 
-async def check_killed(url: str, ana: UserExecutionContext, faults: str, after: int) -> None:
-    """Nothing that was acknowledged is lost, nothing is half done, and the next process goes on within a second."""
+@pytest.mark.alone
+async def test_the_next_process_goes_on_within_a_second(tmp_path: Path, ana: UserExecutionContext) -> None:
+    await check_killed(f"sqlite:///{tmp_path / 'state.db'}", ana, faults="", after=30, ready_s_max=1.0)
+
+
+async def check_killed(
+    url: str, ana: UserExecutionContext, faults: str, after: int, *, ready_s_max: float = READY_S_MAX
+) -> None:
+    """Nothing that was acknowledged is lost, nothing is half done, and the next process goes on at once."""
     said = await killed(url, faults=faults, after=after)
     began = perf_counter()
     async with StateManager(url, sweep_every=None) as state:
         found = {each.path: each async for each in state.scan(ana)}
-        assert perf_counter() - began < 1.0, "ready within a second after the crash"
+        assert perf_counter() - began < ready_s_max
         for number in range(WRITERS):
             own = [found.get(f"account/{each}") for each in range(ACCOUNTS)]
             mine = [each for each in own[number * 10 : number * 10 + 10] if each is not None]

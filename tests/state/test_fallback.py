@@ -104,16 +104,17 @@ async def test_a_watch_goes_on_across_an_outage_and_tells_of_the_gap(server: Val
                 while value not in [each.version for each in seen if each.what == "set"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
-        await state.set(ANA, "plan", 1)
         watching = asyncio.ensure_future(look())
-        await asyncio.sleep(0)
-        await state.set(ANA, "plan", 2)
-        await until(2)
+        last = await state.set(ANA, "plan", 1)
+        async with asyncio.timeout(20):
+            while not seen:  # it is not told when the server has begun to watch: what was set before is not seen
+                last = await state.set(ANA, "plan", last.version + 1)
+                await asyncio.sleep(0.01)
         server.kill()
-        await state.set(ANA, "plan", 3)
-        await until(3)
+        last = await state.set(ANA, "plan", last.version + 1)
+        await until(last.version)
         await come_back(server, store)
-        await state.set(ANA, "plan", 4)
-        await until(4)
+        last = await state.set(ANA, "plan", last.version + 1)
+        await until(last.version)
         watching.cancel()
         assert [each.what for each in seen].count("gap") == 2, "into memory, and out of it"

@@ -18,6 +18,7 @@ from holdfast.store.memory import MemoryStore
 from holdfast.testing.servers import PostgresServer
 
 Context = UserExecutionContext
+HEALED_S_MAX = 1.0
 Damage = Callable[[str, str], None]
 """Flips the body of what lies in "records" or "events" under a path."""
 
@@ -60,6 +61,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield state, damage
 
 
+@pytest.mark.alone
 async def test_a_damaged_object_is_rebuilt_from_its_journal(place: tuple[StateManager, Damage], ana: Context) -> None:
     state, damage = place
     for number in range(45):
@@ -70,7 +72,7 @@ async def test_a_damaged_object_is_rebuilt_from_its_journal(place: tuple[StateMa
         await state.store.read(scope_of(ana), [object_key(ana, "net/plan", shared=False)])
     began = perf_counter()
     mended = await state.get(ana, "net/plan")
-    assert perf_counter() - began < 1.0
+    assert perf_counter() - began < HEALED_S_MAX
     assert (mended.value, mended.why, mended.version) == ({"n": 44}, "44", 46)
     last = [change async for change in state.history(ana, "net/plan")][-1]
     assert (last.what, last.who) == ("repaired", "repair")
@@ -100,6 +102,7 @@ async def test_every_way_to_it_mends_it(place: tuple[StateManager, Damage], ana:
     assert (await state.get(ana, "net/plan")).value == 2
 
 
+@pytest.mark.alone
 async def test_without_a_journal_the_last_checkpoint_is_what_is_left(
     place: tuple[StateManager, Damage], ana: Context
 ) -> None:
@@ -113,7 +116,7 @@ async def test_without_a_journal_the_last_checkpoint_is_what_is_left(
     damage("events", "net/plan")
     began = perf_counter()
     mended = await state.get(ana, "net/plan")
-    assert perf_counter() - began < 1.0
+    assert perf_counter() - began < HEALED_S_MAX
     assert (mended.value, mended.version) == ("newer", 4)
     await state.store.repair()  # type: ignore[attr-defined]  # the journal is the operator's
     assert (await state.store.verify()).is_clean  # type: ignore[attr-defined]

@@ -169,7 +169,7 @@ async def test_a_copy_holds_what_its_source_holds(pair: tuple[str, str], places:
 @given(
     script=st.lists(commands, max_size=8), other=st.lists(commands, max_size=4), after=st.lists(commands, max_size=4)
 )
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_random_store_copied_over_another_goes_on_as_it_would_have(
     pair: tuple[str, str], places: Places, script: list[Any], other: list[Any], after: list[Any]
 ) -> None:

@@ -149,7 +149,7 @@ async def test_stopped_writer_is_named_and_the_others_go_on_after_it(tmp_path: P
         said = await lines(process, most=5)
         assert acknowledged(said) == {"stopped0": 4}
         await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        store = SqliteStore(file, turn_timeout_s=0.2)
+        store = SqliteStore(file, turn_timeout_s=1.5)
         try:
             with pytest.raises(Unavailable, match=rf"held by process {process.pid} \(stopped\)"):
                 await store.commit(ANA, change(put("a")))

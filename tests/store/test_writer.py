@@ -231,7 +231,7 @@ async def test_writer_stops_where_the_disk_does_not_say_what_it_holds(tmp_path: 
         connection,
         path=path,
         executor=executor,
-        turn=Turn(path, name="me", timeout_s=1),
+        turn=Turn(path, name="me", timeout_s=20),
         clock=StepClock(),
         wakeup=Wakeup(),
         intake=Intake(batch_changes_max=2),

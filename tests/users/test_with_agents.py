@@ -27,6 +27,8 @@ from holdfast.store.contract.protocol import OpenStore
 SCOPED = frozenset({"notes:read"})
 ANA = UserExecutionContext(user="ana", tenant="acme", scopes=SCOPED)
 BEN = UserExecutionContext(user="ben", tenant="acme")
+QUIET_S = 1.0
+"""A stream that is silent for so long has told all that there was."""
 
 
 @tool(scope="notes:read")
@@ -69,11 +71,11 @@ async def told(engine: ExecutionEngine, context: UserExecutionContext) -> list[t
     await engine.registry.session(context).emitter.flush()
     found: list[tuple[str, Any]] = []
     try:
-        async with asyncio.timeout(0.2) as quiet:
+        async with asyncio.timeout(QUIET_S) as quiet:
             async for item in engine.stream(context, after="1:0"):
                 assert not isinstance(item, StreamSnapshot)
                 found.append((item.name, item.data.get("phase") or item.data.get("text")))
-                quiet.reschedule(asyncio.get_running_loop().time() + 0.2)
+                quiet.reschedule(asyncio.get_running_loop().time() + QUIET_S)
     except TimeoutError:
         pass
     return found

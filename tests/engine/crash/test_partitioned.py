@@ -17,8 +17,8 @@ from holdfast.testing.network import TcpProxy
 from tests.engine.crash.findings import found_in
 from tests.engine.crash.processes import LIMIT_S, ON_POSTGRES, Stage, until
 
-QUICK = {"lease_ttl_s": 1.5, "heartbeat_s": 0.3}
-SLACK_S = 2.0
+QUICK = {"lease_ttl_s": 3.0, "heartbeat_s": 0.5}
+SLACK_S = 4.0
 """How much later than its lease ends a side may say so: its beat, and a machine that is busy."""
 
 

@@ -128,7 +128,7 @@ def test_a_run_that_was_being_started_as_its_loop_closed_is_durable(stage: Stage
     """The commit waits for its turn to write while the loop that asked for it is closed; nobody hears the answer."""
     executor = CountingExecutor(2)
     store = SqliteStore(stage.file, executor=executor)
-    turn = Turn(stage.file, name="the test", timeout_s=1.0)
+    turn = Turn(stage.file, name="the test", timeout_s=20.0)
     loop = asyncio.new_event_loop()
     door = loop.run_until_complete(Engine(store, _quick(), works=False).__aenter__())
     turn.acquire()

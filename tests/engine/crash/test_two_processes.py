@@ -130,7 +130,7 @@ async def test_an_owner_stopped_inside_a_commit_is_named_to_its_peers(stage: Sta
         ctx.data["seen"] = ctx.input
 
     wf.final("done")
-    store, other = (SqliteStore(stage.file, turn_timeout_s=0.3) for _ in range(2))
+    store, other = (SqliteStore(stage.file, turn_timeout_s=2.0) for _ in range(2))
     async with Engine(store, wf) as engine:
         owner = stage.start("line", starts=1, awaits=1, fault="store-before-commit:6:stop")
         await asyncio.to_thread(owner.until_stopped)

@@ -51,9 +51,11 @@ def files_of(incident: Incident) -> dict[str, str]:
     return texts
 
 
-async def condition_with(incident: Incident, case: str, changes: list[Change]) -> Condition:
-    files: dict[str, str | None] = {**files_of(incident)}
-    files |= apply(files_of(incident), changes, namespace=incident.snapshot.namespace)
+async def condition_with(
+    incident: Incident, declared: Mapping[str, str], case: str, changes: list[Change]
+) -> Condition:
+    files: dict[str, str | None] = {**declared}
+    files |= apply(declared, changes, namespace=incident.snapshot.namespace)
     present = {path: text for path, text in files.items() if text is not None}
 
     async def live() -> Mapping[str, str]:
@@ -75,10 +77,10 @@ async def test_a_true_repair_heals_and_an_idle_change_does_not(
 ) -> None:
     healed, idle = {}, {}
     for case, diffs in repairs.items():
-        repair = [change_of(diff) for diff in diffs]
-        healed[case] = (await condition_with(incidents[case], case, repair)).health
+        repair, declared = [change_of(diff) for diff in diffs], files_of(incidents[case])
+        healed[case] = (await condition_with(incidents[case], declared, case, repair)).health
         workload = next(ref for ref in incidents[case].snapshot.workloads if ref in incidents[case].snapshot.declared)
         note = Change(str(workload), "metadata.annotations.note", None, "nothing else")
-        idle[case] = (await condition_with(incidents[case], case, [note])).health
+        idle[case] = (await condition_with(incidents[case], declared, case, [note])).health
     assert set(healed.values()) == {"healthy"}, healed
     assert set(idle.values()) == {"degraded"}, idle

@@ -44,6 +44,13 @@ async def work(store: PostgresStore, id_: str, *, times: int = 1) -> None:
     assert await store.wait(tick) > tick
 
 
+async def until_told() -> None:
+    """The store goes on, and what it tells others of the last commit ends by itself."""
+    async with asyncio.timeout(10):
+        while any(task.get_name() == "holdfast:notice" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def test_twenty_loops_in_a_row(postgres_server: PostgresServer, database: str, name: str) -> None:
     store = PostgresStore(database)
     for number in range(20):
@@ -119,6 +126,7 @@ def test_a_loop_that_died_without_closing_leaves_no_connection(
     for number in range(3):
         loop = asyncio.new_event_loop()
         loop.run_until_complete(work(store, f"dead{number}"))
+        loop.run_until_complete(until_told())  # asyncio itself complains of what is under way when a loop dies
         loop.close()
     asyncio.run(work(store, "next"))
     until_none_is_left(postgres_server, name)
@@ -147,9 +155,7 @@ async def long_lived(shared: PostgresStore) -> AsyncIterator[PostgresStore]:
 async def short_lived(shared: PostgresStore) -> AsyncIterator[PostgresStore]:
     yield shared
     await must_read(shared, "module fixture-0")
-    async with asyncio.timeout(10):  # the store goes on, and what it tells others of the last commit ends by itself
-        while any(task.get_name() == "holdfast:notice" for task in asyncio.all_tasks()):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until_told()
 
 
 async def test_fixtures_of_two_scopes(long_lived: PostgresStore, short_lived: PostgresStore) -> None:

@@ -156,7 +156,7 @@ async def test_a_server_that_falls_silent_is_unavailable_in_time(database: str, 
     """At whichever statement of a transaction, those in its middle too."""
     once = Once(statement, Fate.STALL)
     with proxied(database, once) as proxy:
-        connections = Connections(parse(proxy.url(database))._replace(statement_timeout_s=1, grace_s=-0.7), size=1)
+        connections = Connections(parse(proxy.url(database))._replace(statement_timeout_s=3, grace_s=-0.5), size=1)
         once.arm()
         async with asyncio.timeout(LIMIT_S):
             with pytest.raises(Unavailable, match="expected an answer in time"):

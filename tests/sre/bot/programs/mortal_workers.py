@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from holdfast_sre.flow.world import World
 from holdfast_sre.ports import Decision
 
 WORKERS_MAX = 80
+PAUSE_S = 0.5
 
 
 def main(folder: Path, plans: list[str]) -> None:
@@ -39,6 +41,8 @@ def main(folder: Path, plans: list[str]) -> None:
         how = run_worker(place, plan)
         before, (states, is_ended) = states, asyncio.run(look(place, world))
         again = again + 1 if states == before else 0
+        if again and how == "0":
+            time.sleep(PAUSE_S)  # it found nothing to do: its run waits, for a retry for one; eighty looks pass quickly
         print(json.dumps({"plan": plan, "how": how, "states": states}), flush=True)
         if is_ended:
             return
