@@ -30,7 +30,7 @@ from holdfast.store.contract.records import (
     Record,
     Scope,
 )
-from holdfast.store.memory import MemoryStore, row_of
+from holdfast.store.memory.store import MemoryStore, row_of
 from holdfast.testing.simulation import World
 from holdfast.testing.simulation.desk import Desk
 from holdfast.testing.simulation.shapes import RETRY, TICK_S, random_workflows
