@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -38,14 +40,14 @@ def simulate_seeds(
     is_json: Annotated[bool, typer.Option("--json", help="Print JSON: one object.")] = False,
 ) -> None:
     """Simulate engines, users and faults from seeds, and check every promise; exit code 1 where one was broken."""
-    logging.getLogger("holdfast").setLevel(logging.CRITICAL)  # simulated engines meet damage by design
     found = _Found(seeds, seed, is_json=is_json)
     is_stopped = False
     try:
-        for number in range(seed, seed + seeds):
-            found.tell_progress()
-            report = simulate(number)
-            found.add(number, report, _compared(report) if sqlite and number % sqlite == 0 else [])
+        with _without_errors_by_design():
+            for number in range(seed, seed + seeds):
+                found.tell_progress()
+                report = simulate(number)
+                found.add(number, report, _compared(report) if sqlite and number % sqlite == 0 else [])
     except KeyboardInterrupt:
         is_stopped = True
     found.conclude()
@@ -53,6 +55,18 @@ def simulate_seeds(
         raise typer.Exit(STOPPED)
     if found.broken:
         raise typer.Exit(REFUSED)
+
+
+@contextlib.contextmanager
+def _without_errors_by_design() -> Iterator[None]:
+    """Simulated engines meet damage and say so; nobody who simulates wants to read it."""
+    logger = logging.getLogger("holdfast")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class _Found:
